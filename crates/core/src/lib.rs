@@ -1,0 +1,30 @@
+//! The vocabulary of Talon: what an agent is, what is known about it, and what may be done for it.
+//!
+//! Guarantees: no I/O, no clock, no randomness of its own. Everything that touches the world is a trait here and
+//! lives in another crate. Assumes nothing about the database or the HTTP stack.
+
+pub mod agent;
+pub mod card;
+pub mod clock;
+pub mod cloud;
+pub mod condition;
+pub mod event;
+pub mod id;
+pub mod identity;
+pub mod manifest;
+pub mod mutation;
+pub mod name;
+pub mod registry;
+pub mod resource;
+pub mod secret;
+pub mod snapshot;
+pub mod spec;
+pub mod status;
+pub mod text;
+pub mod validate;
+
+pub use agent::Agent;
+pub use id::{AgentId, Epoch, Generation, InstallId, TryId};
+pub use name::{AgentName, Owner};
+pub use snapshot::Snapshot;
+pub use spec::AgentSpec;

@@ -1,0 +1,190 @@
+//! Values that stores take and give.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use talon_core::event::Severity;
+use talon_core::resource::ResourceKind;
+use talon_core::status::DeploymentStatus;
+use talon_core::{AgentId, Epoch, Generation, InstallId, Owner};
+
+/// How to apply.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ApplyOptions {
+    /// Only if the agent is at this generation; 0: only if it does not exist.
+    pub if_generation: Option<i64>,
+    /// Do everything, then roll back.
+    pub dry_run: bool,
+}
+
+/// What applying did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The row.
+    pub id: AgentId,
+    /// Its generation afterwards.
+    pub generation: Generation,
+    /// What happened.
+    pub outcome: ApplyOutcome,
+}
+
+/// What applying did to the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ApplyOutcome {
+    /// It is new.
+    Created,
+    /// Its spec changed.
+    Updated,
+    /// It was like this already.
+    Unchanged,
+}
+
+/// Which agents to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListFilter {
+    /// Only this status.
+    pub status: Option<DeploymentStatus>,
+    /// Only this owner.
+    pub owner: Option<Owner>,
+    /// Archived rows too.
+    pub include_archived: bool,
+}
+
+/// Which events to read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Only of this agent (name; archived ones included).
+    pub agent: Option<String>,
+    /// Only this severity.
+    pub severity: Option<Severity>,
+    /// Only those whose `last_at` is later.
+    pub after: Option<DateTime<Utc>>,
+    /// The latest so many (0: 1000).
+    pub limit: i64,
+}
+
+/// One entry of the change feed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Grows; gaps are possible.
+    pub seq: i64,
+    /// The agent.
+    pub agent_id: AgentId,
+    /// What changed.
+    pub kind: ChangeKind,
+}
+
+/// What kind of change a feed entry speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// A person wrote.
+    Spec,
+    /// The controller wrote.
+    Status,
+}
+
+/// A row lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// The fencing number of this claim.
+    pub epoch: Epoch,
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// A `Latch` took effect or was in effect already for the same row.
+    pub latched: bool,
+}
+
+/// Something cleanup could not remove.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Leftover {
+    /// The agent it belonged to.
+    pub agent_id: AgentId,
+    /// That agent's name.
+    pub agent: String,
+    /// What it is.
+    pub kind: ResourceKind,
+    /// Its name at Cloudflare.
+    pub name: String,
+    /// Its id, if known.
+    pub external_id: Option<String>,
+    /// Why it is left.
+    pub error: Option<String>,
+}
+
+/// Whether an agent's row is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowState {
+    /// Not archived.
+    Live,
+    /// Archived.
+    Archived,
+}
+
+/// The installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Install {
+    /// Its id.
+    pub id: InstallId,
+    /// `HMAC(install key, "talon-check")` in hex: tells whether a key is the right one.
+    pub key_check: String,
+}
+
+/// A piece of the shared call budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// How many calls may be made.
+    pub calls: u32,
+    /// When to ask again if `calls` is 0.
+    pub retry_in: Duration,
+}
+
+/// Why effects are withheld.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldKind {
+    /// Too much vanished or is to be deleted at once.
+    MassChange,
+    /// The database is older than it was.
+    RestoredDatabase,
+    /// A person asked for it: nothing is done at all.
+    Operator,
+}
+
+impl HoldKind {
+    /// As it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MassChange => "mass_change",
+            Self::RestoredDatabase => "restored_database",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// A hold in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Hold {
+    /// Why.
+    pub kind: HoldKind,
+    /// In words.
+    pub reason: String,
+    /// Since when.
+    pub since: DateTime<Utc>,
+}
+
+/// What the brake looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrakeFacts {
+    /// Deletions requested within the window, after the last release, of rows not yet archived.
+    pub recent_deletions: u64,
+    /// When a hold was last released.
+    pub last_release: Option<DateTime<Utc>>,
+}
