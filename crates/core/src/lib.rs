@@ -4,6 +4,7 @@
 //! lives in another crate. Assumes nothing about the database or the HTTP stack.
 
 pub mod agent;
+pub mod bundle;
 pub mod card;
 pub mod clock;
 pub mod cloud;
