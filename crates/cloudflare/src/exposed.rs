@@ -1,0 +1,45 @@
+//! The one place of this crate that opens a [`SecretValue`]: the `Authorization` header, the bodies that carry secrets
+//! to Cloudflare, and the removal of secrets from messages.
+
+use reqwest::header::HeaderValue;
+use serde::{Serialize, Serializer};
+use talon_core::secret::SecretValue;
+
+/// `Bearer {token}`, marked sensitive, so that no `Debug` shows it. `None` if the token cannot stand in a header.
+pub(crate) fn bearer(token: &SecretValue) -> Option<HeaderValue> {
+    let text = token.expose();
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return None;
+    }
+    let mut value = HeaderValue::from_str(&format!("Bearer {text}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Serialises the bare value: only for bodies of requests to Cloudflare.
+pub(crate) struct Exposed<'a>(pub(crate) &'a SecretValue);
+
+impl Serialize for Exposed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.expose())
+    }
+}
+
+/// Values shorter than this are words like `true`, and blanking them would spoil messages for nothing.
+const SHORTEST_SECRET: usize = 8;
+
+/// The text with every one of the secrets replaced.
+pub(crate) fn redact(mut text: String, secrets: &[&SecretValue]) -> String {
+    for secret in secrets {
+        let bare = secret.expose();
+        if bare.len() >= SHORTEST_SECRET && text.contains(bare) {
+            text = text.replace(bare, "[redacted]");
+        }
+    }
+    text
+}
+
+/// Bytes to sign with.
+pub(crate) fn signing_bytes(secret: &SecretValue) -> Vec<u8> {
+    [b"AWS4", secret.expose().as_bytes()].concat()
+}
