@@ -4,10 +4,15 @@
 //! lease's epoch and is refused when a newer one exists; the rules of the SQL contract (immutability, latch,
 //! generation, deletion as a request) hold whoever writes.
 
+pub mod budget;
+pub mod codes;
+pub mod columns;
 pub mod conformance;
 pub mod error;
 pub mod memory;
 pub mod types;
+pub mod wake;
+pub mod writes;
 
 use std::time::Duration;
 
@@ -19,6 +24,7 @@ use talon_core::resource::ResourceKind;
 use talon_core::{AgentId, AgentName, AgentSpec, InstallId, Owner, Snapshot};
 
 pub use error::StoreError;
+pub use memory::MemoryStore;
 pub use types::*;
 
 /// Shorthand.

@@ -9,6 +9,9 @@ use talon_core::resource::ResourceKind;
 use talon_core::status::DeploymentStatus;
 use talon_core::{AgentId, Epoch, Generation, InstallId, Owner};
 
+/// The name under which events of the controller itself are kept; reserved, so that no agent can have it.
+pub const CONTROLLER: &str = "talon";
+
 /// How to apply.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ApplyOptions {
@@ -55,7 +58,7 @@ pub struct ListFilter {
 /// Which events to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// Only of this agent (name; archived ones included).
+    /// Only of this agent (name; archived ones included), or of the controller ([`CONTROLLER`]).
     pub agent: Option<String>,
     /// Only this severity.
     pub severity: Option<Severity>,
@@ -93,6 +96,23 @@ pub struct Claim {
     pub agent_id: AgentId,
     /// The fencing number of this claim.
     pub epoch: Epoch,
+}
+
+impl ChangeKind {
+    /// As it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Spec => "spec",
+            Self::Status => "status",
+        }
+    }
+
+    /// Reads the stored word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Spec, Self::Status]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
+    }
 }
 
 /// What a commit did.
@@ -166,6 +186,13 @@ impl HoldKind {
             Self::RestoredDatabase => "restored_database",
             Self::Operator => "operator",
         }
+    }
+
+    /// Reads the stored word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::MassChange, Self::RestoredDatabase, Self::Operator]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
     }
 }
 

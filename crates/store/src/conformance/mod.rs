@@ -1,0 +1,110 @@
+//! The suite that every store passes: one list of named cases, each run on a fresh, empty, migrated store.
+//!
+//! A case asserts, so a failure is a panic; [`run`] names every case that failed. Nothing here knows which store it
+//! talks to. The store's clock must be a running one.
+
+mod apply;
+mod claims;
+mod commit;
+mod deletion;
+mod events;
+mod feed;
+mod finish;
+mod installation;
+mod resources;
+mod rules;
+pub mod support;
+mod waiting;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::Store;
+use support::Bench;
+
+/// A running case.
+pub type CaseFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// One case.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// `theme::what_holds`
+    pub name: &'static str,
+    /// Runs it; panics if the store does not hold to it.
+    pub run: fn(Arc<dyn Store>) -> CaseFuture,
+}
+
+macro_rules! list {
+    ($($theme:ident { $($case:ident),+ $(,)? })+) => {
+        vec![$($(Case {
+            name: concat!(stringify!($theme), "::", stringify!($case)),
+            run: |store| Box::pin(async move { $theme::$case(Bench::new(store)).await }),
+        }),+),+]
+    };
+}
+
+/// Every case.
+pub fn cases() -> Vec<Case> {
+    list! {
+        apply {
+            creates_updates_and_leaves_alone, keeps_every_field, honours_if_generation, dry_run_leaves_nothing,
+            refuses_another_owner, refuses_what_is_no_reference, refuses_what_does_not_fit, lists_in_name_order,
+            loads_pages_in_id_order, suspends, asks_for_a_pass, does_not_find_what_is_not_there,
+        }
+        rules {
+            persona_and_instructions_freeze, latch_compares_and_sets, identity_freezes, r2_freezes_with_the_bucket,
+            status_writes_move_no_generation, observed_generation_never_goes_back, resources_belong_to_one_agent,
+            generation_moves_once_for_each_change,
+        }
+        claims {
+            a_new_agent_is_due_once, limit_holds, deletions_first_then_oldest, racing_claims_share_no_agent,
+            a_newer_epoch_fences, a_lost_lease_is_unclean, a_lease_given_back_is_clean, renewal,
+            an_expired_lease_unclaimed_may_write, enqueue_moves_only_what_is_not_due, next_due,
+        }
+        finish {
+            frees_and_schedules, counts_failures, counts_throttling, never_loses_a_spec_change,
+            never_loses_a_request, never_loses_a_deletion, keeps_the_plan_report, applies_its_mutations_or_nothing,
+        }
+        commit {
+            is_one_transaction, names_and_status, conditions_keep_their_transition, what_differs_not_is_not_written,
+            secrets, auth_tokens, cards, unknown_agents,
+        }
+        resources {
+            unnamed_columns_stay, outcomes_count, intents_open_once, intents_settle_and_clear, confirmation,
+            cleanup_results,
+        }
+        deletion {
+            is_a_request, keeps_the_bucket_if_asked, protection_refuses_it, freezes_the_spec, archive_needs_a_request,
+            archive_frees_the_name, latest_archived_is_shown, leftovers_are_named_and_corrected, ownership,
+        }
+        events { fold, filter, of_the_controller, prune_takes_old_ones }
+        feed { grows_in_order, pages, prune_never_turns_it_back }
+        installation {
+            install_row_is_made_once, leases_exclude, leases_end, budget_has_a_ceiling, budget_comes_back,
+            budget_is_per_account, pause_stops_grants, one_hold_at_a_time, release_makes_all_due, brake_counts_deletions,
+        }
+        waiting { returns_after_max, sees_what_happened_before_the_call, wakes_for_a_change }
+    }
+}
+
+/// Runs every case on a store of its own and panics at the end with the names of those that failed.
+pub async fn run<F, Fut>(make: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Arc<dyn Store>>,
+{
+    let mut failed = Vec::new();
+    for case in cases() {
+        let store = make().await;
+        if tokio::spawn((case.run)(store)).await.is_err() {
+            failed.push(case.name);
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} case(s) failed: {}",
+        failed.len(),
+        failed.join(", ")
+    );
+}
