@@ -13,6 +13,7 @@ pub mod event;
 pub mod id;
 pub mod identity;
 pub mod manifest;
+pub mod model;
 pub mod mutation;
 pub mod name;
 pub mod registry;

@@ -114,6 +114,17 @@ impl<'de> Deserialize<'de> for AgentName {
 #[serde(transparent)]
 pub struct Owner(pub String);
 
+impl Owner {
+    /// Checks and takes an owner's name; `None` if it has not the shape of one.
+    pub fn parse(s: &str) -> Option<Self> {
+        let ok = (1..=64).contains(&s.len())
+            && s.bytes().all(|b| {
+                b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-')
+            });
+        ok.then(|| Self(s.to_owned()))
+    }
+}
+
 impl Default for Owner {
     fn default() -> Self {
         Self("default".to_owned())

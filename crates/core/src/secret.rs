@@ -71,6 +71,15 @@ impl Provider {
     pub fn secret_name(&self) -> String {
         format!("{}_API_KEY", self.0.to_ascii_uppercase())
     }
+
+    /// Whether this is `^[a-z][a-z0-9_]{0,31}$` and does not look like a pasted key.
+    pub fn is_well_formed(&self) -> bool {
+        let mut bytes = self.0.bytes();
+        self.0.len() <= 32
+            && bytes.next().is_some_and(|b| b.is_ascii_lowercase())
+            && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            && !looks_like_key(&self.0)
+    }
 }
 
 impl fmt::Display for Provider {
