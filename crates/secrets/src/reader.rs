@@ -1,0 +1,208 @@
+//! Reads the values that references point at, inside the owner's scope and nowhere else.
+
+mod file;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use talon_core::Owner;
+use talon_core::secret::{RefTarget, SecretRef, SecretValue};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::scope::{Scope, Scopes};
+
+/// The largest value that is taken.
+pub const MAX_VALUE_BYTES: usize = 64 * 1024;
+
+/// Why a reference gave no value. Each message names the reference (only if it is well formed) and says what to do;
+/// none holds a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SecretReadError {
+    /// The owner may not use it, or it is no reference at all.
+    #[error("{0}")]
+    OutOfScope(String),
+    /// There is nothing where it points.
+    #[error("{0}")]
+    Missing(String),
+    /// What is there cannot be a secret: empty, too long, not text, or with control characters.
+    #[error("{0}")]
+    Empty(String),
+    /// A kind of reference, or of file, that this program does not read.
+    #[error("{0}")]
+    Unsupported(String),
+    /// It could not be read now; trying again may help.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Reads secret values.
+#[async_trait]
+pub trait SecretReader: Send + Sync {
+    /// The value behind a reference, for this owner. Never cached: what is read is what is there now.
+    async fn read(
+        &self,
+        owner: &Owner,
+        reference: &SecretRef,
+    ) -> Result<SecretValue, SecretReadError>;
+}
+
+/// Reads `env:` and `file:` references inside the scopes of the configuration.
+#[derive(Debug)]
+pub struct ScopedReader {
+    scopes: Scopes,
+    environment: Environment,
+}
+
+enum Environment {
+    Process,
+    Fixed(BTreeMap<String, SecretValue>),
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Process => "Process",
+            Self::Fixed(_) => "Fixed(…)",
+        })
+    }
+}
+
+impl ScopedReader {
+    /// A reader with these scopes, on the environment of this process.
+    pub fn new(scopes: Scopes) -> Self {
+        Self {
+            scopes,
+            environment: Environment::Process,
+        }
+    }
+
+    /// A reader with these scopes, on an environment of its own (demo and tests).
+    pub fn with_environment(scopes: Scopes, environment: BTreeMap<String, SecretValue>) -> Self {
+        Self {
+            scopes,
+            environment: Environment::Fixed(environment),
+        }
+    }
+
+    /// The scopes it reads in.
+    pub fn scopes(&self) -> &Scopes {
+        &self.scopes
+    }
+
+    fn env(
+        &self,
+        scope: &Scope,
+        owner: &Owner,
+        name: &str,
+    ) -> Result<SecretValue, SecretReadError> {
+        if !scope.allows_env(name) {
+            return Err(SecretReadError::OutOfScope(format!(
+                "owner {owner} may not use env:{name}: rename the variable, or add it to secretScopes.{owner}.env in \
+                 talon.yaml"
+            )));
+        }
+        let what = format!("env:{name}");
+        let raw = match &self.environment {
+            Environment::Process => match std::env::var(name) {
+                Ok(v) => Some(v),
+                Err(std::env::VarError::NotPresent) => None,
+                Err(std::env::VarError::NotUnicode(bytes)) => {
+                    wipe(bytes.into_encoded_bytes());
+                    return Err(unusable(&what, "is not UTF-8 text"));
+                }
+            },
+            Environment::Fixed(map) => map.get(name).map(|v| v.expose().to_owned()),
+        };
+        match raw {
+            Some(v) => checked(Zeroizing::new(v), &what),
+            None => Err(SecretReadError::Missing(format!(
+                "{what} is not set in the daemon's environment: set {name} and restart the daemon"
+            ))),
+        }
+    }
+
+    fn file(
+        &self,
+        scope: &Scope,
+        owner: &Owner,
+        name: &str,
+    ) -> Result<SecretValue, SecretReadError> {
+        let Some(directory) = &scope.files else {
+            return Err(SecretReadError::OutOfScope(format!(
+                "owner {owner} may not use file: references: set secretScopes.{owner}.files in talon.yaml to a directory"
+            )));
+        };
+        let what = format!("file:{name}");
+        let bytes = file::read(directory, name, &what)?;
+        match String::from_utf8(bytes) {
+            Ok(text) => checked(Zeroizing::new(text), &what),
+            Err(e) => {
+                wipe(e.into_bytes());
+                Err(unusable(&what, "is not UTF-8 text"))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl SecretReader for ScopedReader {
+    async fn read(
+        &self,
+        owner: &Owner,
+        reference: &SecretRef,
+    ) -> Result<SecretValue, SecretReadError> {
+        let target = reference.parse().ok_or_else(|| {
+            SecretReadError::OutOfScope(
+                "this is no reference: write env:TALON_SECRET_NAME or file:NAME; never the key itself".to_owned(),
+            )
+        })?;
+        let scope = || {
+            self.scopes.of(owner).ok_or_else(|| {
+                SecretReadError::OutOfScope(format!(
+                    "owner {owner} may use no references: add secretScopes.{owner} to talon.yaml"
+                ))
+            })
+        };
+        match target {
+            RefTarget::Env(name) => self.env(scope()?, owner, name),
+            RefTarget::File(name) => self.file(scope()?, owner, name),
+            RefTarget::Vault { .. } => Err(SecretReadError::Unsupported(
+                "vault: references are not supported by this version: use env: or file:".to_owned(),
+            )),
+            RefTarget::Discarded => Err(SecretReadError::Missing(
+                "what stood here was no reference and was thrown away: write env:TALON_SECRET_NAME or file:NAME"
+                    .to_owned(),
+            )),
+        }
+    }
+}
+
+/// Takes a value if it can be one: trailing line end removed, not empty, bounded, without control characters.
+fn checked(raw: Zeroizing<String>, what: &str) -> Result<SecretValue, SecretReadError> {
+    let value = raw
+        .strip_suffix("\r\n")
+        .or_else(|| raw.strip_suffix('\n'))
+        .unwrap_or(&raw);
+    if value.trim().is_empty() {
+        return Err(unusable(what, "is empty"));
+    }
+    if value.len() > MAX_VALUE_BYTES {
+        return Err(unusable(what, "is longer than 64 KiB"));
+    }
+    if value.chars().any(char::is_control) {
+        return Err(unusable(what, "has control characters or several lines"));
+    }
+    Ok(SecretValue::new(value.to_owned()))
+}
+
+fn unusable(what: &str, why: &str) -> SecretReadError {
+    SecretReadError::Empty(format!("{what} {why}: put the bare key there"))
+}
+
+fn wipe(mut bytes: Vec<u8>) {
+    bytes.zeroize();
+}
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;
