@@ -1,0 +1,115 @@
+//! The mass-change brake: a disaster is not repaired faithfully.
+//!
+//! When too many known Workers vanish between two inventories, or too many agents enter deletion at once, a hold is
+//! put in force: nothing is made again and nothing is destroyed until a person releases it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use talon_core::resource::{ResourceKind, ResourceState};
+use talon_core::{AgentId, InstallId};
+use talon_store::{HoldKind, Store, StoreResult};
+
+use crate::config::{BrakeConfig, seconds};
+use crate::inventory::{Inventory, Watch, marked_workers};
+
+/// Watches inventories and deletions.
+pub struct Brake {
+    store: Arc<dyn Store>,
+    install: InstallId,
+    config: BrakeConfig,
+    known: Mutex<HashMap<AgentId, String>>,
+}
+
+impl Brake {
+    /// A brake that knows no Worker yet; see [`Brake::learn`].
+    pub fn new(store: Arc<dyn Store>, install: InstallId, config: BrakeConfig) -> Self {
+        Self { store, install, config, known: Mutex::new(HashMap::new()) }
+    }
+
+    /// Learns from the database which Workers are known, before the first inventory.
+    pub async fn learn(&self) -> StoreResult<()> {
+        let mut known = HashMap::new();
+        let mut after = None;
+        loop {
+            let page = self.store.load_page(after, 500).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.agent.id);
+            for snapshot in &page {
+                let worker = snapshot.resource(ResourceKind::Worker).filter(|r| r.state == ResourceState::Present);
+                if let Some(worker) = worker.filter(|_| !snapshot.agent.is_deleting()) {
+                    known.insert(snapshot.agent.id, worker.name.clone());
+                }
+            }
+        }
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(())
+    }
+
+    /// Puts a hold in force if too many agents entered deletion at once.
+    pub async fn check_deletions(&self) -> StoreResult<()> {
+        let facts = self.store.brake_facts(seconds(self.config.deletions_window_seconds)).await?;
+        if facts.recent_deletions > self.config.deletions {
+            let reason = format!(
+                "{} agents entered deletion within {} s (more than {} hold everything that destroys); \
+                 if this is meant: talon release-hold",
+                facts.recent_deletions, self.config.deletions_window_seconds, self.config.deletions
+            );
+            self.hold(&reason).await?;
+        }
+        Ok(())
+    }
+
+    async fn hold(&self, reason: &str) -> StoreResult<()> {
+        if self.store.set_hold(HoldKind::MassChange, reason).await? {
+            tracing::error!(reason, "holding");
+        }
+        Ok(())
+    }
+
+    async fn check_vanished(&self, after: &Inventory) -> StoreResult<()> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let suspects: Vec<AgentId> =
+            known.iter().filter(|(_, name)| !after.workers.contains_key(*name)).map(|(id, _)| *id).collect();
+        let limit = (self.config.vanished_min as f64).max(known.len() as f64 * self.config.vanished_share);
+        if suspects.len() as f64 > limit {
+            let mut vanished = 0u64;
+            for id in &suspects {
+                let snapshot = self.store.load(*id).await?;
+                let meant = snapshot.is_none_or(|s| {
+                    s.agent.is_deleting()
+                        || s.agent.is_archived()
+                        || s.resource(ResourceKind::Worker).is_none_or(|r| r.state != ResourceState::Present)
+                });
+                vanished += u64::from(!meant);
+            }
+            if vanished as f64 > limit {
+                let reason = format!(
+                    "{vanished} of {} known Workers vanished from Cloudflare's list at once; nothing is made again until \
+                     somebody looked: talon doctor, then talon release-hold",
+                    known.len()
+                );
+                return self.hold(&reason).await;
+            }
+        }
+        let shown = marked_workers(after, &self.install).map(|(id, w)| (id, w.name.clone())).collect();
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+        Ok(())
+    }
+
+    /// The hold was released: what the lists show now is what is known.
+    pub fn accept(&self, inventory: &Inventory) {
+        let shown = marked_workers(inventory, &self.install).map(|(id, w)| (id, w.name.clone())).collect();
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+    }
+}
+
+#[async_trait]
+impl Watch for Brake {
+    async fn compare(&self, _before: Option<&Inventory>, after: &Inventory) {
+        if let Err(error) = self.check_vanished(after).await {
+            tracing::warn!(%error, "the brake could not look at the database");
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! The daemon: claims due agents, runs their passes, keeps their leases, resyncs, sweeps, and stops in time.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use talon_core::clock::{Clock, Random};
+use talon_core::cloud::{CallClass, Cloud};
+use talon_core::condition::{Condition, ConditionType, Reason, Truth};
+use talon_core::event::{EventReason, NewEvent, Severity};
+use talon_core::mutation::{Finish, Mutation, Progress};
+use talon_core::registry::Registry;
+use talon_core::{AgentId, InstallId};
+use talon_plan::{R2Endpoint, Subdomain, World};
+use talon_secrets::{InstallKey, SecretReader};
+use talon_store::{Claim, HoldKind, Store, StoreError};
+use talon_worker::Bundle;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::account::Account;
+use crate::backoff::RetryPolicy;
+use crate::brake::Brake;
+use crate::config::{ControllerConfig, seconds};
+use crate::inventory::Surveyor;
+use crate::lease::Lease;
+use crate::pass::{self, Shared};
+use crate::{high_water, resync, sweep};
+
+/// Longest sleep without looking whether something is due.
+const LONGEST_SLEEP: Duration = Duration::from_secs(15);
+/// Wait after the database failed.
+const DATABASE_RETRY: Duration = Duration::from_millis(500);
+
+/// What a daemon is made of.
+pub struct Parts {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// Cloudflare.
+    pub cloud: Arc<dyn Cloud>,
+    /// The Router.
+    pub registry: Arc<dyn Registry>,
+    /// Reads references.
+    pub secrets: Arc<dyn SecretReader>,
+    /// The code to deploy.
+    pub bundle: Arc<Bundle>,
+    /// This installation.
+    pub install: InstallId,
+    /// The root of control tokens.
+    pub key: Arc<InstallKey>,
+    /// Where Workers find R2 over S3.
+    pub r2_endpoint: R2Endpoint,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub random: Arc<dyn Random>,
+}
+
+/// Why a daemon could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A daemon, ready to run.
+#[derive(Clone)]
+pub struct Daemon {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Shared,
+    brake: Arc<Brake>,
+    holder: String,
+    running: Mutex<HashMap<AgentId, Arc<Lease>>>,
+    wake: Notify,
+    resync_now: Notify,
+}
+
+impl Daemon {
+    /// Puts the parts together. Touches nothing yet.
+    pub fn new(parts: Parts, config: ControllerConfig) -> Self {
+        let mut dice = [0u8; 8];
+        parts.random.fill(&mut dice);
+        let holder = format!("{}-{}", std::process::id(), talon_core::name::base32_lower(&dice));
+        let brake = Arc::new(Brake::new(parts.store.clone(), parts.install.clone(), config.brake.clone()));
+        let surveyor = Arc::new(Surveyor::new(parts.cloud.clone(), parts.clock.clone(), brake.clone()));
+        let base = World {
+            install: parts.install,
+            account_id: parts.cloud.account_id().to_owned(),
+            subdomain: Subdomain::Missing,
+            hub_url: config.hub_url.clone(),
+            r2_endpoint: parts.r2_endpoint,
+            bundle: parts.bundle.manifest.clone(),
+            timing: config.timing(),
+            held: None,
+        };
+        let shared = Shared {
+            store: parts.store,
+            cloud: parts.cloud,
+            registry: parts.registry,
+            secrets: parts.secrets,
+            bundle: parts.bundle,
+            key: parts.key,
+            clock: parts.clock,
+            random: parts.random,
+            config,
+            account: Account::default(),
+            surveyor,
+            base,
+        };
+        let inner = Inner {
+            shared,
+            brake,
+            holder,
+            running: Mutex::new(HashMap::new()),
+            wake: Notify::new(),
+            resync_now: Notify::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Asks for a resync now rather than when it is due.
+    pub fn resync_now(&self) {
+        self.inner.resync_now.notify_one();
+    }
+
+    /// Runs until told to stop; then ends within `shutdown_seconds` and a little, with every lease given back.
+    pub async fn run(&self, stop: CancellationToken) -> Result<(), DaemonError> {
+        let inner = &self.inner;
+        inner.check_restore().await?;
+        inner.brake.learn().await?;
+        let helpers = stop.child_token();
+        let mut tasks = JoinSet::new();
+        let (waker, heart, comparer) = (inner.clone(), inner.clone(), inner.clone());
+        let (s1, s2, s3) = (helpers.clone(), CancellationToken::new(), helpers.clone());
+        let heart_stop = s2.clone();
+        tasks.spawn(async move { waker.listen(s1).await });
+        tasks.spawn(async move { heart.keep_leases(s2).await });
+        tasks.spawn(async move { comparer.compare_regularly(s3).await });
+        inner.clone().work(stop).await;
+        heart_stop.cancel();
+        helpers.cancel();
+        while tasks.join_next().await.is_some() {}
+        inner.remember_high_water().await;
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<AgentId, Arc<Lease>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds if the database is older than it was.
+    async fn check_restore(&self) -> Result<(), DaemonError> {
+        let Some(path) = &self.shared.config.high_water_file else { return Ok(()) };
+        let (mark, last) = (high_water::read(path), self.shared.store.last_change().await?);
+        if last < mark {
+            let reason = format!(
+                "the database is older than it was (change {last}, seen {mark}): it was restored. Nothing is made again or \
+                 destroyed until somebody looked: talon doctor, then talon release-hold"
+            );
+            if self.shared.store.set_hold(HoldKind::RestoredDatabase, &reason).await? {
+                tracing::error!(reason, "holding");
+            }
+            if let Err(error) = high_water::reset(path, last) {
+                tracing::warn!(%error, "the high-water mark could not be written");
+            }
+        }
+        Ok(())
+    }
+
+    async fn remember_high_water(&self) {
+        let Some(path) = &self.shared.config.high_water_file else { return };
+        if let Ok(last) = self.shared.store.last_change().await
+            && let Err(error) = high_water::raise(path, last)
+        {
+            tracing::warn!(%error, "the high-water mark could not be written");
+        }
+    }
+
+    /// Turns the store's hints into wake-ups.
+    async fn listen(self: Arc<Self>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                hint = self.shared.store.wait(LONGEST_SLEEP) => {
+                    if hint.is_err() {
+                        tokio::time::sleep(DATABASE_RETRY).await;
+                    }
+                    self.wake.notify_one();
+                }
+            }
+        }
+    }
+
+    /// Renews the leases of running passes; stops those that lost theirs.
+    async fn keep_leases(self: Arc<Self>, stop: CancellationToken) {
+        let lease = seconds(self.shared.config.lease_seconds);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(lease / 3) => {}
+            }
+            let held: Vec<Arc<Lease>> = self.running().values().cloned().collect();
+            if held.is_empty() {
+                continue;
+            }
+            let claims: Vec<Claim> = held.iter().map(|l| l.claim.clone()).collect();
+            let until = self.shared.clock.monotonic() + lease;
+            match self.shared.store.renew(&claims, lease).await {
+                Ok(lost) => {
+                    for lease in &held {
+                        if lost.contains(&lease.claim.agent_id) {
+                            lease.stop.cancel();
+                        } else {
+                            lease.prolong(until);
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "leases could not be renewed"),
+            }
+        }
+    }
+
+    /// Claims and runs until told to stop.
+    async fn work(self: Arc<Self>, stop: CancellationToken) {
+        let mut passes: JoinSet<()> = JoinSet::new();
+        while !stop.is_cancelled() {
+            let free = self.shared.config.concurrency.max(1).saturating_sub(passes.len());
+            let claimed = if free > 0 { self.claim(free).await } else { Vec::new() };
+            let all_taken = claimed.len() == free;
+            for claim in claimed {
+                passes.spawn(self.clone().guarded(claim, stop.child_token()));
+            }
+            if all_taken && !passes.is_empty() {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    _ = passes.join_next() => {}
+                }
+                continue;
+            }
+            let sleep = self.next_due().await;
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = passes.join_next(), if !passes.is_empty() => {}
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(sleep) => {}
+            }
+        }
+        let patience = seconds(self.shared.config.shutdown_seconds);
+        let all_ended = async { while passes.join_next().await.is_some() {} };
+        if tokio::time::timeout(patience, all_ended).await.is_err() {
+            passes.abort_all();
+            while passes.join_next().await.is_some() {}
+        }
+        let left: Vec<Claim> = self.running().values().map(|l| l.claim.clone()).collect();
+        for claim in left {
+            if let Err(error) = self.shared.store.release(&claim).await {
+                tracing::debug!(%error, "a lease could not be given back; it will run out");
+            }
+        }
+    }
+
+    async fn claim(&self, limit: usize) -> Vec<Claim> {
+        let lease = seconds(self.shared.config.lease_seconds);
+        if let Err(error) = self.brake.check_deletions().await {
+            tracing::warn!(%error, "the brake could not look at the database");
+            tokio::time::sleep(DATABASE_RETRY).await;
+            return Vec::new();
+        }
+        match self.shared.store.claim_due(&self.holder, lease, limit).await {
+            Ok(claims) => claims,
+            Err(error) => {
+                tracing::warn!(%error, "nothing could be claimed");
+                tokio::time::sleep(DATABASE_RETRY).await;
+                Vec::new()
+            }
+        }
+    }
+
+    async fn next_due(&self) -> Duration {
+        match self.shared.store.next_due_in().await {
+            Ok(Some(due)) => due.clamp(Duration::from_millis(5), LONGEST_SLEEP),
+            Ok(None) => LONGEST_SLEEP,
+            Err(_) => DATABASE_RETRY,
+        }
+    }
+
+    /// Runs one pass; a defect in it stays with its agent.
+    async fn guarded(self: Arc<Self>, claim: Claim, stop: CancellationToken) {
+        let until = self.shared.clock.monotonic() + seconds(self.shared.config.lease_seconds);
+        let lease = Arc::new(Lease::new(claim.clone(), stop, until));
+        self.running().insert(claim.agent_id, lease.clone());
+        let inner = self.clone();
+        let mut one = JoinSet::new();
+        one.spawn(async move { pass::run(&inner.shared, &lease).await });
+        match one.join_next().await {
+            Some(Ok(Ok(()))) | None => {}
+            Some(Ok(Err(StoreError::StaleEpoch))) => {
+                tracing::info!(agent = %claim.agent_id, "another daemon has taken over");
+            }
+            Some(Ok(Err(error))) => {
+                tracing::warn!(agent = %claim.agent_id, %error, "the pass could not be finished");
+                tokio::time::sleep(DATABASE_RETRY).await;
+                if let Err(error) = self.shared.store.release(&claim).await {
+                    tracing::debug!(%error, "the lease could not be given back; it will run out");
+                }
+            }
+            Some(Err(error)) if error.is_panic() => self.after_panic(&claim).await,
+            Some(Err(_)) => {}
+        }
+        let mut running = self.running();
+        if running.get(&claim.agent_id).is_some_and(|l| l.claim.epoch == claim.epoch) {
+            running.remove(&claim.agent_id);
+        }
+    }
+
+    async fn after_panic(&self, claim: &Claim) {
+        tracing::error!(agent = %claim.agent_id, "a pass panicked; this is a defect of Talon");
+        let Ok(Some(snapshot)) = self.shared.store.load(claim.agent_id).await else { return };
+        let message = "the controller hit a defect of its own in this agent's pass; see its log".to_owned();
+        let policy = RetryPolicy {
+            initial: seconds(self.shared.config.backoff_initial_seconds),
+            max: seconds(self.shared.config.backoff_max_seconds),
+        };
+        let failures = snapshot.work.failure_count + 1;
+        let finish = Finish {
+            mutations: vec![
+                Mutation::Condition(Condition {
+                    kind: ConditionType::Stalled,
+                    status: Truth::from(failures >= 3),
+                    reason: Reason::InternalError,
+                    message: message.clone(),
+                    observed_generation: snapshot.agent.generation,
+                }),
+                Mutation::Event(NewEvent {
+                    severity: Severity::Warning,
+                    reason: EventReason::InternalError,
+                    object: format!("agent/{}", snapshot.agent.name),
+                    message,
+                }),
+            ],
+            loaded_generation: snapshot.agent.generation,
+            loaded_reconcile_requested_at: snapshot.agent.reconcile_requested_at,
+            next_due_in: Some(policy.after(failures, self.shared.random.as_ref())),
+            progress: Progress::Failed,
+            plan_report: None,
+        };
+        if let Err(error) = self.shared.store.finish(claim, &finish).await {
+            tracing::warn!(%error, "the panic could not be recorded");
+        }
+    }
+
+    /// Resync, sweep, prune; and a resync whenever a hold was released.
+    async fn compare_regularly(self: Arc<Self>, stop: CancellationToken) {
+        let interval = seconds(self.shared.config.resync_seconds).max(Duration::from_millis(100));
+        let mut released: Option<DateTime<Utc>> = None;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(interval) => {}
+                () = self.resync_now.notified() => {}
+            }
+            if let Err(error) = self.compare(&mut released).await {
+                tracing::warn!(%error, "the resync could not be done");
+            }
+            self.remember_high_water().await;
+        }
+    }
+
+    async fn compare(&self, released: &mut Option<DateTime<Utc>>) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        let newest = shared.surveyor.latest().map_or(Duration::ZERO, |i| i.taken);
+        let inventory = match shared.surveyor.newer_than(newest, CallClass::Resync).await {
+            Ok(inventory) => inventory,
+            Err(error) => {
+                tracing::warn!(%error, "the account's lists could not be read");
+                return Ok(());
+            }
+        };
+        let last_release = shared.store.brake_facts(Duration::ZERO).await?.last_release;
+        if last_release > *released {
+            self.brake.accept(&inventory);
+            *released = last_release;
+        }
+        match resync::run(shared, &inventory).await? {
+            Ok(report) => tracing::debug!(looked_at = report.looked_at, woken = report.woken, "resync"),
+            Err(verdict) => tracing::warn!(error = verdict.pass.message, "resync"),
+        }
+        let name = "sweep";
+        let lease = seconds(shared.config.resync_seconds).max(Duration::from_secs(5)) * 2;
+        if shared.store.try_lease(name, &self.holder, lease).await? {
+            let report = sweep::run(shared, &inventory).await?;
+            if report.removed > 0 || !report.unowned.is_empty() {
+                tracing::info!(removed = report.removed, unowned = report.unowned.len(), "sweep");
+            }
+            shared.store.prune(seconds(shared.config.keep_events_seconds)).await?;
+        }
+        Ok(())
+    }
+}
+

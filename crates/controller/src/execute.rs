@@ -1,0 +1,382 @@
+//! Executes a plan, step by step: intent → call → record. Makes no choices.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use talon_core::clock::{Clock, Random};
+use talon_core::cloud::{
+    Binding, BucketRef, CallClass, CallCx, Cloud, CloudError, Migration, SecretChange, WorkerUpload,
+};
+use talon_core::mutation::Mutation;
+use talon_core::name::WorkerMarks;
+use talon_core::registry::{Registry, RegistryError};
+use talon_core::secret::SecretValue;
+use talon_core::{Snapshot, TryId};
+use talon_plan::desired::{BUCKET_BINDING, OBJECT_BINDING, TRY_VARIABLE};
+use talon_plan::effect::{self, Answer, StepCx};
+use talon_plan::status::PassFailure;
+use talon_plan::step::{StepId, UploadPlan, brings_auth_token};
+use talon_plan::{Plan, Step, StepKind, Supply, SupplySource, World};
+use talon_store::{Store, StoreError};
+use talon_worker::Bundle;
+
+use crate::failure::{self, Verdict};
+use crate::lease::Lease;
+use crate::observe::Values;
+
+/// What an execution needs from the daemon.
+pub struct Executor<'a> {
+    /// The database.
+    pub store: &'a dyn Store,
+    /// Cloudflare.
+    pub cloud: &'a dyn Cloud,
+    /// The Router.
+    pub registry: &'a dyn Registry,
+    /// The code.
+    pub bundle: &'a Bundle,
+    /// As planning sees the world.
+    pub world: &'a World,
+    /// Time.
+    pub clock: &'a Arc<dyn Clock>,
+    /// Chance.
+    pub random: &'a dyn Random,
+    /// How long a bucket may be emptied at a time.
+    pub empty_slice: Duration,
+}
+
+/// How an execution ended.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The last failure.
+    pub failure: Option<PassFailure>,
+    /// Not before.
+    pub retry_after: Option<Duration>,
+    /// Whether the pass must end without another write: the lease is lost, or the daemon stops.
+    pub interrupted: bool,
+    /// Whether something could not be finished in its time slice and wants to go on at once.
+    pub unfinished: bool,
+}
+
+/// What a pass made and must hand from one step to the next; wiped with it.
+struct Made {
+    try_id: TryId,
+    auth_token: Option<SecretValue>,
+    auth_sha256: Option<String>,
+    auth_placed: bool,
+    r2_token_id: Option<String>,
+    r2_token_value: Option<SecretValue>,
+}
+
+enum StepError {
+    Cloud(CloudError),
+    Registry(RegistryError),
+    Defect(String),
+}
+
+impl From<CloudError> for StepError {
+    fn from(e: CloudError) -> Self {
+        Self::Cloud(e)
+    }
+}
+
+impl StepError {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Cloud(e) => failure::of_cloud(e),
+            Self::Registry(e) => failure::of_registry(e),
+            Self::Defect(text) => failure::internal(text.clone()),
+        }
+    }
+}
+
+impl Executor<'_> {
+    /// Executes the plan. `Err` only when the database fails or the lease is lost.
+    pub async fn run(
+        &self,
+        lease: &Lease,
+        snapshot: &Snapshot,
+        plan: Plan,
+        values: &Values,
+        class: CallClass,
+    ) -> Result<Outcome, StoreError> {
+        let mut made = self.begin(snapshot, &plan);
+        let mut outcome = Outcome::default();
+        let mut failed: Vec<StepId> = Vec::new();
+        let mut pending: Vec<Mutation> = plan.opening;
+        for mut step in plan.steps {
+            if lease.stop.is_cancelled() {
+                outcome.interrupted = true;
+                break;
+            }
+            if step.after.iter().any(|s| failed.contains(s)) {
+                failed.push(step.id);
+                continue;
+            }
+            if let StepKind::RegisterCard(card) = &mut step.kind {
+                fill_credentials(card, snapshot, &made);
+            }
+            let cx_sha = made.auth_sha256.clone();
+            let cx_try = made.try_id.clone();
+            let token_name = talon_core::name::token_name(&self.world.install, snapshot.agent.id);
+            let cx = StepCx {
+                snapshot,
+                try_id: &cx_try,
+                auth_sha256: cx_sha.as_deref(),
+                token_name: &token_name,
+                settle: self.world.timing.settle(),
+            };
+            pending.extend(effect::intent(&step.kind, &cx));
+            if step.kind.has_effect() && !pending.is_empty() {
+                self.store.commit(&lease.claim, &pending).await?;
+                pending.clear();
+            }
+            match self.call(lease, snapshot, &step, values, &mut made, class).await {
+                Ok(answer) => {
+                    if matches!(answer, Answer::Emptied { empty: false, .. }) {
+                        outcome.unfinished = true;
+                        failed.push(step.id);
+                    }
+                    pending.extend(effect::done(&step.kind, &answer, &cx));
+                }
+                Err(StepError::Registry(RegistryError::StaleEpoch)) => return Err(StoreError::StaleEpoch),
+                Err(error) => {
+                    let verdict = error.verdict();
+                    tracing::warn!(agent = %snapshot.agent.name, step = step.kind.name(), error = %verdict.failure.message, "step failed");
+                    pending.extend(effect::failed(&step.kind, &verdict.failure, &cx));
+                    outcome.retry_after = outcome.retry_after.max(verdict.retry_after);
+                    outcome.failure = Some(match outcome.failure.take() {
+                        Some(first) if first.stalled || !verdict.pass.stalled => first,
+                        Some(_) | None => verdict.pass,
+                    });
+                    failed.push(step.id);
+                    if verdict.failure.throttled {
+                        break;
+                    }
+                }
+            }
+        }
+        if !pending.is_empty() {
+            self.store.commit(&lease.claim, &pending).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Draws the try and, if the plan brings one, the auth token.
+    fn begin(&self, snapshot: &Snapshot, plan: &Plan) -> Made {
+        let mut dice = [0u8; 10];
+        self.random.fill(&mut dice);
+        let random = dice.iter().fold(0u128, |n, b| (n << 8) | u128::from(*b));
+        let ms = u64::try_from(snapshot.now.timestamp_millis()).unwrap_or_default();
+        let brings = plan.steps.iter().any(|s| match &s.kind {
+            StepKind::Upload(u) => u.brings_auth_token(),
+            StepKind::PushSecrets { set, .. } => brings_auth_token(set),
+            StepKind::Record(_)
+            | StepKind::CreateBucket(_)
+            | StepKind::CreateToken(_)
+            | StepKind::RollToken { .. }
+            | StepKind::DropToken { .. }
+            | StepKind::EnableRoute { .. }
+            | StepKind::RegisterCard(_)
+            | StepKind::DeleteWorker { .. }
+            | StepKind::EmptyBucket(_)
+            | StepKind::DeleteBucket(_)
+            | StepKind::DeleteToken { .. }
+            | StepKind::DeregisterCard => false,
+        });
+        let auth_token = brings.then(|| {
+            let mut bytes = [0u8; 32];
+            self.random.fill(&mut bytes);
+            talon_secrets::token::generate(bytes)
+        });
+        Made {
+            try_id: TryId::new(ms, random),
+            auth_sha256: auth_token.as_ref().map(SecretValue::sha256_hex),
+            auth_token,
+            auth_placed: false,
+            r2_token_id: None,
+            r2_token_value: None,
+        }
+    }
+
+    async fn call(
+        &self,
+        lease: &Lease,
+        snapshot: &Snapshot,
+        step: &Step,
+        values: &Values,
+        made: &mut Made,
+        class: CallClass,
+    ) -> Result<Answer, StepError> {
+        let cx = CallCx { class, remaining: Some(lease.remaining(self.clock.as_ref())) };
+        let claim = &lease.claim;
+        match &step.kind {
+            StepKind::Record(_) => Ok(Answer::Done),
+            StepKind::CreateBucket(bucket) => self.cloud.create_bucket(cx, bucket).await.map(|_| Answer::Done).map_err(Into::into),
+            StepKind::CreateToken(token) => {
+                let created = self.cloud.create_token(cx, token).await?;
+                made.r2_token_id = Some(created.id.clone());
+                made.r2_token_value = Some(created.value);
+                Ok(Answer::Token { id: created.id })
+            }
+            StepKind::RollToken { id, .. } => {
+                made.r2_token_value = Some(self.cloud.roll_token(cx, id).await?);
+                made.r2_token_id = Some(id.clone());
+                Ok(Answer::Done)
+            }
+            StepKind::DropToken { id } | StepKind::DeleteToken { id, .. } => gone(self.cloud.delete_token(cx, id).await),
+            StepKind::Upload(upload) => {
+                let body = self.upload_body(snapshot, upload, values, made)?;
+                let version = self.cloud.upload_worker(cx, &upload.worker, body).await?;
+                made.auth_placed |= upload.brings_auth_token();
+                Ok(Answer::Version(version))
+            }
+            StepKind::EnableRoute { worker } => {
+                self.cloud.set_worker_route(cx, worker, true).await?;
+                Ok(Answer::Done)
+            }
+            StepKind::PushSecrets { worker, set, unset } => {
+                let mut changes = Vec::with_capacity(set.len() + unset.len());
+                for supply in set {
+                    let value = Some(resolve(supply, values, made)?);
+                    changes.push(SecretChange { name: supply.name.clone(), value });
+                }
+                changes.extend(unset.iter().map(|name| SecretChange { name: name.clone(), value: None }));
+                let version = self.cloud.change_secrets(cx, worker, changes).await?;
+                made.auth_placed |= brings_auth_token(set);
+                Ok(Answer::Version(version))
+            }
+            StepKind::RegisterCard(card) => {
+                let done = self.registry.register(claim.agent_id, claim.epoch, card).await;
+                done.map(|()| Answer::Done).map_err(StepError::Registry)
+            }
+            StepKind::DeleteWorker { worker } => gone(self.cloud.delete_worker(cx, worker).await),
+            StepKind::EmptyBucket(bucket) => self.empty(lease, bucket, class).await,
+            StepKind::DeleteBucket(bucket) => gone(self.cloud.delete_bucket(cx, bucket).await),
+            StepKind::DeregisterCard => match self.registry.deregister(claim.agent_id, claim.epoch).await {
+                Ok(true) => Ok(Answer::Done),
+                Ok(false) => Ok(Answer::WasAbsent),
+                Err(e) => Err(StepError::Registry(e)),
+            },
+        }
+    }
+
+    fn upload_body(
+        &self,
+        snapshot: &Snapshot,
+        upload: &UploadPlan,
+        values: &Values,
+        made: &Made,
+    ) -> Result<WorkerUpload, StepError> {
+        let manifest = &self.bundle.manifest;
+        let text = |name: &str, text: &str| Binding::PlainText { name: name.to_owned(), text: text.to_owned() };
+        let mut bindings: Vec<Binding> = upload.plain.iter().map(|(k, v)| text(k, v)).collect();
+        bindings.push(text(TRY_VARIABLE, made.try_id.as_str()));
+        bindings.push(Binding::R2Bucket {
+            name: BUCKET_BINDING.to_owned(),
+            bucket: upload.bucket.name.clone(),
+            jurisdiction: upload.bucket.jurisdiction,
+        });
+        bindings.push(Binding::DurableObject {
+            name: OBJECT_BINDING.to_owned(),
+            class_name: manifest.durable_object_class.clone(),
+        });
+        for supply in &upload.supply {
+            let value = resolve(supply, values, made)?;
+            bindings.push(Binding::SecretText { name: supply.name.clone(), value });
+        }
+        for name in &upload.inherit {
+            bindings.push(Binding::Inherit { name: name.clone(), version_id: upload.inherit_version.clone() });
+        }
+        let marks = WorkerMarks {
+            install: self.world.install.clone(),
+            agent: snapshot.agent.id,
+            code: upload.code.clone(),
+            try_id: made.try_id.clone(),
+        };
+        Ok(WorkerUpload {
+            main_module: manifest.main_module.clone(),
+            modules: self.bundle.modules(&upload.identity_md),
+            bindings,
+            compatibility_date: manifest.compatibility_date.clone(),
+            compatibility_flags: manifest.compatibility_flags.clone(),
+            migration: upload.migrate.then(|| Migration {
+                new_tag: manifest.migration_tag.clone(),
+                new_sqlite_classes: vec![manifest.durable_object_class.clone()],
+            }),
+            tags: marks.to_tags(),
+        })
+    }
+
+    /// Empties a bucket for one time slice: page by page, then unfinished uploads.
+    async fn empty(&self, lease: &Lease, bucket: &BucketRef, class: CallClass) -> Result<Answer, StepError> {
+        let begun = self.clock.monotonic();
+        let mut removed = 0u64;
+        loop {
+            let cx = CallCx { class, remaining: Some(lease.remaining(self.clock.as_ref())) };
+            let page = match self.cloud.list_objects(cx, bucket).await {
+                Ok(page) => page,
+                Err(CloudError::NotFound(_)) => return Ok(Answer::WasAbsent),
+                Err(e) => return Err(e.into()),
+            };
+            if page.keys.is_empty() {
+                break;
+            }
+            let left = self.cloud.delete_objects(cx, bucket, &page.keys).await?;
+            removed += (page.keys.len() - left.len()) as u64;
+            if left.len() == page.keys.len() {
+                return Err(StepError::Cloud(CloudError::Transient(talon_core::cloud::ApiMessage {
+                    call: "S3 DeleteObjects",
+                    http: None,
+                    code: None,
+                    message: format!("none of {} objects could be removed", left.len()),
+                    ray: None,
+                })));
+            }
+            let spent = self.clock.monotonic().saturating_sub(begun);
+            if spent >= self.empty_slice || lease.stop.is_cancelled() {
+                return Ok(Answer::Emptied { removed, empty: false });
+            }
+        }
+        let cx = CallCx { class, remaining: Some(lease.remaining(self.clock.as_ref())) };
+        for upload in self.cloud.list_uploads(cx, bucket).await? {
+            match self.cloud.abort_upload(cx, bucket, &upload).await {
+                Ok(()) | Err(CloudError::NotFound(_)) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(Answer::Emptied { removed, empty: true })
+    }
+}
+
+/// A deletion: what was not there counts as done.
+fn gone(answer: Result<(), CloudError>) -> Result<Answer, StepError> {
+    match answer {
+        Ok(()) => Ok(Answer::Done),
+        Err(CloudError::NotFound(_)) => Ok(Answer::WasAbsent),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// The card carries the hash of the token that is on the Worker by now.
+fn fill_credentials(card: &mut talon_core::card::AgentCard, snapshot: &Snapshot, made: &Made) {
+    let current = snapshot.agent.status.auth_token_hash.clone();
+    let hash = made.auth_sha256.clone().filter(|_| made.auth_placed).or(current);
+    if let (Some(hash), Some(authentication)) = (hash, card.authentication.as_mut()) {
+        authentication.credentials = hash;
+    }
+}
+
+fn resolve(supply: &Supply, values: &Values, made: &Made) -> Result<SecretValue, StepError> {
+    let lacking = || StepError::Defect(format!("no value for {} at hand", supply.name));
+    match &supply.source {
+        SupplySource::Text(text) => Ok(SecretValue::new(text.clone())),
+        SupplySource::Reference { .. } | SupplySource::ControlToken => {
+            values.get(&supply.name).map(SecretValue::duplicate).ok_or_else(lacking)
+        }
+        SupplySource::AuthToken => made.auth_token.as_ref().map(SecretValue::duplicate).ok_or_else(lacking),
+        SupplySource::R2AccessKeyId => made.r2_token_id.clone().map(SecretValue::new).ok_or_else(lacking),
+        SupplySource::R2SecretAccessKey => {
+            made.r2_token_value.as_ref().map(|v| SecretValue::new(v.sha256_hex())).ok_or_else(lacking)
+        }
+    }
+}

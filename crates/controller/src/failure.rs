@@ -1,0 +1,102 @@
+//! What an error means: for the records, for the status, and for when to come back.
+
+use std::time::Duration;
+
+use talon_core::cloud::{ApiMessage, CloudError};
+use talon_core::condition::Reason;
+use talon_core::registry::RegistryError;
+use talon_plan::effect::Failure;
+use talon_plan::status::PassFailure;
+
+/// Codes that refuse a request now but may pass by themselves: a bucket or an R2 setting that is not visible yet, a
+/// version that is not deployed yet. Source: observed on the live API.
+const PASSING_CODES: &[i64] = &[10_085, 10_136, 10_215];
+/// Account limits: Workers, buckets, plan.
+const QUOTA_CODES: &[i64] = &[10_037, 10_009, 10_075];
+/// R2 is not enabled on the account.
+const R2_OFF_CODE: i64 = 10_042;
+
+/// An error in all its meanings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// For the records.
+    pub failure: Failure,
+    /// For the status.
+    pub pass: PassFailure,
+    /// Not before.
+    pub retry_after: Option<Duration>,
+}
+
+/// What an error of a call to Cloudflare means.
+pub fn of_cloud(error: &CloudError) -> Verdict {
+    let failure = Failure {
+        message: error.to_string(),
+        ambiguous: error.is_ambiguous(),
+        throttled: matches!(error, CloudError::Throttled { .. }),
+        not_found: matches!(error, CloudError::NotFound(_)),
+        exists: matches!(error, CloudError::Exists(_)),
+    };
+    let retry_after = match error {
+        CloudError::Throttled { retry_after } => Some(*retry_after),
+        _ => None,
+    };
+    let pass = match error {
+        CloudError::Throttled { retry_after } => {
+            let message = format!("Cloudflare or the call budget asks to wait {} s", retry_after.as_secs().max(1));
+            PassFailure { reason: Reason::RateLimited, message, stalled: false, throttled: true }
+        }
+        CloudError::Auth(m) => stalled(
+            Reason::CloudflareAuth,
+            format!("{m}; check the controller's token and its permissions with talon doctor"),
+        ),
+        CloudError::Invalid(m) => of_invalid(m),
+        CloudError::NotFound(m)
+        | CloudError::Exists(m)
+        | CloudError::Conflict(m)
+        | CloudError::NotEmpty(m)
+        | CloudError::Transient(m)
+        | CloudError::Ambiguous(m) => passing(m.to_string()),
+    };
+    Verdict { failure, pass, retry_after }
+}
+
+fn of_invalid(m: &ApiMessage) -> PassFailure {
+    match m.code {
+        Some(code) if PASSING_CODES.contains(&code) => passing(m.to_string()),
+        Some(code) if QUOTA_CODES.contains(&code) => {
+            stalled(Reason::QuotaReached, format!("{m}; the account is full: raise its limit or delete something"))
+        }
+        Some(R2_OFF_CODE) => {
+            stalled(Reason::R2NotEnabled, format!("{m}; enable R2 for the account in Cloudflare's dashboard"))
+        }
+        Some(_) | None => stalled(Reason::CloudflareRejected, m.to_string()),
+    }
+}
+
+fn passing(message: String) -> PassFailure {
+    PassFailure { reason: Reason::CloudflareError, message, stalled: false, throttled: false }
+}
+
+fn stalled(reason: Reason, message: String) -> PassFailure {
+    PassFailure { reason, message, stalled: true, throttled: false }
+}
+
+/// What an error of the Registry means.
+pub fn of_registry(error: &RegistryError) -> Verdict {
+    let stalls = matches!(error, RegistryError::Refused(_));
+    let message = error.to_string();
+    Verdict {
+        failure: Failure { message: message.clone(), ambiguous: false, throttled: false, not_found: false, exists: false },
+        pass: PassFailure { reason: Reason::RegistryError, message, stalled: stalls, throttled: false },
+        retry_after: None,
+    }
+}
+
+/// What a defect of our own means.
+pub fn internal(message: String) -> Verdict {
+    Verdict {
+        failure: Failure { message: message.clone(), ambiguous: false, throttled: false, not_found: false, exists: false },
+        pass: PassFailure { reason: Reason::InternalError, message, stalled: false, throttled: false },
+        retry_after: None,
+    }
+}

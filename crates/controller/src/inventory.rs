@@ -1,0 +1,123 @@
+//! The Inventory: what the account's lists showed, fetched once and shared by all agents.
+//!
+//! Guarantees: a caller that needs lists newer than a moment gets them, and callers that ask at the same time share
+//! one fetch. The three lists of one inventory begin at the same moment at the latest.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use talon_core::AgentId;
+use talon_core::clock::Clock;
+use talon_core::cloud::{BucketInfo, CallClass, CallCx, Cloud, CloudResult, TokenInfo, WorkerInfo};
+use talon_core::spec::Jurisdiction;
+
+/// One fetch of the account's lists.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    /// Monotonic time at which the fetch began.
+    pub taken: Duration,
+    /// By script name.
+    pub workers: HashMap<String, WorkerInfo>,
+    /// By bucket name.
+    pub buckets: HashMap<String, BucketInfo>,
+    /// By token name, oldest first.
+    pub tokens: HashMap<String, Vec<TokenInfo>>,
+    /// The jurisdictions that were listed.
+    pub jurisdictions: BTreeSet<Jurisdiction>,
+}
+
+/// Looks at two inventories in a row before the newer one is used.
+#[async_trait::async_trait]
+pub trait Watch: Send + Sync {
+    /// Called with the one before (if any) and the new one.
+    async fn compare(&self, before: Option<&Inventory>, after: &Inventory);
+}
+
+/// Fetches inventories and keeps the latest.
+pub struct Surveyor {
+    cloud: Arc<dyn Cloud>,
+    clock: Arc<dyn Clock>,
+    watch: Arc<dyn Watch>,
+    latest: Mutex<Option<Arc<Inventory>>>,
+    wanted: Mutex<BTreeSet<Jurisdiction>>,
+    fetching: tokio::sync::Mutex<()>,
+}
+
+impl Surveyor {
+    /// A surveyor that has seen nothing yet.
+    pub fn new(cloud: Arc<dyn Cloud>, clock: Arc<dyn Clock>, watch: Arc<dyn Watch>) -> Self {
+        Self {
+            cloud,
+            clock,
+            watch,
+            latest: Mutex::new(None),
+            wanted: Mutex::new(BTreeSet::from([Jurisdiction::Default])),
+            fetching: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// The latest inventory, if any.
+    pub fn latest(&self) -> Option<Arc<Inventory>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has the buckets of this jurisdiction listed from now on.
+    pub fn want(&self, jurisdiction: Jurisdiction) {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(jurisdiction);
+    }
+
+    fn good(&self, after: Duration) -> Option<Arc<Inventory>> {
+        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.latest().filter(|i| i.taken > after && wanted.is_subset(&i.jurisdictions))
+    }
+
+    /// An inventory whose fetch began after this monotonic time.
+    pub async fn newer_than(&self, after: Duration, class: CallClass) -> CloudResult<Arc<Inventory>> {
+        if let Some(good) = self.good(after) {
+            return Ok(good);
+        }
+        let _one_at_a_time = self.fetching.lock().await;
+        if let Some(good) = self.good(after) {
+            return Ok(good);
+        }
+        let before = self.latest();
+        let fresh = Arc::new(self.fetch(class).await?);
+        self.watch.compare(before.as_deref(), &fresh).await;
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh.clone());
+        Ok(fresh)
+    }
+
+    async fn fetch(&self, class: CallClass) -> CloudResult<Inventory> {
+        let cx = CallCx { class, remaining: None };
+        let jurisdictions = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let taken = self.clock.monotonic();
+        let workers = self.cloud.list_workers(cx).await?;
+        let mut buckets = HashMap::new();
+        for jurisdiction in &jurisdictions {
+            for bucket in self.cloud.list_buckets(cx, *jurisdiction).await? {
+                buckets.insert(bucket.name.clone(), bucket);
+            }
+        }
+        let mut tokens: HashMap<String, Vec<TokenInfo>> = HashMap::new();
+        for token in self.cloud.list_tokens(cx).await? {
+            tokens.entry(token.name.clone()).or_default().push(token);
+        }
+        for same_name in tokens.values_mut() {
+            same_name.sort_by(|a, b| (a.issued_on, &a.id).cmp(&(b.issued_on, &b.id)));
+        }
+        let workers = workers.into_iter().map(|w| (w.name.clone(), w)).collect();
+        Ok(Inventory { taken, workers, buckets, tokens, jurisdictions })
+    }
+}
+
+/// The agents of this install whose Workers an inventory shows.
+pub fn marked_workers<'a>(
+    inventory: &'a Inventory,
+    install: &'a talon_core::InstallId,
+) -> impl Iterator<Item = (AgentId, &'a WorkerInfo)> {
+    inventory.workers.values().filter_map(|w| {
+        let marks = talon_core::name::WorkerMarks::from_tags(w.tags.as_ref()?)?;
+        (marks.install == *install).then_some((marks.agent, w))
+    })
+}

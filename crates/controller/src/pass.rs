@@ -1,0 +1,346 @@
+//! One pass over one agent: load → observe → plan → execute, until nothing is left to do now, then finish.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use talon_core::Snapshot;
+use talon_core::clock::{Clock, Random};
+use talon_core::cloud::{CallClass, CallCx, Cloud, WorkerSettings};
+use talon_core::condition::Reason;
+use talon_core::mutation::{Finish, Mutation, Progress};
+use talon_core::registry::Registry;
+use talon_plan::status::PassFailure;
+use talon_plan::{Held, HeldScope, Input, Need, Observed, Plan, World, report};
+use talon_secrets::{InstallKey, SecretReader};
+use talon_store::{HoldKind, Store, StoreError, StoreResult};
+use talon_worker::Bundle;
+
+use crate::account::Account;
+use crate::backoff::RetryPolicy;
+use crate::config::{ControllerConfig, seconds};
+use crate::execute::{Executor, Outcome};
+use crate::failure::{self, Verdict};
+use crate::inventory::{Inventory, Surveyor};
+use crate::lease::Lease;
+use crate::observe::{Anchor, Observer, Values};
+
+/// How often a pass plans before it gives others their turn.
+const ROUNDS: usize = 8;
+/// How long a stalled agent is left alone; a change of its row wakes it at once.
+const STALLED_RECHECK: Duration = Duration::from_secs(300);
+/// How soon a pass comes back that used up its rounds.
+const SOON: Duration = Duration::from_secs(1);
+
+/// What every pass shares.
+pub struct Shared {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// Cloudflare.
+    pub cloud: Arc<dyn Cloud>,
+    /// The Router.
+    pub registry: Arc<dyn Registry>,
+    /// Reads references.
+    pub secrets: Arc<dyn SecretReader>,
+    /// The code.
+    pub bundle: Arc<Bundle>,
+    /// The root of control tokens.
+    pub key: Arc<InstallKey>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub random: Arc<dyn Random>,
+    /// Settings.
+    pub config: ControllerConfig,
+    /// The account as a whole.
+    pub account: Account,
+    /// The lists.
+    pub surveyor: Arc<Surveyor>,
+    /// The world, without subdomain and hold, which are looked up for each pass.
+    pub base: World,
+}
+
+/// An agent as one round of a pass sees it.
+pub struct Seen {
+    /// Desired state and records.
+    pub snapshot: Snapshot,
+    /// What was seen.
+    pub observed: Observed,
+    /// Values of its secrets.
+    pub values: Values,
+    /// Ties the clocks.
+    pub anchor: Anchor,
+}
+
+impl Shared {
+    /// The world as it is now: subdomain and hold included.
+    pub async fn world(&self, class: CallClass) -> Result<World, Verdict> {
+        let mut world = self.base.clone();
+        world.held = self.held().await.map_err(|e| failure::internal(e.to_string()))?;
+        world.subdomain = self.account.subdomain(self.cloud.as_ref(), class).await.map_err(|e| failure::of_cloud(&e))?;
+        Ok(world)
+    }
+
+    async fn held(&self) -> StoreResult<Option<Held>> {
+        if self.config.observe_only {
+            let message = "the daemon only observes (--observe-only)".to_owned();
+            return Ok(Some(Held { reason: Reason::ObserveOnly, message, scope: HeldScope::All }));
+        }
+        Ok(self.store.hold().await?.map(|hold| match hold.kind {
+            HoldKind::MassChange => Held { reason: Reason::MassChange, message: hold.reason, scope: HeldScope::Risky },
+            HoldKind::RestoredDatabase => {
+                Held { reason: Reason::RestoredDatabase, message: hold.reason, scope: HeldScope::Risky }
+            }
+            HoldKind::Operator => Held { reason: Reason::HeldByOperator, message: hold.reason, scope: HeldScope::All },
+        }))
+    }
+
+    /// Observes one agent with the given lists.
+    pub async fn observe(
+        &self,
+        world: &World,
+        snapshot: Snapshot,
+        inventory: Option<&Inventory>,
+        anchor: Anchor,
+        card: Option<Option<String>>,
+        settings: Option<WorkerSettings>,
+    ) -> Seen {
+        let observer = Observer { secrets: self.secrets.as_ref(), key: &self.key, world };
+        let (observed, values) = observer.observe(&snapshot, inventory, anchor, card, settings).await;
+        Seen { snapshot, observed, values, anchor }
+    }
+}
+
+/// A pass under way.
+pub struct Pass<'a> {
+    shared: &'a Shared,
+    lease: &'a Lease,
+    settings: Option<WorkerSettings>,
+}
+
+/// Runs one pass and finishes it. `Err` when the database fails or the lease is lost: then nothing more was written.
+pub async fn run(shared: &Shared, lease: &Lease) -> StoreResult<()> {
+    Pass { shared, lease, settings: None }.run().await
+}
+
+impl Pass<'_> {
+    async fn run(&mut self) -> StoreResult<()> {
+        let Some(first) = self.shared.store.load(self.lease.claim.agent_id).await? else {
+            return Err(StoreError::NotFound);
+        };
+        let class = class_of(&first);
+        let (generation, requested) = (first.agent.generation, first.agent.reconcile_requested_at);
+        let world = match self.shared.world(class).await {
+            Ok(world) => world,
+            Err(verdict) => return self.finish_blind(&first, verdict).await,
+        };
+        let mut outcome = Outcome::default();
+        let mut rounds = 0;
+        let (seen, plan) = loop {
+            rounds += 1;
+            let seen = match self.look(&world).await? {
+                Ok(seen) => seen,
+                Err((snapshot, verdict)) => return self.finish_blind(&snapshot, verdict).await,
+            };
+            let plan = talon_plan::plan(&Input { snapshot: &seen.snapshot, observed: &seen.observed, world: &world });
+            let broken = talon_plan::lint(&plan);
+            if !broken.is_empty() {
+                let verdict = failure::internal(format!("the plan breaks its own rules: {}", broken.join("; ")));
+                return self.finish_blind(&seen.snapshot, verdict).await;
+            }
+            let moved = seen.snapshot.agent.generation != generation;
+            let over = outcome.failure.is_some() || outcome.interrupted || outcome.unfinished || rounds > ROUNDS;
+            if over || moved || (plan.steps.is_empty() && plan.needs.is_empty()) {
+                if !over && !moved && plan.is_converged() && self.latch(&seen.snapshot).await? {
+                    continue;
+                }
+                break (seen, plan);
+            }
+            if plan.steps.is_empty() {
+                if let Err(verdict) = self.meet(&plan, &seen, class).await {
+                    outcome.failure = Some(verdict.pass);
+                    outcome.retry_after = verdict.retry_after;
+                    break (seen, plan);
+                }
+                continue;
+            }
+            self.settings = None;
+            let executor = Executor {
+                store: self.shared.store.as_ref(),
+                cloud: self.shared.cloud.as_ref(),
+                registry: self.shared.registry.as_ref(),
+                bundle: &self.shared.bundle,
+                world: &world,
+                clock: &self.shared.clock,
+                random: self.shared.random.as_ref(),
+                empty_slice: seconds(self.shared.config.empty_slice_seconds),
+            };
+            outcome = executor.run(self.lease, &seen.snapshot, plan, &seen.values, class).await?;
+        };
+        self.finish(&world, seen, plan, outcome, generation, requested, rounds > ROUNDS).await
+    }
+
+    /// Loads and observes. The inner error: Cloudflare or the Router could not be asked.
+    async fn look(&mut self, world: &World) -> StoreResult<Result<Seen, (Box<Snapshot>, Verdict)>> {
+        let shared = self.shared;
+        let Some(snapshot) = shared.store.load(self.lease.claim.agent_id).await? else {
+            return Err(StoreError::NotFound);
+        };
+        let anchor = Anchor { database: snapshot.now, monotonic: shared.clock.monotonic() };
+        shared.surveyor.want(snapshot.agent.spec.r2.jurisdiction);
+        let class = class_of(&snapshot);
+        let inventory = match shared.surveyor.latest() {
+            Some(inventory) if inventory.jurisdictions.contains(&snapshot.agent.spec.r2.jurisdiction) => inventory,
+            Some(_) | None => match shared.surveyor.newer_than(Duration::ZERO, class).await {
+                Ok(inventory) => inventory,
+                Err(e) => return Ok(Err((Box::new(snapshot), failure::of_cloud(&e)))),
+            },
+        };
+        let card = match shared.registry.lookup(snapshot.agent.id).await {
+            Ok(card) => Some(card.map(|c| c.hash())),
+            Err(e) => return Ok(Err((Box::new(snapshot), failure::of_registry(&e)))),
+        };
+        let settings = self.settings.take();
+        Ok(Ok(shared.observe(world, snapshot, Some(&inventory), anchor, card, settings).await))
+    }
+
+    /// Looks at what the plan needs to see.
+    async fn meet(&mut self, plan: &Plan, seen: &Seen, class: CallClass) -> Result<(), Verdict> {
+        for need in &plan.needs {
+            match need {
+                Need::ListsAfter(moment) => {
+                    let after = seen.anchor.to_monotonic(*moment);
+                    let newest = self.shared.surveyor.latest().map_or(Duration::ZERO, |i| i.taken);
+                    let lists = self.shared.surveyor.newer_than(after.max(newest), class).await;
+                    lists.map_err(|e| failure::of_cloud(&e))?;
+                }
+                Need::Settings => {
+                    let name = seen.snapshot.agent.status.worker_name.clone().unwrap_or_default();
+                    let cx = CallCx { class, remaining: None };
+                    let settings = self.shared.cloud.worker_settings(cx, &name).await;
+                    self.settings = Some(settings.map_err(|e| failure::of_cloud(&e))?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets `first_deployed_at`, if this generation is the one that was deployed.
+    async fn latch(&self, snapshot: &Snapshot) -> StoreResult<bool> {
+        if snapshot.agent.status.first_deployed_at.is_some() || snapshot.agent.is_deleting() {
+            return Ok(false);
+        }
+        let latch = Mutation::Latch { generation: snapshot.agent.generation };
+        Ok(self.shared.store.commit(&self.lease.claim, &[latch]).await?.latched)
+    }
+
+    /// Ends a pass that could not even look: status columns stay, the failure is told in conditions.
+    async fn finish_blind(&self, snapshot: &Snapshot, verdict: Verdict) -> StoreResult<()> {
+        let condition = |kind, truth, reason, message: &str| {
+            Mutation::Condition(talon_core::condition::Condition {
+                kind,
+                status: truth,
+                reason,
+                message: message.to_owned(),
+                observed_generation: snapshot.agent.generation,
+            })
+        };
+        use talon_core::condition::{ConditionType, Truth};
+        let pass = &verdict.pass;
+        let mut mutations = vec![
+            condition(ConditionType::Reconciling, Truth::True, Reason::BackingOff, &pass.message),
+            condition(ConditionType::Stalled, Truth::from(pass.stalled), if pass.stalled { pass.reason } else { Reason::AsExpected }, if pass.stalled { &pass.message } else { "" }),
+            condition(ConditionType::Throttled, Truth::from(pass.throttled), if pass.throttled { Reason::RateLimited } else { Reason::AsExpected }, if pass.throttled { &pass.message } else { "" }),
+        ];
+        let never = snapshot.agent.status.first_deployed_at.is_none() && !snapshot.agent.is_deleting();
+        if never && pass.stalled {
+            mutations.push(Mutation::Status(talon_core::mutation::StatusWrite {
+                deployment_status: Some(talon_core::status::DeploymentStatus::Failed),
+                deployment_error: Some(Some(format!("{}: {}", pass.reason, pass.message))),
+                ..talon_core::mutation::StatusWrite::default()
+            }));
+        }
+        let (next, progress) = self.come_back(snapshot, pass, verdict.retry_after);
+        let finish = Finish {
+            mutations,
+            loaded_generation: snapshot.agent.generation,
+            loaded_reconcile_requested_at: snapshot.agent.reconcile_requested_at,
+            next_due_in: Some(next),
+            progress,
+            plan_report: None,
+        };
+        self.shared.store.finish(&self.lease.claim, &finish).await
+    }
+
+    fn come_back(&self, snapshot: &Snapshot, failure: &PassFailure, retry_after: Option<Duration>) -> (Duration, Progress) {
+        let config = &self.shared.config;
+        if failure.throttled {
+            let jitter = 1.0 + crate::clock::fraction(self.shared.random.as_ref()) / 4.0;
+            let wait = retry_after.unwrap_or(SOON).max(Duration::from_millis(200)).mul_f64(jitter);
+            let seconds = i64::try_from(wait.as_secs()).unwrap_or(i64::MAX);
+            return (wait, Progress::Throttled { seconds });
+        }
+        let policy = RetryPolicy {
+            initial: seconds(config.backoff_initial_seconds),
+            max: seconds(config.backoff_max_seconds),
+        };
+        let wait = policy.after(snapshot.work.failure_count + 1, self.shared.random.as_ref());
+        (wait, Progress::Failed)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the whole end of a pass in one place")]
+    async fn finish(
+        &self,
+        world: &World,
+        seen: Seen,
+        plan: Plan,
+        outcome: Outcome,
+        generation: talon_core::Generation,
+        requested: Option<chrono::DateTime<chrono::Utc>>,
+        out_of_rounds: bool,
+    ) -> StoreResult<()> {
+        let input = Input { snapshot: &seen.snapshot, observed: &seen.observed, world };
+        let status = talon_plan::status(&input, &plan, outcome.failure.as_ref());
+        let deleting = seen.snapshot.agent.is_deleting();
+        let archived = seen.snapshot.agent.is_archived();
+        let (next_due_in, progress) = if archived {
+            (None, Progress::Ok)
+        } else if outcome.interrupted || outcome.unfinished {
+            (Some(Duration::ZERO), Progress::Waiting)
+        } else if let Some(failure) = &outcome.failure {
+            let (wait, progress) = self.come_back(&seen.snapshot, failure, outcome.retry_after);
+            (Some(wait), progress)
+        } else if let Some(block) = &plan.block {
+            let wait = if block.stalled || !deleting { STALLED_RECHECK } else { SOON };
+            let wait = if block.reason == Reason::Suspended { None } else { Some(wait) };
+            (wait, Progress::Waiting)
+        } else if plan.held.is_some() {
+            (None, Progress::Waiting)
+        } else if let Some(recheck) = plan.recheck_in {
+            (Some(recheck), Progress::Waiting)
+        } else if out_of_rounds || !plan.steps.is_empty() || !plan.needs.is_empty() {
+            (Some(SOON), Progress::Waiting)
+        } else {
+            (None, Progress::Ok)
+        };
+        let finish = Finish {
+            mutations: status.into_mutations(),
+            loaded_generation: generation,
+            loaded_reconcile_requested_at: requested,
+            next_due_in,
+            progress,
+            plan_report: Some(report::to_json(&plan)),
+        };
+        self.shared.store.finish(&self.lease.claim, &finish).await
+    }
+}
+
+/// What the calls of a pass are for.
+fn class_of(snapshot: &Snapshot) -> CallClass {
+    if snapshot.agent.is_deleting() {
+        CallClass::Delete
+    } else if snapshot.work.failure_count > 0 {
+        CallClass::Retry
+    } else {
+        CallClass::UserChange
+    }
+}

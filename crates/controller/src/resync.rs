@@ -1,0 +1,66 @@
+//! Resync: compares every row with the lists in memory, and wakes only the agents whose plan is not empty.
+
+use talon_core::AgentId;
+use talon_core::cloud::CallClass;
+use talon_plan::Input;
+use talon_store::StoreResult;
+
+use crate::failure::Verdict;
+use crate::inventory::Inventory;
+use crate::observe::Anchor;
+use crate::pass::Shared;
+
+/// Rows read at a time.
+const PAGE: i64 = 500;
+
+/// What a resync did.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Agents looked at.
+    pub looked_at: usize,
+    /// Agents woken.
+    pub woken: usize,
+}
+
+/// Compares all agents with this inventory. The inner error: Cloudflare or the Router could not be asked.
+pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<Report, Verdict>> {
+    let world = match shared.world(CallClass::Resync).await {
+        Ok(world) => world,
+        Err(verdict) => return Ok(Err(verdict)),
+    };
+    let cards = match shared.registry.list().await {
+        Ok(cards) => cards.into_iter().collect::<std::collections::HashMap<_, _>>(),
+        Err(e) => return Ok(Err(crate::failure::of_registry(&e))),
+    };
+    let mut report = Report::default();
+    let mut after: Option<AgentId> = None;
+    loop {
+        let page = shared.store.load_page(after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.agent.id);
+        let monotonic = shared.clock.monotonic();
+        let mut wake = Vec::new();
+        for snapshot in page {
+            report.looked_at += 1;
+            let busy = snapshot.work.lease_until.is_some_and(|t| t > snapshot.now) || snapshot.work.next_due_at.is_some();
+            if busy {
+                continue;
+            }
+            let id = snapshot.agent.id;
+            shared.surveyor.want(snapshot.agent.spec.r2.jurisdiction);
+            let anchor = Anchor { database: snapshot.now, monotonic };
+            let card = Some(cards.get(&id).cloned());
+            let seen = shared.observe(&world, snapshot, Some(inventory), anchor, card, None).await;
+            let plan = talon_plan::plan(&Input { snapshot: &seen.snapshot, observed: &seen.observed, world: &world });
+            let idle = plan.steps.is_empty() && plan.needs.is_empty();
+            if !idle {
+                wake.push(id);
+            }
+        }
+        report.woken += wake.len();
+        if !wake.is_empty() {
+            shared.store.enqueue(&wake).await?;
+        }
+    }
+    Ok(Ok(report))
+}

@@ -1,0 +1,140 @@
+//! The sweep: what carries our mark and belongs to an archived row is removed, for ever; what belongs to no row at
+//! all is reported and left alone, for the database may be the one that is wrong.
+
+use std::collections::{BTreeMap, HashMap};
+
+use talon_core::cloud::{BucketRef, CallClass, CallCx, CloudError};
+use talon_core::event::{EventReason, NewEvent, Severity};
+use talon_core::name;
+use talon_core::resource::ResourceKind;
+use talon_core::spec::Jurisdiction;
+use talon_core::AgentId;
+use talon_store::{RowState, StoreResult};
+
+use crate::inventory::{Inventory, marked_workers};
+use crate::pass::Shared;
+
+/// Calls a sweep may make at most, so that it never holds up a resync.
+const MOST: usize = 100;
+
+/// What a sweep did.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Removed.
+    pub removed: usize,
+    /// Marked, but of no row.
+    pub unowned: Vec<String>,
+}
+
+struct Found {
+    kind: ResourceKind,
+    name: String,
+    id: String,
+}
+
+/// Sweeps once. Never destroys anything while a hold is in force.
+pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Report> {
+    let install = &shared.base.install;
+    let mut found: BTreeMap<AgentId, Vec<Found>> = BTreeMap::new();
+    for (agent, worker) in marked_workers(inventory, install) {
+        let name = worker.name.clone();
+        found.entry(agent).or_default().push(Found { kind: ResourceKind::Worker, id: name.clone(), name });
+    }
+    for tokens in inventory.tokens.values() {
+        for token in tokens {
+            if let Some(agent) = name::agent_of_token(install, &token.name) {
+                let (name, id) = (token.name.clone(), token.id.clone());
+                found.entry(agent).or_default().push(Found { kind: ResourceKind::R2Token, name, id });
+            }
+        }
+    }
+    let leftovers: HashMap<String, AgentId> = shared
+        .store
+        .leftovers()
+        .await?
+        .into_iter()
+        .filter(|l| l.kind == ResourceKind::R2Bucket)
+        .map(|l| (l.name, l.agent_id))
+        .collect();
+    for bucket in inventory.buckets.keys() {
+        if let Some(agent) = leftovers.get(bucket) {
+            let (name, id) = (bucket.clone(), bucket.clone());
+            found.entry(*agent).or_default().push(Found { kind: ResourceKind::R2Bucket, name, id });
+        }
+    }
+    let ids: Vec<AgentId> = found.keys().copied().collect();
+    let rows: HashMap<AgentId, RowState> = shared.store.ownership(&ids).await?.into_iter().collect();
+    let held = shared.store.hold().await?.is_some() || shared.config.observe_only;
+    let mut report = Report::default();
+    for (agent, things) in found {
+        match rows.get(&agent) {
+            Some(RowState::Live) => {}
+            Some(RowState::Archived) if held => {}
+            Some(RowState::Archived) => {
+                for thing in things {
+                    if report.removed < MOST {
+                        remove(shared, agent, &thing, inventory, &mut report).await?;
+                    }
+                }
+            }
+            None => report.unowned.extend(things.iter().map(|t| format!("{}/{}", t.kind, t.name))),
+        }
+    }
+    for object in &report.unowned {
+        let event = NewEvent {
+            severity: Severity::Warning,
+            reason: EventReason::OrphanFound,
+            object: object.clone(),
+            message: "carries the mark of this install but belongs to no row; it was left alone".to_owned(),
+        };
+        shared.store.record_event(None, &event).await?;
+    }
+    Ok(report)
+}
+
+async fn remove(
+    shared: &Shared,
+    agent: AgentId,
+    thing: &Found,
+    inventory: &Inventory,
+    report: &mut Report,
+) -> StoreResult<()> {
+    let cx = CallCx { class: CallClass::Sweep, remaining: None };
+    let done = match thing.kind {
+        ResourceKind::Worker => shared.cloud.delete_worker(cx, &thing.id).await,
+        ResourceKind::R2Token => shared.cloud.delete_token(cx, &thing.id).await,
+        ResourceKind::R2Bucket => {
+            let jurisdiction = inventory.buckets.get(&thing.name).map_or(Jurisdiction::Default, |b| b.jurisdiction);
+            empty_and_delete(shared, cx, &BucketRef { name: thing.name.clone(), jurisdiction }).await
+        }
+        ResourceKind::WorkerRoute | ResourceKind::R2Objects | ResourceKind::AgentCard => Ok(()),
+    };
+    match done {
+        Ok(()) | Err(CloudError::NotFound(_)) => {
+            report.removed += 1;
+            shared.store.correct_cleanup(agent, thing.kind, true, None).await?;
+            let event = NewEvent {
+                severity: Severity::Normal,
+                reason: EventReason::CleanedUp,
+                object: format!("{}/{}", thing.kind, thing.name),
+                message: "removed by the sweep".to_owned(),
+            };
+            shared.store.record_event(Some(agent), &event).await
+        }
+        Err(error) => {
+            shared.store.correct_cleanup(agent, thing.kind, false, Some(&error.to_string())).await
+        }
+    }
+}
+
+/// One page a sweep: a large bucket is emptied over many.
+async fn empty_and_delete(shared: &Shared, cx: CallCx, bucket: &BucketRef) -> Result<(), CloudError> {
+    let page = shared.cloud.list_objects(cx, bucket).await?;
+    if !page.keys.is_empty() {
+        shared.cloud.delete_objects(cx, bucket, &page.keys).await?;
+    }
+    for upload in shared.cloud.list_uploads(cx, bucket).await? {
+        shared.cloud.abort_upload(cx, bucket, &upload).await?;
+    }
+    shared.cloud.delete_bucket(cx, bucket).await
+}

@@ -1,0 +1,274 @@
+//! The plan for an agent that is to go: Worker → objects → bucket → token → card → look again → archive.
+//!
+//! No step waits for another to succeed, but for the bucket that must be empty. Each result stands in its own record.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use talon_core::event::{EventReason, NewEvent, Severity};
+use talon_core::mutation::{Cleanup, Intent, Mutation, ResourceWrite};
+use talon_core::resource::{CleanupResult, ResourceKind, ResourceRecord, ResourceState};
+use talon_core::spec::DeletionPolicy;
+
+use crate::desired::Names;
+use crate::input::{Input, Look};
+use crate::know::{self, Known, later};
+use crate::report::{Action, Verdict};
+use crate::step::{Need, Plan, Step, StepId, StepKind};
+
+/// How long until lists are looked at again that still show what was deleted.
+const POLL: Duration = Duration::from_secs(5);
+
+/// What is to be done for an agent that is to go.
+pub fn plan(input: &Input<'_>) -> Plan {
+    let names = Names::of(input);
+    let facts = know::facts(input, &names);
+    let mut builder = Builder { input, names, plan: Plan { facts, ..Plan::default() }, next: 0, records: Vec::new() };
+    builder.build();
+    builder.plan
+}
+
+struct Builder<'a> {
+    input: &'a Input<'a>,
+    names: Names,
+    plan: Plan,
+    next: StepId,
+    records: Vec<Mutation>,
+}
+
+impl Builder<'_> {
+    fn record(&self, kind: ResourceKind) -> Option<&ResourceRecord> {
+        self.input.snapshot.resource(kind)
+    }
+
+    fn done(&self, kind: ResourceKind) -> bool {
+        self.record(kind).and_then(|r| r.cleanup_result).is_some_and(|c| c != CleanupResult::Failed)
+    }
+
+    fn step(&mut self, kind: StepKind, after: Vec<StepId>, why: &str) -> StepId {
+        let id = self.next;
+        self.next += 1;
+        self.plan.verdicts.push(Verdict::new(kind.resource(), Action::Delete, why));
+        self.plan.steps.push(Step { id, kind, after, rebuilds: false, why: why.to_owned() });
+        id
+    }
+
+    /// Notes a result that needs no call.
+    fn settle(&mut self, kind: ResourceKind, name: &str, result: CleanupResult, note: Option<&str>) {
+        self.plan.verdicts.push(Verdict::new(kind, Action::Keep, note.unwrap_or("nothing to remove")));
+        self.records.push(Mutation::Resource(ResourceWrite {
+            confirmed: true,
+            intent: Some(Intent::Cleared),
+            cleanup: Some(Cleanup { result, error: note.map(str::to_owned) }),
+            ..ResourceWrite::new(kind, name, ResourceState::Absent)
+        }));
+    }
+
+    fn build(&mut self) {
+        let keep_bucket = self.input.snapshot.agent.spec.deletion_policy == DeletionPolicy::KeepBucket;
+        self.worker();
+        self.bucket(keep_bucket);
+        self.token();
+        self.card();
+        if !self.records.is_empty() {
+            let records = std::mem::take(&mut self.records);
+            let id = self.next;
+            self.next += 1;
+            let why = "nothing to remove".to_owned();
+            self.plan.steps.insert(0, Step { id, kind: StepKind::Record(records), after: Vec::new(), rebuilds: false, why });
+        }
+        if self.plan.steps.is_empty() && self.plan.needs.is_empty() {
+            self.look_again();
+        }
+        self.give_up_after_deadline();
+    }
+
+    fn worker(&mut self) {
+        let back = self.came_back(&self.input.observed.worker, ResourceKind::Worker)
+            && self.plan.facts.worker.is_present();
+        if self.done(ResourceKind::Worker) && !back {
+            return;
+        }
+        let worker = self.names.worker.clone();
+        if let Known::Foreign(_) = self.plan.facts.worker {
+            let note = "a Worker of this name exists that is not ours; it was left alone";
+            self.settle(ResourceKind::Worker, &worker, CleanupResult::AlreadyAbsent, Some(note));
+            return;
+        }
+        if self.record(ResourceKind::Worker).is_none() && !self.plan.facts.worker.is_present() {
+            self.settle(ResourceKind::Worker, &worker, CleanupResult::AlreadyAbsent, None);
+            return;
+        }
+        let why = if back { "it came back after it was deleted" } else { "the agent is deleted" };
+        self.step(StepKind::DeleteWorker { worker }, Vec::new(), why);
+    }
+
+    fn bucket(&mut self, keep: bool) {
+        let bucket = self.names.bucket_ref(self.input);
+        let back = self.came_back(&self.input.observed.bucket, ResourceKind::R2Bucket)
+            && self.plan.facts.bucket.is_present();
+        let (objects_done, bucket_done) = (self.done(ResourceKind::R2Objects), self.done(ResourceKind::R2Bucket));
+        if objects_done && bucket_done && !back {
+            return;
+        }
+        let none = self.record(ResourceKind::R2Bucket).is_none() && !self.plan.facts.bucket.is_present();
+        let verdict = if matches!(self.plan.facts.bucket, Known::Foreign(_)) {
+            Some((CleanupResult::AlreadyAbsent, Some("a bucket of this name exists that is not ours; it was left alone")))
+        } else if none {
+            Some((CleanupResult::AlreadyAbsent, None))
+        } else if keep {
+            Some((CleanupResult::Kept, Some("kept, as deletion_policy asks")))
+        } else {
+            None
+        };
+        if let Some((result, note)) = verdict {
+            self.settle(ResourceKind::R2Objects, &bucket.name, result, note);
+            self.settle(ResourceKind::R2Bucket, &bucket.name, result, note);
+            return;
+        }
+        let emptied = (!objects_done || back).then(|| {
+            self.step(StepKind::EmptyBucket(bucket.clone()), Vec::new(), "a bucket must be empty before it can go")
+        });
+        self.step(StepKind::DeleteBucket(bucket), emptied.into_iter().collect(), "the agent is deleted");
+    }
+
+    fn token(&mut self) {
+        let name = self.names.token.clone();
+        let listed = self.input.observed.tokens.seen.clone().unwrap_or_default();
+        let record = self.record(ResourceKind::R2Token).cloned();
+        let recorded = record.as_ref().and_then(|r| r.external_id.clone());
+        let fresh = self.came_back(&self.input.observed.tokens, ResourceKind::R2Token);
+        for extra in listed.iter().filter(|t| Some(&t.id) != recorded.as_ref()) {
+            if recorded.is_some() || self.done(ResourceKind::R2Token) {
+                if !self.done(ResourceKind::R2Token) || fresh {
+                    self.step(StepKind::DropToken { id: extra.id.clone() }, Vec::new(), "another token of our name");
+                }
+            }
+        }
+        if self.done(ResourceKind::R2Token) {
+            return;
+        }
+        if let Some(id) = recorded.or_else(|| listed.first().map(|t| t.id.clone())) {
+            self.step(StepKind::DeleteToken { id, name }, Vec::new(), "the agent is deleted");
+            return;
+        }
+        let open = record.filter(|r| r.state == ResourceState::Unknown).and_then(|r| r.intent_at);
+        match open {
+            Some(intent) if !self.input.observed.tokens.after(intent) => {
+                self.plan.verdicts.push(Verdict::new(ResourceKind::R2Token, Action::Wait, "its id must be looked up"));
+                self.plan.needs.push(Need::ListsAfter(intent));
+            }
+            Some(_) | None => self.settle(ResourceKind::R2Token, &name, CleanupResult::AlreadyAbsent, None),
+        }
+    }
+
+    fn card(&mut self) {
+        if self.done(ResourceKind::AgentCard) {
+            return;
+        }
+        let url = format!("ws-agent://{}", self.input.snapshot.agent.name);
+        if self.record(ResourceKind::AgentCard).is_none() && !self.plan.facts.card {
+            self.settle(ResourceKind::AgentCard, &url, CleanupResult::AlreadyAbsent, None);
+            return;
+        }
+        self.step(StepKind::DeregisterCard, Vec::new(), "the agent is deleted");
+    }
+
+    /// Whether a look that can be trusted was made after this was cleaned up.
+    fn came_back<T>(&self, look: &Look<T>, kind: ResourceKind) -> bool {
+        let lag = self.input.world.timing.list_lag;
+        self.done(kind)
+            && look.seen.is_some()
+            && self.record(kind).and_then(|r| r.confirmed_at).is_none_or(|c| look.after(later(c, lag)))
+    }
+
+    /// An upload in flight from a holder that was frozen could have brought the Worker back: only lists fetched after
+    /// that can no longer happen, and showing nothing, end the cleanup.
+    fn look_again(&mut self) {
+        let snapshot = self.input.snapshot;
+        let timing = &self.input.world.timing;
+        // Names are persisted before the first call: without them nothing was ever sent.
+        let never_made = snapshot.agent.status.worker_name.is_none();
+        if !never_made {
+            let cleaned = snapshot.resources.iter().filter_map(|r| r.cleaned_at).max();
+            let frozen = snapshot.work.unclean_until.map(|t| later(t, timing.request_timeout));
+            let in_flight = self.record(ResourceKind::Worker).and_then(|r| r.settle_until);
+            let quiet = [cleaned, frozen, in_flight].into_iter().flatten().max().unwrap_or(DateTime::<Utc>::MIN_UTC);
+            let observed = self.input.observed;
+            let looks = [observed.worker.as_of, observed.bucket.as_of, observed.tokens.as_of];
+            if looks.iter().any(|l| l.is_none_or(|l| l <= quiet)) {
+                self.wait_for_lists(quiet);
+                return;
+            }
+            let shown = self.plan.facts.worker.is_present()
+                || matches!(self.plan.facts.worker, Known::Unknown(_))
+                || (self.bucket_should_be_gone()
+                    && (self.plan.facts.bucket.is_present() || matches!(self.plan.facts.bucket, Known::Unknown(_))))
+                || observed.tokens.seen.as_ref().is_some_and(|t| !t.is_empty());
+            if shown {
+                self.wait_for_lists(snapshot.now - chrono::TimeDelta::from_std(POLL).unwrap_or_default());
+                return;
+            }
+        }
+        self.archive("everything is cleaned up; the row is kept for billing".to_owned(), Severity::Normal);
+    }
+
+    fn bucket_should_be_gone(&self) -> bool {
+        self.record(ResourceKind::R2Bucket).is_some_and(|r| r.cleanup_result == Some(CleanupResult::Deleted))
+    }
+
+    fn wait_for_lists(&mut self, after: DateTime<Utc>) {
+        let (now, observed) = (self.input.snapshot.now, self.input.observed);
+        let why = "a last look makes sure that nothing came back";
+        self.plan.verdicts.push(Verdict::new(ResourceKind::Worker, Action::Wait, why));
+        let looked = [observed.worker.as_of, observed.bucket.as_of, observed.tokens.as_of];
+        if after < now && looked.iter().any(|l| l.is_none_or(|l| l <= after)) {
+            self.plan.needs.push(Need::ListsAfter(after));
+        } else {
+            let wait = (after - now).to_std().unwrap_or_default();
+            self.plan.recheck_in = Some(wait.max(POLL).min(wait + POLL));
+        }
+    }
+
+    fn archive(&mut self, message: String, severity: Severity) {
+        let event = NewEvent {
+            severity,
+            reason: EventReason::Archived,
+            object: format!("agent/{}", self.input.snapshot.agent.name),
+            message,
+        };
+        let kind = StepKind::Record(vec![Mutation::Event(event), Mutation::Archive]);
+        let id = self.next;
+        self.next += 1;
+        let why = "cleanup is over".to_owned();
+        self.plan.steps.push(Step { id, kind, after: Vec::new(), rebuilds: false, why });
+    }
+
+    /// After the deadline and enough rounds the row is archived with its leftovers named; the sweep goes on for ever.
+    fn give_up_after_deadline(&mut self) {
+        let snapshot = self.input.snapshot;
+        let timing = &self.input.world.timing;
+        let Some(requested) = snapshot.agent.deletion_requested_at else { return };
+        let failing: Vec<&ResourceRecord> =
+            snapshot.resources.iter().filter(|r| r.cleanup_result == Some(CleanupResult::Failed)).collect();
+        let tried_enough = failing.iter().all(|r| r.attempts >= timing.cleanup_rounds);
+        let only_failing_left = self.plan.steps.iter().all(|s| {
+            let kind = s.kind.resource();
+            let waits_for_objects = kind == ResourceKind::R2Bucket && failing.iter().any(|r| r.kind == ResourceKind::R2Objects);
+            waits_for_objects || failing.iter().any(|r| r.kind == kind)
+        });
+        if failing.is_empty()
+            || !tried_enough
+            || !only_failing_left
+            || snapshot.now < later(requested, timing.cleanup_deadline)
+        {
+            return;
+        }
+        let names: Vec<String> = failing.iter().map(|r| format!("{} {}", r.kind, r.name)).collect();
+        let message = format!("left over after {} tries: {}; the sweep goes on", timing.cleanup_rounds, names.join(", "));
+        self.plan.steps.clear();
+        self.plan.needs.clear();
+        self.plan.recheck_in = None;
+        self.archive(message, Severity::Warning);
+    }
+}
