@@ -1,1 +1,41 @@
-fn main() {}
+//! `talon`: desired-state rows in, Cloudflare converged, status out. The commands and the daemon in one binary.
+
+mod cli;
+mod cloudflare;
+mod commands;
+mod config;
+mod daemon;
+mod database;
+mod exit;
+mod explain;
+mod follow;
+mod install_key;
+mod jsonpath;
+mod local;
+mod logging;
+mod manifests;
+mod output;
+mod session;
+mod spec_diff;
+mod sql;
+mod view;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::read() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let colour = output::Colour::of_stderr(cli.global.no_color);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return output::fail(colour, &exit::Failure::io("the runtime did not start", &error));
+        }
+    };
+    match runtime.block_on(commands::run(cli)) {
+        Ok(exit) => exit.into(),
+        Err(failure) => output::fail(colour, &failure),
+    }
+}

@@ -1,0 +1,50 @@
+//! The Cloudflare client, from the configuration.
+
+use std::sync::Arc;
+
+use talon_cloudflare::{Client, ClientConfig};
+use talon_core::cloud::Budget;
+use url::Url;
+
+use crate::config::settings::CloudflareSettings;
+use crate::config::token::TokenSource;
+use crate::exit::{Exit, Failure};
+
+/// What the client must be told; the token is read now.
+pub fn client_config(settings: &CloudflareSettings) -> Result<ClientConfig, Failure> {
+    let missing = |what: &str, next: &str| Failure::new(Exit::NotAllowed, what, next);
+    let account = settings.account_id.clone().ok_or_else(|| {
+        missing(
+            "no Cloudflare account is configured",
+            "set TALON_CLOUDFLARE_ACCOUNT_ID (or cloudflare.accountId); to try talon without an account: talon dev",
+        )
+    })?;
+    let token = settings.api_token.as_deref().ok_or_else(|| {
+        missing(
+            "no Cloudflare token is configured",
+            "set TALON_CLOUDFLARE_API_TOKEN (or point cloudflare.apiToken at env:NAME or file:PATH)",
+        )
+    })?;
+    let token = TokenSource::parse(token)?.read()?;
+    let mut config = ClientConfig::new(account, token).map_err(|e| wrong(&e.to_string()))?;
+    config.api_base = address(&settings.api_base, "cloudflare.apiBase")?;
+    config.s3_endpoint = settings
+        .s3_endpoint
+        .as_deref()
+        .map(|text| address(text, "cloudflare.s3Endpoint"))
+        .transpose()?;
+    Ok(config)
+}
+
+fn address(text: &str, key: &str) -> Result<Url, Failure> {
+    Url::parse(text).map_err(|_| wrong(&format!("{key} is not an http(s) address")))
+}
+
+fn wrong(what: &str) -> Failure {
+    Failure::usage(what, "correct it; talon config show says where each value comes from")
+}
+
+/// A client that asks this budget before each call.
+pub fn client(config: ClientConfig, budget: Arc<dyn Budget>) -> Result<Client, Failure> {
+    Client::new(config, budget).map_err(|e| wrong(&e.to_string()))
+}

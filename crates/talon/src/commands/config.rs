@@ -1,0 +1,61 @@
+//! `talon config show`.
+
+use serde_json::{Value, json};
+
+use crate::config::token::TokenSource;
+use crate::exit::{Exit, Failure};
+use crate::output::{safe, table};
+use crate::session::Session;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Sub,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Sub {
+    /// The effective value of every key, and where it came from; secrets are never shown
+    Show,
+}
+
+/// Prints the configuration.
+pub fn run(args: Args, session: Session) -> Result<Exit, Failure> {
+    let Sub::Show = args.command;
+    for name in &session.config.unknown_variables {
+        session.output.warn(&format!("the environment variable {} is no key of talon", safe(name)));
+    }
+    if session.output.is_machine() {
+        let entries: serde_json::Map<String, Value> = session
+            .config
+            .rows()
+            .into_iter()
+            .map(|(path, value, origin)| {
+                (path.to_owned(), json!({ "value": value, "origin": origin.to_string() }))
+            })
+            .collect();
+        session.output.document(&Value::Object(entries))?;
+        return Ok(Exit::Success);
+    }
+    let rows: Vec<Vec<String>> = session
+        .config
+        .rows()
+        .into_iter()
+        .map(|(path, value, origin)| {
+            let mut shown = match &value {
+                Value::Null => "-".to_owned(),
+                Value::String(text) => safe(text),
+                other => safe(&other.to_string()),
+            };
+            if path == "cloudflare.apiToken"
+                && let Some(source) = value.as_str().and_then(|v| TokenSource::parse(v).ok())
+            {
+                shown.push_str(if source.read().is_ok() { " (set, not shown)" } else { " (no value)" });
+            }
+            vec![path.to_owned(), shown, origin.to_string()]
+        })
+        .collect();
+    session.output.write(&table::render(&["KEY", "VALUE", "FROM"], &rows, None));
+    Ok(Exit::Success)
+}

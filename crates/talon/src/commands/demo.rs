@@ -1,0 +1,139 @@
+//! `talon demo`: the whole life of two agents on this machine.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use talon_core::Snapshot;
+use talon_core::condition::{ConditionType, Truth};
+use talon_simulator::CallRecord;
+
+use super::dev::apply_examples;
+use crate::exit::{Exit, Failure};
+use crate::follow::{self, Ended, Goal, Target, Wait};
+use crate::local::{Local, Place};
+use crate::logging::{self, LogFormat};
+use crate::output::{age, safe, steps};
+use crate::session::Session;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Uses a temporary directory and a local Cloudflare: no account, no configuration, nothing left behind.")]
+pub struct Args {}
+
+/// Longest time one act may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Plays it, and cleans up even if an act fails.
+pub async fn run(_args: Args, session: Session) -> Result<Exit, Failure> {
+    logging::start(LogFormat::Text, "error")?;
+    let mut config = session.config.settings.controller();
+    config.list_lag_seconds = 1.0;
+    let began = Instant::now();
+    let local = Local::start(Place::Temporary, config).await?;
+    let out = &session.output;
+    out.line(&format!(
+        "talon demo: a database ({}) and a local Cloudflare ({}); nothing leaves this machine.\n",
+        safe(&local.database.shown()),
+        local.cloud.api_base()
+    ));
+    let played = play(&session, &local).await;
+    let closed = local.shutdown().await;
+    played.and(closed)?;
+    out.line(&format!(
+        "Done in {}. Next: talon dev, and write rows of your own.",
+        age::short(began.elapsed())
+    ));
+    Ok(Exit::Success)
+}
+
+async fn play(session: &Session, local: &Local) -> Result<(), Failure> {
+    let out = &session.output;
+    out.line("1. Two manifests become two rows (talon apply -f deploy/examples)");
+    apply_examples(local).await?;
+    let agents = local.store.list(&talon_store::ListFilter::default()).await?;
+    for s in &agents {
+        out.line(&format!("   agent/{} created   generation {}", s.agent.name, s.agent.generation));
+    }
+    out.line("\n2. The controller brings Cloudflare to them (talon wait)");
+    let began = agents.iter().map(|s| s.agent.created_at).min();
+    let ready = Goal::Condition(ConditionType::Ready, Truth::True);
+    let live = wait(session, local, &ready, &agents).await?;
+    for s in live.iter().filter_map(|e| e.snapshot.as_ref()) {
+        let since = began.unwrap_or(s.agent.created_at);
+        out.line(&format!("   agent/{}", s.agent.name));
+        out.write(&steps::render(&steps::deploying(s, since), out.colour));
+    }
+    show_calls(session, local, &live);
+    out.line("\n3. The row, as SELECT sees it");
+    out.write(&crate::sql::select_agent(&local.database, "research-pro").await?);
+    out.line("\n4. The Agent Card in the Router (its credentials left out)");
+    if let Some(s) = live.iter().filter_map(|e| e.snapshot.as_ref()).find(|s| s.agent.name.as_str() == "research-pro") {
+        show_card(session, local, s).await?;
+    }
+    out.line("\n5. Both are deleted (talon delete --wait), each resource with its result");
+    for s in &agents {
+        local.store.request_deletion(&s.agent.name, false).await?;
+    }
+    let gone = wait(session, local, &Goal::Gone, &agents).await?;
+    for s in gone.iter().filter_map(|e| e.snapshot.as_ref()) {
+        out.line(&format!("   agent/{}", s.agent.name));
+        out.write(&steps::render(&steps::deleting(s), out.colour));
+    }
+    out.line("");
+    Ok(())
+}
+
+async fn wait(
+    session: &Session,
+    local: &Local,
+    goal: &Goal,
+    agents: &[Snapshot],
+) -> Result<Vec<Ended>, Failure> {
+    let ended = Wait {
+        store: &*local.store,
+        output: &session.output,
+        timeout: PATIENCE,
+        reattach: "the demo ends here; start it again: talon demo",
+    }
+    .until(goal, agents.iter().map(Target::of).collect())
+    .await?;
+    match ended.iter().find_map(|e| follow::failure_of(e, PATIENCE)) {
+        None => Ok(ended),
+        Some(failure) => Err(failure),
+    }
+}
+
+fn show_calls(session: &Session, local: &Local, live: &[Ended]) {
+    let calls = local.cloud.calls();
+    let writes = calls.iter().filter(|c| c.took_effect()).count();
+    session.output.line(&format!(
+        "   {} calls to Cloudflare, of which {writes} changed something: {} for each agent",
+        calls.len(),
+        writes / live.len().max(1)
+    ));
+    for call in calls.iter().filter(|c| c.took_effect()) {
+        session.output.line(&format!("     {}", shown(call)));
+    }
+}
+
+fn shown(call: &CallRecord) -> String {
+    let resource = call.resource();
+    let path = resource.split('?').next().unwrap_or(resource);
+    format!("{:<6} {}", call.method, safe(path))
+}
+
+async fn show_card(session: &Session, local: &Local, s: &Snapshot) -> Result<(), Failure> {
+    let mut card = local
+        .store
+        .card(s.agent.id)
+        .await?
+        .map_or(Value::Null, |card| serde_json::json!(card));
+    if let Some(fields) = card.as_object_mut() {
+        fields.remove("authentication");
+    }
+    let text = serde_json::to_string_pretty(&card).unwrap_or_default();
+    for line in text.lines() {
+        session.output.line(&format!("   {}", safe(line)));
+    }
+    Ok(())
+}

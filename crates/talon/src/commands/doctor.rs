@@ -1,0 +1,344 @@
+//! `talon doctor`: looks at everything Talon depends on, and says what to do about what is wrong.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use serde::Serialize;
+use serde_json::json;
+use talon_cloudflare::Unlimited;
+use talon_core::cloud::{CallClass, CallCx, Cloud, CloudError};
+use talon_core::spec::Jurisdiction;
+use talon_store::{ListFilter, Store};
+use talon_store_sqlite::SqliteStore;
+
+use crate::cloudflare;
+use crate::database::{self, Database, Opened};
+use crate::exit::{Exit, Failure};
+use crate::install_key;
+use crate::output::{Colour, age, safe};
+use crate::session::Session;
+use crate::sql;
+use crate::view;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 all well (warnings included), 1 something must be done, 4 Cloudflare refuses the token, 9 the\ndatabase cannot be reached.")]
+pub struct Args {
+    /// Do not ask Cloudflare
+    #[arg(long)]
+    offline: bool,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    Warning,
+    Failed,
+    Skipped,
+}
+
+/// One check.
+#[derive(Debug, Clone, Serialize)]
+struct Check {
+    check: &'static str,
+    verdict: Verdict,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    #[serde(skip)]
+    exit: Exit,
+}
+
+impl Check {
+    fn new(check: &'static str, verdict: Verdict, detail: impl Into<String>) -> Self {
+        Self {
+            check,
+            verdict,
+            detail: detail.into(),
+            next: None,
+            exit: Exit::Failure,
+        }
+    }
+
+    fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+
+    fn failed(check: &'static str, failure: Failure) -> Self {
+        Self {
+            check,
+            verdict: Verdict::Failed,
+            detail: failure.message,
+            next: Some(failure.next),
+            exit: failure.exit,
+        }
+    }
+}
+
+/// Checks everything, and prints all of it whatever fails.
+pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
+    let mut checks = Vec::new();
+    configuration(&session, &mut checks);
+    database_checks(&session, &mut checks).await;
+    if args.offline {
+        checks.push(Check::new("cloudflare", Verdict::Skipped, "not asked (--offline)"));
+    } else {
+        cloudflare_checks(&session, &mut checks).await;
+    }
+    let worst = checks.iter().find(|c| c.verdict == Verdict::Failed);
+    if session.output.is_machine() {
+        session.output.document(&json!({ "ok": worst.is_none(), "checks": checks }))?;
+    } else {
+        session.output.write(&render(&checks, session.output.colour));
+    }
+    match worst {
+        None => Ok(Exit::Success),
+        Some(check) => Err(Failure::new(
+            check.exit,
+            format!("{}: {}", check.check, check.detail),
+            check.next.clone().unwrap_or_else(|| "see above".to_owned()),
+        )),
+    }
+}
+
+fn render(checks: &[Check], colour: Colour) -> String {
+    let width = checks.iter().map(|c| c.check.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for c in checks {
+        let mark = match c.verdict {
+            Verdict::Ok => colour.good("✓ ok     "),
+            Verdict::Warning => colour.notable("! warning"),
+            Verdict::Failed => colour.bad("✗ failed "),
+            Verdict::Skipped => colour.dim("· skipped"),
+        };
+        text.push_str(&format!("{mark}  {:<width$}  {}\n", c.check, c.detail));
+        if let Some(next) = c.next.as_ref().filter(|_| c.verdict != Verdict::Ok) {
+            text.push_str(&format!("           {:<width$}  next: {next}\n", ""));
+        }
+    }
+    text
+}
+
+fn configuration(session: &Session, checks: &mut Vec<Check>) {
+    let unknown = &session.config.unknown_variables;
+    checks.push(if unknown.is_empty() {
+        Check::new("configuration", Verdict::Ok, "read")
+    } else {
+        Check::new(
+            "configuration",
+            Verdict::Warning,
+            format!("these variables are no keys of talon: {}", safe(&unknown.join(", "))),
+        )
+        .next("correct or unset them; talon config show lists what is in effect")
+    });
+}
+
+async fn database_checks(session: &Session, checks: &mut Vec<Check>) {
+    let database = match session.database() {
+        Ok(database) => database,
+        Err(failure) => return checks.push(Check::failed("database", failure)),
+    };
+    let opened = match database::open(&database).await {
+        Ok(opened) => opened,
+        Err(failure) => return checks.push(Check::failed("database", failure)),
+    };
+    let shown = safe(&database.shown());
+    checks.push(Check::new("database", Verdict::Ok, format!("{shown} reachable, schema as this program needs it")));
+    match &database {
+        Database::Sqlite(_) => checks.push(running_daemon(&opened)),
+        Database::Postgres(url) => checks.push(hardening(url).await),
+    }
+    if let Some(file) = &opened.file {
+        checks.push(lost_rows(file).await);
+    }
+    let store = opened.store;
+    let key_file = install_key::path(&session.config, &database);
+    checks.push(match install_key::check(&*store, &key_file).await {
+        Ok(install) => Check::new("install key", Verdict::Ok, format!("install {install}, key in {}", key_file.display())),
+        Err(failure) => Check::failed("install key", failure),
+    });
+    if let Err(failure) = agents(&*store, checks).await {
+        checks.push(Check::failed("agents", failure));
+    }
+}
+
+/// One daemon per file: its lock tells whether there is one.
+fn running_daemon(opened: &Opened) -> Check {
+    match opened.lock_daemon() {
+        Ok(_) => Check::new("daemon", Verdict::Warning, "none is running on this database")
+            .next("start it: talon run (or talon dev)"),
+        Err(failure) => Check::new("daemon", Verdict::Ok, safe(&failure.message)),
+    }
+}
+
+/// Rows that somebody removed behind the triggers' back: what they had at Cloudflare has no owner any more.
+async fn lost_rows(file: &SqliteStore) -> Check {
+    match file.lost_rows().await {
+        Ok(lost) if lost.is_empty() => Check::new("rows", Verdict::Ok, "every agent ever made has its row"),
+        Ok(lost) => {
+            let names: Vec<_> = lost
+                .iter()
+                .map(|(id, name)| safe(name.as_deref().unwrap_or(id)))
+                .collect();
+            Check::new("rows", Verdict::Warning, format!("removed behind the triggers' back: {}", names.join(", ")))
+                .next("look for their Workers and buckets at Cloudflare (talon events shows orphans); use DELETE FROM, with triggers on")
+        }
+        Err(error) => Check::failed("rows", error.into()),
+    }
+}
+
+async fn hardening(url: &str) -> Check {
+    match sql::missing_hardening(url).await {
+        Ok(missing) if missing.is_empty() => Check::new(
+            "hardening",
+            Verdict::Ok,
+            "the server's log keeps neither failed statements nor their values",
+        ),
+        Ok(missing) => Check::new(
+            "hardening",
+            Verdict::Warning,
+            format!("a failed statement may stand in the server's log, values and all: {}", missing.join(", ")),
+        )
+        .next("talon migrate --hardening, as a role that may set these"),
+        Err(failure) => Check::failed("hardening", failure),
+    }
+}
+
+async fn agents(store: &dyn Store, checks: &mut Vec<Check>) -> Result<(), Failure> {
+    checks.push(match store.hold().await? {
+        None => Check::new("hold", Verdict::Ok, "none in force"),
+        Some(hold) => Check::new(
+            "hold",
+            Verdict::Warning,
+            format!("{} since {}: {}", hold.kind.as_str(), age::stamp(hold.since), safe(&hold.reason)),
+        )
+        .next("make sure that what happened is meant, then talon release-hold"),
+    });
+    let list = store.list(&ListFilter::default()).await?;
+    if let Some(now) = list.first().map(|s| s.now) {
+        checks.push(clock("clock (database)", (Utc::now() - now).num_seconds()));
+    }
+    let stalled: Vec<_> = list
+        .iter()
+        .filter(|s| view::holds_now(s, talon_core::condition::ConditionType::Stalled).is_some())
+        .map(|s| s.agent.name.to_string())
+        .collect();
+    let waiting = list.iter().filter(|s| view::nobody_home(s)).count();
+    let mut check = Check::new("agents", Verdict::Ok, format!("{} agents", list.len()));
+    if !stalled.is_empty() {
+        check = Check::new("agents", Verdict::Warning, format!("stalled: {}", stalled.join(", ")))
+            .next(format!("talon why {}", stalled[0]));
+    } else if waiting > 0 {
+        check = Check::new("agents", Verdict::Warning, format!("{waiting} due, and no daemon takes them up"))
+            .next("start one: talon run");
+    }
+    checks.push(check);
+    let left = store.leftovers().await?;
+    checks.push(if left.is_empty() {
+        Check::new("leftovers", Verdict::Ok, "none")
+    } else {
+        let names: Vec<_> = left.iter().map(|l| format!("{} {}", l.kind, safe(&l.name))).collect();
+        Check::new("leftovers", Verdict::Warning, names.join(", "))
+            .next("the sweep goes on trying; they may cost money meanwhile")
+    });
+    Ok(())
+}
+
+/// Leases bear a few seconds; signatures of S3 requests bear fifteen minutes.
+const SKEW_SECONDS: i64 = 5;
+
+fn clock(check: &'static str, skew: i64) -> Check {
+    if skew.abs() <= SKEW_SECONDS {
+        Check::new(check, Verdict::Ok, format!("within {SKEW_SECONDS} s of this machine's"))
+    } else {
+        Check::new(check, Verdict::Warning, format!("differs by {skew} s from this machine's"))
+            .next("let both machines keep time (NTP)")
+    }
+}
+
+/// Reads only; nothing is changed at Cloudflare.
+async fn cloudflare_checks(session: &Session, checks: &mut Vec<Check>) {
+    let settings = &session.config.settings.cloudflare;
+    if settings.account_id.is_none() && settings.api_token.is_none() {
+        checks.push(
+            Check::new("cloudflare", Verdict::Skipped, "no account configured")
+                .next("set TALON_CLOUDFLARE_ACCOUNT_ID and TALON_CLOUDFLARE_API_TOKEN; talon dev needs none"),
+        );
+        return;
+    }
+    let made = cloudflare::client_config(settings)
+        .and_then(|config| cloudflare::client(config, Arc::new(Unlimited)));
+    let client = match made {
+        Ok(client) => client,
+        Err(failure) => return checks.push(Check::failed("cloudflare", failure)),
+    };
+    let cx = CallCx {
+        class: CallClass::UserChange,
+        remaining: Some(Duration::from_secs(30)),
+    };
+    let verified = client.verify_token(cx).await;
+    let accepted = verified.as_ref().is_ok_and(|t| t.status == "active");
+    checks.push(match verified {
+        Ok(t) if t.status == "active" => Check::new("cloudflare token", Verdict::Ok, format!("active, id {}", view::short_hash(&safe(&t.id)))),
+        Ok(t) => Check {
+            exit: Exit::NotAllowed,
+            ..Check::new("cloudflare token", Verdict::Failed, format!("is {}", safe(&t.status)))
+                .next("make a new token in the Cloudflare dashboard and give it to talon")
+        },
+        Err(error) => cloud_failure("cloudflare token", &error, "the token"),
+    });
+    if !accepted {
+        return;
+    }
+    match client.account_subdomain(cx).await {
+        Ok(Some(name)) => checks.push(Check::new("subdomain", Verdict::Ok, format!("{}.workers.dev", safe(&name)))),
+        Ok(None) => checks.push(
+            Check::new("subdomain", Verdict::Failed, "the account has no workers.dev subdomain")
+                .next("choose one in the Cloudflare dashboard: Workers & Pages"),
+        ),
+        Err(error) => checks.push(cloud_failure("subdomain", &error, "Workers Scripts: Edit")),
+    }
+    let reads = [
+        ("workers", "Workers Scripts: Edit", client.list_workers(cx).await.map(|l| l.len())),
+        ("r2", "Workers R2 Storage: Edit", client.list_buckets(cx, Jurisdiction::Default).await.map(|l| l.len())),
+        ("tokens", "Account API Tokens: Edit", client.list_tokens(cx).await.map(|l| l.len())),
+    ];
+    for (check, permission, read) in reads {
+        checks.push(match read {
+            Ok(n) => Check::new(check, Verdict::Ok, format!("readable ({n} in the account)")),
+            Err(error) => cloud_failure(check, &error, permission),
+        });
+    }
+}
+
+fn cloud_failure(check: &'static str, error: &CloudError, permission: &str) -> Check {
+    let (exit, next) = match error {
+        CloudError::Auth(_) => (
+            Exit::NotAllowed,
+            format!("give the token the permission \"{permission}\" on this account, or make a new one"),
+        ),
+        CloudError::Throttled { retry_after } => (
+            Exit::Unavailable,
+            format!("Cloudflare asks to wait; try again in {}", age::short(*retry_after)),
+        ),
+        CloudError::Transient(_) | CloudError::Ambiguous(_) => {
+            (Exit::Unavailable, "check the network and cloudflare.apiBase, and try again".to_owned())
+        }
+        CloudError::NotFound(_)
+        | CloudError::Exists(_)
+        | CloudError::Conflict(_)
+        | CloudError::NotEmpty(_)
+        | CloudError::Invalid(_) => (
+            Exit::Failure,
+            format!("check cloudflare.accountId, and that the token has \"{permission}\" on that account"),
+        ),
+    };
+    Check {
+        exit,
+        ..Check::new(check, Verdict::Failed, safe(&error.to_string())).next(next)
+    }
+}

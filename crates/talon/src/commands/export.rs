@@ -1,0 +1,58 @@
+//! `talon export`.
+
+use talon_store::ListFilter;
+
+use crate::cli::Format;
+use crate::exit::{Exit, Failure};
+use crate::manifests;
+use crate::output::list_document;
+use crate::session::Session;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "What is printed can be applied again (talon apply -f -). Secrets appear as references, never as values.")]
+pub struct Args {
+    /// Which agents
+    #[arg(required_unless_present = "all")]
+    names: Vec<String>,
+    /// Every agent
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+}
+
+/// Prints manifests.
+pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
+    let store = session.store().await?;
+    let snapshots = if args.all {
+        let filter = ListFilter {
+            owner: session.owner(),
+            ..ListFilter::default()
+        };
+        store.list(&filter).await?
+    } else {
+        let mut found = Vec::new();
+        for name in &args.names {
+            found.push(session.agent(&*store, name).await?);
+        }
+        found
+    };
+    if session.output.format == Format::Json {
+        let mut items = Vec::new();
+        for s in &snapshots {
+            items.push(manifests::to_json(s)?);
+        }
+        let document = match (args.all, items.len()) {
+            (false, 1) => items.remove(0),
+            _ => list_document(items),
+        };
+        session.output.document(&document)?;
+        return Ok(Exit::Success);
+    }
+    for (i, s) in snapshots.iter().enumerate() {
+        if i > 0 {
+            session.output.line("---");
+        }
+        session.output.write(&manifests::to_yaml(s)?);
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,96 @@
+//! One file per command.
+
+pub mod apply;
+pub mod completion;
+pub mod config;
+pub mod delete;
+pub mod demo;
+pub mod describe;
+pub mod dev;
+pub mod diff;
+pub mod doctor;
+pub mod events;
+pub mod export;
+pub mod get;
+pub mod hold;
+pub mod migrate;
+pub mod plan;
+pub mod reconcile;
+pub mod release_hold;
+pub mod run;
+pub mod schema;
+pub mod simulate;
+pub mod suspend;
+pub mod tree;
+pub mod wait;
+pub mod why;
+
+use crate::cli::{Cli, Command, Global};
+use crate::exit::{Exit, Failure};
+use crate::session::Session;
+
+/// What mutating commands can be told to do instead of acting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DryRun {
+    /// Ask the database what would happen, and change nothing
+    Server,
+}
+
+/// The flag that every mutating command takes.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct DryRunFlag {
+    /// Say what would happen, checked against the database, and change nothing
+    #[arg(long, value_enum, value_name = "WHERE")]
+    dry_run: Option<DryRun>,
+}
+
+impl DryRunFlag {
+    /// Whether nothing may be changed.
+    pub fn is_set(self) -> bool {
+        self.dry_run.is_some()
+    }
+}
+
+/// Runs the command.
+pub async fn run(cli: Cli) -> Result<Exit, Failure> {
+    let Cli { global, command } = cli;
+    let compares = matches!(command, Command::Plan(_) | Command::Diff(_));
+    dispatch(global, command).await.map_err(|mut failure| {
+        // For these 1 means "changes found".
+        if compares && failure.exit == Exit::Failure {
+            failure.exit = Exit::Generic;
+        }
+        failure
+    })
+}
+
+async fn dispatch(global: Global, command: Command) -> Result<Exit, Failure> {
+    let session = Session::new(global)?;
+    match command {
+        Command::Run(args) => run::run(args, session).await,
+        Command::Dev(args) => dev::run(args, session).await,
+        Command::Demo(args) => demo::run(args, session).await,
+        Command::Simulate(args) => simulate::run(args, session).await,
+        Command::Migrate(args) => migrate::run(args, session).await,
+        Command::Apply(args) => apply::run(args, session).await,
+        Command::Plan(args) => plan::run(args, session).await,
+        Command::Diff(args) => diff::run(args, session).await,
+        Command::Get(args) => get::run(args, session).await,
+        Command::Describe(args) => describe::run(args, session).await,
+        Command::Tree(args) => tree::run(args, session).await,
+        Command::Why(args) => why::run(args, session).await,
+        Command::Events(args) => events::run(args, session).await,
+        Command::Wait(args) => wait::run(args, session).await,
+        Command::Delete(args) => delete::run(args, session).await,
+        Command::Reconcile(args) => reconcile::run(args, session).await,
+        Command::Suspend(args) => suspend::run(args, session, true).await,
+        Command::Resume(args) => suspend::run(args, session, false).await,
+        Command::Hold(args) => hold::run(args, session).await,
+        Command::ReleaseHold(args) => release_hold::run(args, session).await,
+        Command::Export(args) => export::run(args, session).await,
+        Command::Schema(_) => schema::run(&session),
+        Command::Completion(args) => Ok(completion::run(&args, &session)),
+        Command::Doctor(args) => doctor::run(args, session).await,
+        Command::Config(args) => config::run(args, session),
+    }
+}

@@ -1,0 +1,56 @@
+//! `talon reconcile`.
+
+use talon_core::condition::{ConditionType, Truth};
+
+use super::DryRunFlag;
+use crate::exit::{Exit, Failure};
+use crate::follow::{self, Goal, Target, Wait};
+use crate::session::{Session, agent_name};
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which agent
+    name: String,
+    /// Wait until the pass has ended and the agent is Ready
+    #[arg(long)]
+    wait: bool,
+    #[command(flatten)]
+    dry_run: DryRunFlag,
+}
+
+/// Makes a pass due now.
+pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
+    let name = agent_name(&args.name)?;
+    let store = session.store().await?;
+    let before = session.agent(&*store, &args.name).await?;
+    if args.dry_run.is_set() {
+        session.output.line(&format!("agent/{name} would be reconciled now (dry run)"));
+        return Ok(Exit::Success);
+    }
+    store.request_reconcile(&name).await?;
+    if !session.output.is_machine() {
+        session.output.line(&format!("agent/{name} reconcile requested"));
+    }
+    if !args.wait {
+        return Ok(Exit::Success);
+    }
+    session.warn_if_held(&*store).await?;
+    let wait = Wait {
+        store: &*store,
+        output: &session.output,
+        timeout: session.global.wait_for(),
+        reattach: "talon wait NAME",
+    };
+    let pass = Goal::Pass {
+        after_epoch: before.work.lease_epoch.0,
+    };
+    let ended = wait.until(&pass, vec![Target::of(&before)]).await?;
+    let suspended = before.agent.spec.suspend || before.agent.is_deleting();
+    if suspended || follow::worst(&ended) != Exit::Success {
+        return super::wait::conclude(&session, &pass, &ended);
+    }
+    let ready = Goal::Condition(ConditionType::Ready, Truth::True);
+    let ended = wait.until(&ready, vec![Target::of(&before)]).await?;
+    super::wait::conclude(&session, &ready, &ended)
+}

@@ -1,0 +1,94 @@
+//! `talon run`: the daemon.
+
+use std::sync::Arc;
+
+use talon_secrets::ScopedReader;
+use tokio_util::sync::CancellationToken;
+
+use crate::cloudflare;
+use crate::daemon::{self, Wiring};
+use crate::database::{self, Database};
+use crate::exit::{Exit, Failure};
+use crate::install_key;
+use crate::logging::{self, LogFormat};
+use crate::output::safe;
+use crate::session::Session;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Needs TALON_CLOUDFLARE_ACCOUNT_ID and TALON_CLOUDFLARE_API_TOKEN (talon doctor checks both). The level of its log is\n\
+set by TALON_LOG (warn, info, debug). SIGTERM or Ctrl-C stops it in good order within ten seconds; killing it loses\n\
+nothing either.")]
+pub struct Args {
+    /// Plan and report, change nothing: for the first day on an account
+    #[arg(long)]
+    observe_only: bool,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+/// Runs until it is told to stop.
+pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
+    logging::start(args.log_format, "info")?;
+    let settings = &session.config.settings;
+    let cloudflare = cloudflare::client_config(&settings.cloudflare)?;
+    let database = session.database()?;
+    if let Database::Sqlite(_) = database {
+        // Nobody else administers a file; a server's schema is its owner's business (talon migrate).
+        database::migrate(&database, false).await?;
+    }
+    let opened = database::open(&database).await?;
+    let lock = opened.lock_daemon()?;
+    let store = opened.store;
+    let key_file = install_key::path(&session.config, &database);
+    let keyed = install_key::ensure(&*store, &key_file).await?;
+    let mut config = settings.controller();
+    config.observe_only = args.observe_only;
+    config.budget_shared = matches!(database, Database::Postgres(_));
+    config.high_water_file = Some(daemon::high_water_file(&key_file));
+    tracing::info!(
+        database = %safe(&database.shown()),
+        install = %keyed.install.id,
+        observe_only = args.observe_only,
+        "talon runs"
+    );
+    let stop = CancellationToken::new();
+    let daemon = daemon::build(
+        Wiring {
+            store,
+            cloudflare,
+            secrets: Arc::new(ScopedReader::new(settings.secret_scopes.clone())),
+            keyed,
+            config,
+        },
+        stop.clone(),
+    )?;
+    let mut running = std::pin::pin!(daemon);
+    let result = tokio::select! {
+        result = &mut running => result,
+        stopped = told_to_stop() => {
+            stopped?;
+            tracing::info!("stopping");
+            stop.cancel();
+            running.await
+        }
+    };
+    drop(lock);
+    result.map(|()| Exit::Success)
+}
+
+/// Ends on SIGTERM, SIGINT or SIGHUP.
+pub async fn told_to_stop() -> Result<(), Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).map_err(|e| Failure::io("signals cannot be waited for", &e));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! `talon simulate`: the local Cloudflare alone.
+
+use std::net::SocketAddr;
+
+use serde_json::json;
+use talon_simulator::{DEV_API_TOKEN, Quota, SimConfig, Simulator};
+
+use crate::exit::{Exit, Failure};
+use crate::logging::{self, LogFormat};
+use crate::session::Session;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "It keeps everything in memory. Its admin endpoint steers faults and shows the log of calls.")]
+pub struct Args {
+    /// Where to listen
+    #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Seed of ids, token values and faults
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Count calls as Cloudflare does: 1,200 in five minutes, then 429
+    #[arg(long)]
+    quota: bool,
+}
+
+/// Runs until it is told to stop.
+pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
+    logging::start(LogFormat::Text, "warn")?;
+    if !args.listen.ip().is_loopback() {
+        session
+            .output
+            .warn("the local Cloudflare accepts a token that everybody knows: do not let others reach it");
+    }
+    let cloud = Simulator::start(SimConfig {
+        listen: args.listen,
+        seed: args.seed,
+        quota: args.quota.then_some(Quota::CLOUDFLARE),
+        ..SimConfig::default()
+    })
+    .await
+    .map_err(|e| Failure::io(&format!("cannot listen on {}", args.listen), &e))?;
+    if session.output.is_machine() {
+        session.output.document(&json!({
+            "apiBase": cloud.api_base().as_str(),
+            "s3Endpoint": cloud.s3_endpoint().as_str(),
+            "admin": cloud.admin().as_str(),
+            "accountId": cloud.account_id(),
+            "apiToken": DEV_API_TOKEN,
+        }))?;
+    } else {
+        session.output.write(&format!(
+            "A local Cloudflare listens. For a daemon that uses it:\n\
+             \x20 export TALON_CLOUDFLARE_API_BASE={}\n\
+             \x20 export TALON_CLOUDFLARE_S3_ENDPOINT={}\n\
+             \x20 export TALON_CLOUDFLARE_ACCOUNT_ID={}\n\
+             \x20 export TALON_CLOUDFLARE_API_TOKEN={DEV_API_TOKEN}\n\
+             \x20 talon run\n\
+             Faults and the log of calls: {}\n",
+            cloud.api_base(),
+            cloud.s3_endpoint(),
+            cloud.account_id(),
+            cloud.admin()
+        ));
+    }
+    super::run::told_to_stop().await?;
+    cloud.shutdown().await;
+    Ok(Exit::Success)
+}

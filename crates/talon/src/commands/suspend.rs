@@ -1,0 +1,41 @@
+//! `talon suspend` and `talon resume`.
+
+use super::DryRunFlag;
+use crate::exit::{Exit, Failure};
+use crate::session::{Session, agent_name};
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which agent
+    name: String,
+    #[command(flatten)]
+    dry_run: DryRunFlag,
+}
+
+/// Sets or takes back `suspend`.
+pub async fn run(args: Args, session: Session, suspend: bool) -> Result<Exit, Failure> {
+    let name = agent_name(&args.name)?;
+    let store = session.store().await?;
+    let before = session.agent(&*store, &args.name).await?;
+    let word = if suspend { "suspended" } else { "resumed" };
+    if args.dry_run.is_set() {
+        let text = if before.agent.spec.suspend == suspend {
+            format!("agent/{name} is {word} already (dry run)")
+        } else {
+            format!("agent/{name} would be {word} (dry run)")
+        };
+        session.output.line(&text);
+        return Ok(Exit::Success);
+    }
+    let changed = store.set_suspend(&name, suspend).await?;
+    if session.output.is_machine() {
+        let after = session.agent(&*store, &args.name).await?;
+        session.output.document(&crate::view::document(&after))?;
+    } else if changed {
+        session.output.line(&format!("agent/{name} {word}"));
+    } else {
+        session.output.line(&format!("agent/{name} unchanged ({word} already)"));
+    }
+    Ok(Exit::Success)
+}

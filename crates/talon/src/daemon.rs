@@ -1,0 +1,86 @@
+//! Puts the daemon together: store, Cloudflare client, secrets, key.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use talon_cloudflare::ClientConfig;
+use talon_controller::budget::CallBudget;
+use talon_controller::clock::{OsRandom, SystemClock};
+use talon_controller::{ControllerConfig, Daemon, Parts};
+use talon_core::clock::Clock;
+use talon_core::cloud::Budget;
+use talon_plan::R2Endpoint;
+use talon_router::EmbeddedRegistry;
+use talon_secrets::SecretReader;
+use talon_store::Store;
+use talon_worker::Bundle;
+use tokio_util::sync::CancellationToken;
+
+use crate::cloudflare;
+use crate::exit::{Exit, Failure};
+use crate::install_key::Keyed;
+
+/// What a daemon is made of.
+pub struct Wiring {
+    /// Where the rows are.
+    pub store: Arc<dyn Store>,
+    /// How to reach Cloudflare.
+    pub cloudflare: ClientConfig,
+    /// Where secrets come from.
+    pub secrets: Arc<dyn SecretReader>,
+    /// The install and its key.
+    pub keyed: Keyed,
+    /// Settings.
+    pub config: ControllerConfig,
+}
+
+/// Makes the daemon. Nothing is done before the future it gives is polled, and until `stop` is cancelled.
+pub fn build(
+    wiring: Wiring,
+    stop: CancellationToken,
+) -> Result<impl Future<Output = Result<(), Failure>> + Send + 'static, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let budget: Arc<dyn Budget> = if wiring.config.budget_shared {
+        Arc::new(CallBudget::shared(
+            Arc::clone(&clock),
+            wiring.config.budget_calls,
+            Arc::clone(&wiring.store),
+            wiring.cloudflare.account_id.clone(),
+        ))
+    } else {
+        Arc::new(CallBudget::in_process(Arc::clone(&clock), wiring.config.budget_calls))
+    };
+    let r2_endpoint = match &wiring.cloudflare.s3_endpoint {
+        Some(url) => R2Endpoint::Fixed(url.as_str().trim_end_matches('/').to_owned()),
+        None => R2Endpoint::Cloudflare,
+    };
+    let cloud = cloudflare::client(wiring.cloudflare, budget)?;
+    let parts = Parts {
+        registry: Arc::new(EmbeddedRegistry::new(Arc::clone(&wiring.store))),
+        store: wiring.store,
+        cloud: Arc::new(cloud),
+        secrets: wiring.secrets,
+        bundle: Arc::new(Bundle::embedded()),
+        install: wiring.keyed.install.id,
+        key: Arc::new(wiring.keyed.key),
+        r2_endpoint,
+        clock,
+        random: Arc::new(OsRandom),
+    };
+    let daemon = Daemon::new(parts, wiring.config);
+    Ok(async move {
+        daemon.run(stop).await.map_err(|error| {
+            Failure::new(
+                Exit::Failure,
+                format!("the daemon ended: {error}"),
+                "talon doctor looks at what it depends on; then start it again",
+            )
+        })
+    })
+}
+
+/// Where the highest change ever seen is kept, to notice a database that was set back: beside the install key.
+pub fn high_water_file(key_file: &std::path::Path) -> PathBuf {
+    crate::database::sibling(key_file, ".seen")
+}

@@ -1,0 +1,451 @@
+//! `talon why`: what keeps an agent where it is, in words, with something to do about it.
+//!
+//! Pure: a snapshot and the hold in force go in, an explanation comes out. Every reason has a "do this".
+
+use serde::Serialize;
+use talon_core::Snapshot;
+use talon_core::condition::{ConditionType, Reason, StoredCondition};
+use talon_core::resource::ResourceRecord;
+use talon_core::status::DeploymentStatus;
+use talon_store::{Hold, HoldKind};
+
+use crate::output::{age, safe};
+use crate::view;
+
+/// An explanation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// One sentence that says how it stands.
+    pub headline: String,
+    /// Where it is stuck, if it is.
+    pub blocked_at: Option<String>,
+    /// The reason word.
+    pub reason: String,
+    /// What happened.
+    pub what: String,
+    /// What to do, the best first.
+    pub do_this: Vec<String>,
+    /// What comes after, once it goes on.
+    pub waiting: Vec<String>,
+}
+
+/// Explains an agent.
+pub fn explain(snapshot: &Snapshot, hold: Option<&Hold>) -> Explanation {
+    let agent = &snapshot.agent;
+    if agent.is_archived() {
+        return archived(snapshot);
+    }
+    if let Some(hold) = hold {
+        return held(snapshot, hold);
+    }
+    if !agent.violations.is_empty() {
+        return violations(snapshot);
+    }
+    if let Some(stalled) = view::holds_now(snapshot, ConditionType::Stalled) {
+        return stalled_for(snapshot, stalled);
+    }
+    for kind in [ConditionType::Held, ConditionType::Throttled] {
+        if let Some(condition) = view::holds_now(snapshot, kind) {
+            return waiting_for(snapshot, condition);
+        }
+    }
+    if view::nobody_home(snapshot) {
+        return nobody_home(snapshot);
+    }
+    if agent.spec.suspend && !agent.is_deleting() {
+        return suspended(snapshot);
+    }
+    if view::sync(snapshot) == view::Sync::InSync {
+        return well(snapshot);
+    }
+    under_way(snapshot)
+}
+
+fn name(snapshot: &Snapshot) -> &str {
+    snapshot.agent.name.as_str()
+}
+
+fn status(snapshot: &Snapshot) -> DeploymentStatus {
+    snapshot.agent.status.deployment_status
+}
+
+fn for_long(snapshot: &Snapshot, condition: &StoredCondition) -> String {
+    format!(
+        "since {}, {} ago",
+        age::stamp(condition.last_transition_at),
+        age::since(snapshot.now, condition.last_transition_at)
+    )
+}
+
+fn archived(snapshot: &Snapshot) -> Explanation {
+    let left: Vec<&ResourceRecord> = view::leftovers(snapshot).collect();
+    let what = if left.is_empty() {
+        "Everything it had at Cloudflare was cleaned up; the record is kept for billing.".to_owned()
+    } else {
+        left.iter()
+            .map(|r| {
+                format!(
+                    "{} {} could not be removed: {}",
+                    view::kind_label(r.kind),
+                    safe(&r.name),
+                    safe(r.cleanup_error.as_deref().unwrap_or("no reason was given"))
+                )
+            })
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    Explanation {
+        headline: format!(
+            "{} was deleted{}.",
+            name(snapshot),
+            if left.is_empty() { "" } else { ", but something is left over" }
+        ),
+        blocked_at: left.first().map(|r| format!("Cleanup › {}", view::kind_label(r.kind))),
+        reason: if left.is_empty() { Reason::Deleted } else { Reason::LeftOver }.to_string(),
+        what,
+        do_this: if left.is_empty() {
+            vec!["nothing; the name is free again".to_owned()]
+        } else {
+            vec![
+                "nothing at once: the sweep goes on trying, and corrects the record when it succeeds".to_owned(),
+                "or remove it in the Cloudflare dashboard; the next sweep notices".to_owned(),
+            ]
+        },
+        waiting: Vec::new(),
+    }
+}
+
+fn held(snapshot: &Snapshot, hold: &Hold) -> Explanation {
+    let reason = match hold.kind {
+        HoldKind::MassChange => Reason::MassChange,
+        HoldKind::RestoredDatabase => Reason::RestoredDatabase,
+        HoldKind::Operator => Reason::HeldByOperator,
+    };
+    Explanation {
+        headline: format!(
+            "{} is {}, and effects on all agents are on hold (since {}, {} ago).",
+            name(snapshot),
+            status(snapshot),
+            age::stamp(hold.since),
+            age::since(snapshot.now, hold.since)
+        ),
+        blocked_at: Some("Hold › the whole installation".to_owned()),
+        reason: reason.to_string(),
+        what: safe(&hold.reason),
+        do_this: advice(snapshot, reason),
+        waiting: steps_to_come(snapshot),
+    }
+}
+
+fn violations(snapshot: &Snapshot) -> Explanation {
+    let list = &snapshot.agent.violations;
+    Explanation {
+        headline: format!(
+            "{} is {} and will not move without you: its row cannot be read as written.",
+            name(snapshot),
+            status(snapshot)
+        ),
+        blocked_at: Some("Validation".to_owned()),
+        reason: Reason::InvalidSpec.to_string(),
+        what: list
+            .iter()
+            .map(|v| safe(&format!("{}: {}", v.pointer, v.detail)))
+            .collect::<Vec<_>>()
+            .join("\n"),
+        do_this: advice(snapshot, Reason::InvalidSpec),
+        waiting: steps_to_come(snapshot),
+    }
+}
+
+fn stalled_for(snapshot: &Snapshot, stalled: &StoredCondition) -> Explanation {
+    let reason = stalled.condition.reason;
+    Explanation {
+        headline: format!(
+            "{} is {} and will not move without you (Stalled, {}).",
+            name(snapshot),
+            status(snapshot),
+            for_long(snapshot, stalled)
+        ),
+        blocked_at: Some(place(snapshot, reason)),
+        reason: reason.to_string(),
+        what: said_or(&stalled.condition.message, "the controller gave no more words"),
+        do_this: advice(snapshot, reason),
+        waiting: steps_to_come(snapshot),
+    }
+}
+
+fn waiting_for(snapshot: &Snapshot, condition: &StoredCondition) -> Explanation {
+    let reason = condition.condition.reason;
+    Explanation {
+        headline: format!(
+            "{} is {} and goes on by itself when it may ({}, {}).",
+            name(snapshot),
+            status(snapshot),
+            condition.condition.kind,
+            for_long(snapshot, condition)
+        ),
+        blocked_at: Some(place(snapshot, reason)),
+        reason: reason.to_string(),
+        what: said_or(&condition.condition.message, "effects are withheld"),
+        do_this: advice(snapshot, reason),
+        waiting: steps_to_come(snapshot),
+    }
+}
+
+fn nobody_home(snapshot: &Snapshot) -> Explanation {
+    let due = snapshot
+        .work
+        .next_due_at
+        .map(|at| age::since(snapshot.now, at))
+        .unwrap_or_default();
+    Explanation {
+        headline: format!(
+            "{} is {}, and no daemon has taken it up.",
+            name(snapshot),
+            status(snapshot)
+        ),
+        blocked_at: Some("Daemon".to_owned()),
+        reason: "NoDaemon".to_owned(),
+        what: format!("A pass has been due for {due}, and nobody holds the agent's lease."),
+        do_this: vec![
+            "start the daemon: talon run (or talon dev, for everything on this machine)".to_owned(),
+            "if one runs already: does it use this database? talon doctor".to_owned(),
+        ],
+        waiting: steps_to_come(snapshot),
+    }
+}
+
+fn suspended(snapshot: &Snapshot) -> Explanation {
+    Explanation {
+        headline: format!("{} is {} and suspended.", name(snapshot), status(snapshot)),
+        blocked_at: Some("spec.suspend".to_owned()),
+        reason: Reason::Suspended.to_string(),
+        what: "The row asks to leave the agent exactly as it is.".to_owned(),
+        do_this: advice(snapshot, Reason::Suspended),
+        waiting: if view::sync(snapshot) == view::Sync::InSync {
+            Vec::new()
+        } else {
+            steps_to_come(snapshot)
+        },
+    }
+}
+
+fn well(snapshot: &Snapshot) -> Explanation {
+    Explanation {
+        headline: format!("{} is {} and as its row says.", name(snapshot), status(snapshot)),
+        blocked_at: None,
+        reason: Reason::AsExpected.to_string(),
+        what: match &snapshot.agent.status.worker_url {
+            Some(url) => format!(
+                "Generation {} is live at {}.",
+                snapshot.agent.generation,
+                safe(url)
+            ),
+            None => format!("Generation {} is live.", snapshot.agent.generation),
+        },
+        do_this: vec!["nothing".to_owned()],
+        waiting: Vec::new(),
+    }
+}
+
+fn under_way(snapshot: &Snapshot) -> Explanation {
+    let failing = snapshot.resources.iter().find(|r| r.last_error.is_some());
+    let reconciling = view::condition(snapshot, ConditionType::Reconciling);
+    let reason = match (failing, reconciling) {
+        (Some(_), _) => Reason::BackingOff,
+        (None, Some(c)) => c.condition.reason,
+        (None, None) => Reason::InProgress,
+    };
+    let mut what = match failing {
+        Some(r) => format!(
+            "{} {}: {} (tried {} {})",
+            view::kind_label(r.kind),
+            safe(&r.name),
+            safe(r.last_error.as_deref().unwrap_or_default()),
+            r.attempts,
+            if r.attempts == 1 { "time" } else { "times" }
+        ),
+        None => match (&snapshot.agent.status.deployment_error, reconciling) {
+            (Some(error), _) => safe(error),
+            (None, Some(c)) => said_or(&c.condition.message, "steps are being carried out"),
+            (None, None) => "It has not been looked at yet.".to_owned(),
+        },
+    };
+    if let Some(due) = snapshot.work.next_due_at.filter(|d| *d > snapshot.now) {
+        what.push_str(&format!("\nNext try in {}.", age::since(due, snapshot.now)));
+    }
+    Explanation {
+        headline: format!(
+            "{} is {} and on its way; it needs nothing from you.",
+            name(snapshot),
+            status(snapshot)
+        ),
+        blocked_at: failing.map(|r| view::kind_label(r.kind).to_owned()),
+        reason: reason.to_string(),
+        what,
+        do_this: advice(snapshot, reason),
+        waiting: steps_to_come(snapshot),
+    }
+}
+
+fn said_or(message: &str, otherwise: &str) -> String {
+    if message.is_empty() {
+        otherwise.to_owned()
+    } else {
+        safe(message)
+    }
+}
+
+/// What has not been reached yet.
+fn steps_to_come(snapshot: &Snapshot) -> Vec<String> {
+    let kinds = if snapshot.agent.is_deleting() {
+        return vec!["Cleanup".to_owned()];
+    } else {
+        [
+            (ConditionType::StorageReady, "R2 bucket"),
+            (ConditionType::TokenReady, "R2 token"),
+            (ConditionType::WorkerReady, "Deploy"),
+            (ConditionType::SecretsReady, "Secrets"),
+            (ConditionType::Registered, "Register"),
+        ]
+    };
+    kinds
+        .into_iter()
+        .filter(|(kind, _)| !view::holds(snapshot, *kind))
+        .map(|(_, label)| label.to_owned())
+        .collect()
+}
+
+/// Where in the life of an agent a reason strikes.
+fn place(snapshot: &Snapshot, reason: Reason) -> String {
+    use Reason as R;
+    let text = match reason {
+        R::InvalidSpec => "Validation",
+        R::SecretValueMissing | R::SecretOutOfScope | R::SecretRefDiscarded | R::AwaitingKeys => {
+            return match snapshot.agent.spec.api_key_refs.keys().next() {
+                Some(provider) => format!("Secrets › {}", safe(&provider.secret_name())),
+                None => "Secrets".to_owned(),
+            };
+        }
+        R::NameConflict => "Names at Cloudflare",
+        R::CloudflareAuth | R::NoSubdomain | R::R2NotEnabled | R::QuotaReached | R::Unschedulable => {
+            "Cloudflare account"
+        }
+        R::CloudflareRejected | R::CloudflareError => "Cloudflare",
+        R::RegistryError => "Register",
+        R::MassChange | R::RestoredDatabase | R::HeldByOperator | R::ObserveOnly => "Hold",
+        R::RateLimited => "Cloudflare call budget",
+        R::Suspended => "spec.suspend",
+        R::Deleting | R::Deleted | R::LeftOver => "Cleanup",
+        R::InternalError => "Controller",
+        R::AsExpected
+        | R::Deployed
+        | R::NotDeployed
+        | R::OutOfDate
+        | R::Idle
+        | R::InProgress
+        | R::BackingOff
+        | R::Unsettled
+        | R::AwaitingObservation
+        | R::Provisioned
+        | R::Missing
+        | R::Pushed
+        | R::PushedUnverified
+        | R::CardAccepted
+        | R::NotObserved => "Deploy",
+    };
+    text.to_owned()
+}
+
+/// What to do about a reason. Never empty.
+fn advice(snapshot: &Snapshot, reason: Reason) -> Vec<String> {
+    use Reason as R;
+    let name = name(snapshot);
+    let lines: &[&str] = match reason {
+        R::InvalidSpec => &[
+            "correct the manifest and talon apply -f it, or UPDATE the column named above by SQL",
+            "talon export NAME prints what is stored now",
+        ],
+        R::SecretValueMissing => &[
+            "put a value where the reference points (the daemon's environment or file), then talon reconcile NAME",
+            "or point spec.apiKeyRefs at a source that has one, and talon apply",
+        ],
+        R::SecretOutOfScope => &[
+            "use a reference that this owner may read (talon config show lists secretScopes)",
+            "or let the owner read it: secretScopes in talon.yaml, then restart the daemon",
+        ],
+        R::SecretRefDiscarded => &[
+            "what was stored was not a reference and was thrown away: if it was a key, rotate it, it was exposed to your SQL client",
+            "then write a reference: env:NAME, file:NAME or vault:path#field",
+        ],
+        R::AwaitingKeys => &[
+            "give the model's provider a key: spec.apiKeyRefs.PROVIDER: env:TALON_SECRET_…, then talon apply",
+        ],
+        R::NameConflict => &[
+            "something in the account bears this name without Talon's mark; Talon never touches it",
+            "rename or remove it at Cloudflare, then talon reconcile NAME; or delete this agent and choose another name",
+        ],
+        R::CloudflareAuth => &[
+            "talon doctor says which permission the token lacks",
+            "give the daemon a token that has it (TALON_CLOUDFLARE_API_TOKEN), and restart it",
+        ],
+        R::NoSubdomain => &[
+            "choose a workers.dev subdomain in the Cloudflare dashboard (Workers & Pages), then talon reconcile NAME",
+        ],
+        R::R2NotEnabled => &[
+            "enable R2 in the Cloudflare dashboard (R2 object storage), then talon reconcile NAME",
+        ],
+        R::QuotaReached => &[
+            "raise the limit at Cloudflare or delete something, then talon reconcile NAME",
+        ],
+        R::Unschedulable => &[
+            "no account has room: raise a limit or delete agents; it goes on by itself afterwards",
+        ],
+        R::CloudflareRejected => &[
+            "Cloudflare refuses the request as it stands: what it said is above; correct the spec and talon apply",
+            "if the spec is right, this is a defect: talon events NAME has the ray id to report",
+        ],
+        R::MassChange => &[
+            "talon doctor shows what vanished or is to be deleted; make sure that it is meant",
+            "then talon release-hold",
+        ],
+        R::RestoredDatabase => &[
+            "the database is older than it was: check that it is the one you want",
+            "then talon release-hold; agents made since the backup are reported as orphans",
+        ],
+        R::HeldByOperator => &["talon release-hold, when whoever set it is done"],
+        R::ObserveOnly => &[
+            "the daemon runs with --observe-only: talon diff NAME shows what it would do",
+            "restart it without the flag to let it act",
+        ],
+        R::Suspended => &["talon resume NAME"],
+        R::InternalError => &[
+            "talon events NAME shows what the controller met; please report it",
+            "talon reconcile NAME tries again now",
+        ],
+        R::RateLimited => &[
+            "nothing: Cloudflare asks to wait, and the controller does; it goes on by itself",
+        ],
+        R::BackingOff | R::CloudflareError | R::RegistryError | R::Unsettled => &[
+            "nothing: it is tried again by itself",
+            "or try now: talon reconcile NAME",
+        ],
+        R::LeftOver => &["nothing at once: the sweep goes on trying"],
+        R::Deleting | R::Deleted => &["wait for it: talon wait NAME --for=delete"],
+        R::AsExpected
+        | R::Deployed
+        | R::NotDeployed
+        | R::OutOfDate
+        | R::Idle
+        | R::InProgress
+        | R::AwaitingObservation
+        | R::Provisioned
+        | R::Missing
+        | R::Pushed
+        | R::PushedUnverified
+        | R::CardAccepted
+        | R::NotObserved => &["nothing; to watch: talon wait NAME --for=condition=Ready"],
+    };
+    lines.iter().map(|l| l.replace("NAME", name)).collect()
+}

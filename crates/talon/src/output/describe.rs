@@ -1,0 +1,223 @@
+//! `talon describe`: everything about one agent on one page.
+
+use talon_core::Snapshot;
+use talon_core::card::AgentCard;
+use talon_core::event::Event;
+use talon_core::snapshot::{SecretRecord, SecretSource};
+
+use super::{age, safe, table};
+use crate::cli::Format;
+use crate::view;
+
+/// The page. Times are relative, with `-o wide` absolute.
+pub fn render(s: &Snapshot, card: Option<&AgentCard>, events: &[Event], format: Format) -> String {
+    let when = |at| {
+        if format == Format::Wide {
+            age::stamp(at)
+        } else {
+            age::since(s.now, at)
+        }
+    };
+    let mut page = Page::default();
+    head(&mut page, s, card);
+    page.table("Secrets", &["NAME", "SET", "FINGERPRINT", "SOURCE", "STATUS", "UPDATED"], &secrets(s, &when));
+    let conditions: Vec<Vec<String>> = s
+        .conditions
+        .iter()
+        .map(|c| {
+            vec![
+                c.condition.kind.to_string(),
+                c.condition.status.as_str().to_owned(),
+                c.condition.observed_generation.to_string(),
+                when(c.last_transition_at),
+                c.condition.reason.to_string(),
+                safe(&c.condition.message),
+            ]
+        })
+        .collect();
+    page.table("Conditions", &["TYPE", "STATUS", "GEN", "SINCE", "REASON", "MESSAGE"], &conditions);
+    let events: Vec<Vec<String>> = events
+        .iter()
+        .map(|e| {
+            let times = if e.count > 1 { format!(" (x{})", e.count) } else { String::new() };
+            vec![
+                e.event.severity.to_string(),
+                e.event.reason.to_string(),
+                format!("{}{times}", when(e.last_at)),
+                safe(&e.event.object),
+                safe(&e.event.message),
+            ]
+        })
+        .collect();
+    page.table("Events", &["TYPE", "REASON", "AGE", "OBJECT", "MESSAGE"], &events);
+    if let Some(due) = s.work.next_due_at {
+        let text = if due > s.now { format!("in {}", age::since(due, s.now)) } else { "now".to_owned() };
+        page.field("Next pass", &text);
+    }
+    page.0
+}
+
+/// Width of the labels.
+const LABEL: usize = 13;
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn field(&mut self, label: &str, text: &str) {
+        let label = format!("{label}:");
+        self.0.push_str(format!("{label:<LABEL$}{text}").trim_end());
+        self.0.push('\n');
+    }
+
+    fn table(&mut self, label: &str, headings: &[&str], rows: &[Vec<String>]) {
+        if rows.is_empty() {
+            return self.field(label, "none");
+        }
+        for (i, line) in table::render(headings, rows, None).lines().enumerate() {
+            if i == 0 {
+                self.field(label, line);
+            } else {
+                self.0.push_str(&format!("{:LABEL$}{line}\n", ""));
+            }
+        }
+    }
+}
+
+fn head(page: &mut Page, s: &Snapshot, card: Option<&AgentCard>) {
+    let agent = &s.agent;
+    let status = &agent.status;
+    let none = || "-".to_owned();
+    page.field(
+        "Name",
+        &format!("{}   Owner: {}   ID: {}", agent.name, safe(&agent.owner.0), agent.id),
+    );
+    page.field(
+        "Status",
+        &format!(
+            "{}  ({}, {}, generation {} observed {})",
+            status.deployment_status,
+            if view::ready(s) == talon_core::condition::Truth::True { "Ready" } else { "not Ready" },
+            view::sync(s).as_str(),
+            agent.generation,
+            status.observed_generation
+        ),
+    );
+    page.field("Message", &view::message(s));
+    if let Some(error) = &status.deployment_error {
+        page.field("Error", &safe(error));
+    }
+    for violation in &agent.violations {
+        page.field("Invalid", &safe(&format!("{}: {}", violation.pointer, violation.detail)));
+    }
+    page.field(
+        "Worker",
+        &format!(
+            "{}   {}",
+            status.worker_name.as_deref().map_or_else(none, safe),
+            status.worker_url.as_deref().map(safe).unwrap_or_default()
+        ),
+    );
+    page.field(
+        "R2",
+        &format!(
+            "bucket {}   token id {}",
+            status.r2_bucket.as_deref().map_or_else(none, safe),
+            status.r2_token_id.as_deref().map_or_else(none, |id| view::short_hash(&safe(id)))
+        ),
+    );
+    page.field("Identity", &identity(s, card));
+    page.field(
+        "Model",
+        &format!(
+            "{}   keep-alive {}   {}",
+            safe(&agent.spec.model),
+            if agent.spec.keep_alive { "on" } else { "off" },
+            match agent.spec.visibility {
+                talon_core::spec::Visibility::Private => "private",
+                talon_core::spec::Visibility::Public => "public",
+            }
+        ),
+    );
+    let skills: Vec<String> = agent.spec.skills.iter().map(|k| safe(&k.id)).collect();
+    page.field("Skills", &if skills.is_empty() { "one default skill".to_owned() } else { skills.join(", ") });
+    let mut flags = Vec::new();
+    if agent.spec.suspend {
+        flags.push("suspended");
+    }
+    if agent.spec.deletion_protected {
+        flags.push("protected from deletion");
+    }
+    if !agent.spec.deletion_policy.is_default() {
+        flags.push("deletion keeps the bucket");
+    }
+    if !flags.is_empty() {
+        page.field("Flags", &flags.join(", "));
+    }
+}
+
+fn identity(s: &Snapshot, card: Option<&AgentCard>) -> String {
+    let status = &s.agent.status;
+    let Some(sha) = &status.identity_sha256 else {
+        return "not compiled yet".to_owned();
+    };
+    let mut text = format!("sha256 {}", view::short_hash(sha));
+    if let Some(at) = status.first_deployed_at {
+        text.push_str(&format!("   locked since {} (persona, instructions)", age::stamp(at)));
+        // What the Router shows may have moved on since IDENTITY.md was locked.
+        if let (Some(card), Some(md)) = (card, &status.identity_md)
+            && let Some(locked) = md.lines().find_map(|l| l.strip_prefix("- **Name:** "))
+        {
+            let shown = s.agent.spec.display_name.as_deref().unwrap_or(s.agent.name.as_str());
+            if locked.trim() != shown {
+                text.push_str(&format!(
+                    "; it says \"{}\", the card of {} says \"{}\"",
+                    safe(locked.trim()),
+                    safe(&card.name),
+                    safe(shown)
+                ));
+            }
+        }
+    }
+    text
+}
+
+fn secrets(s: &Snapshot, when: &dyn Fn(chrono::DateTime<chrono::Utc>) -> String) -> Vec<Vec<String>> {
+    let mut rows: Vec<Vec<String>> = s
+        .secrets
+        .iter()
+        .map(|r| {
+            vec![
+                safe(&r.name),
+                "yes".to_owned(),
+                match (&r.fingerprint, r.provider.is_some()) {
+                    (Some(print), true) => view::fingerprint(print),
+                    _ => "(hash only)".to_owned(),
+                },
+                source(r),
+                r.state.to_string(),
+                r.pushed_at.map(when).unwrap_or_default(),
+            ]
+        })
+        .collect();
+    for (provider, reference) in &s.agent.spec.api_key_refs {
+        let name = provider.secret_name();
+        if s.secret(&name).is_none() {
+            let shown = match reference.parse() {
+                Some(_) => safe(&reference.0),
+                None => "(not a reference)".to_owned(),
+            };
+            rows.push(vec![safe(&name), "no".into(), String::new(), shown, "not pushed".into(), String::new()]);
+        }
+    }
+    rows
+}
+
+fn source(record: &SecretRecord) -> String {
+    match (record.source, &record.reference) {
+        (SecretSource::Reference, Some(reference)) => safe(reference),
+        (SecretSource::Reference, None) => "reference".to_owned(),
+        (SecretSource::WriteThrough, _) => "over HTTP, not kept".to_owned(),
+        (SecretSource::Generated, _) => "generated".to_owned(),
+    }
+}
