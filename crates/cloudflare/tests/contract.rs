@@ -8,10 +8,9 @@ use axum::response::Response;
 use common::{ACCOUNT, Recorder, Seen, TOKEN, TOKEN_ID, cx, respond, success};
 use serde_json::{Value, json};
 use talon_cloudflare::Client;
-use talon_cloudflare::contract::{Contract, DIR, EXCEPTIONS, Request};
+use talon_cloudflare::contract::{Contract, DIR, EXCEPTIONS, Edition, Request, Side};
 use talon_core::cloud::{
-    Binding, BucketRef, Cloud, Migration, Module, NewBucket, NewToken, SecretChange,
-    WorkerUpload,
+    Binding, BucketRef, Cloud, Migration, Module, NewBucket, NewToken, SecretChange, WorkerUpload,
 };
 use talon_core::secret::SecretValue;
 use talon_core::spec::{Jurisdiction, LocationHint, StorageClass};
@@ -24,7 +23,10 @@ fn cloudflare(seen: &Seen) -> Response {
     let path = path
         .strip_prefix(&format!("/accounts/{ACCOUNT}"))
         .unwrap_or(path);
-    let second_page = seen.query.as_deref().is_some_and(|q| q.contains("cursor=") || q.contains("page=2&"));
+    let second_page = seen
+        .query
+        .as_deref()
+        .is_some_and(|q| q.contains("cursor=") || q.contains("page=2&"));
     match (seen.method.as_str(), path) {
         ("GET", "/workers/subdomain") => success(json!({"subdomain": "acme"})),
         ("GET", "/tokens/verify") => success(json!({"id": TOKEN_ID, "status": "active"})),
@@ -38,7 +40,9 @@ fn cloudflare(seen: &Seen) -> Response {
                     "issued_on": "2026-07-01T05:20:00Z"}]),
             json!({"page": 1, "per_page": 50, "count": 1, "total_count": 2, "total_pages": 2}),
         ),
-        ("POST", "/tokens") => success(json!({"id": "t3", "name": "n", "status": "active", "value": "new-value"})),
+        ("POST", "/tokens") => {
+            success(json!({"id": "t3", "name": "n", "status": "active", "value": "new-value"}))
+        }
         ("PUT", p) if p.ends_with("/value") => success(json!("rolled-value")),
         ("GET", "/workers/scripts") => success(json!([
             {"id": "w", "tag": "e8f70fdbc8b1fb0b8ddb1af166186758", "etag": "ea95132c15732412d22c1476fa83f27a",
@@ -59,13 +63,21 @@ fn cloudflare(seen: &Seen) -> Response {
             ],
             "tags": null, "compatibility_date": "2026-01-01", "compatibility_flags": ["nodejs_compat"]
         })),
-        ("GET", p) if p.ends_with("/secrets") => success(json!([{"name": "K", "type": "secret_text"}])),
+        ("GET", p) if p.ends_with("/secrets") => {
+            success(json!([{"name": "K", "type": "secret_text"}]))
+        }
         ("PATCH", _) => success(json!({"K": {"name": "K", "type": "secret_text"}})),
-        (_, p) if p.ends_with("/subdomain") => success(json!({"enabled": true, "previews_enabled": false})),
+        (_, p) if p.ends_with("/subdomain") => {
+            success(json!({"enabled": true, "previews_enabled": false}))
+        }
         ("GET", "/r2/buckets") => paged(
             json!({"buckets": [{"name": if second_page { "bucket-2" } else { "bucket-1" },
                                 "creation_date": "2026-05-01T00:00:00.000Z", "location": "WEUR", "jurisdiction": "eu"}]}),
-            if second_page { json!({"per_page": 1000}) } else { json!({"cursor": "c/1=", "per_page": 1000}) },
+            if second_page {
+                json!({"per_page": 1000})
+            } else {
+                json!({"cursor": "c/1=", "per_page": 1000})
+            },
         ),
         (_, p) if p.starts_with("/r2/buckets") && seen.method != "DELETE" => success(json!(
             {"name": "bucket-1", "creation_date": "2026-05-01T00:00:00.000Z", "location": "WEUR",
@@ -98,36 +110,72 @@ fn upload() -> WorkerUpload {
             },
         ],
         bindings: vec![
-            Binding::PlainText { name: "V".into(), text: "v".into() },
-            Binding::SecretText { name: "K".into(), value: SecretValue::new("secret-of-k".into()) },
-            Binding::Inherit { name: "I".into(), version_id: None },
-            Binding::Inherit { name: "J".into(), version_id: Some("0123".into()) },
-            Binding::R2Bucket { name: "B".into(), bucket: "bucket-1".into(), jurisdiction: Jurisdiction::Eu },
-            Binding::R2Bucket { name: "B2".into(), bucket: "bucket-2".into(), jurisdiction: Jurisdiction::Default },
-            Binding::DurableObject { name: "D".into(), class_name: "Agent".into() },
+            Binding::PlainText {
+                name: "V".into(),
+                text: "v".into(),
+            },
+            Binding::SecretText {
+                name: "K".into(),
+                value: SecretValue::new("secret-of-k".into()),
+            },
+            Binding::Inherit {
+                name: "I".into(),
+                version_id: None,
+            },
+            Binding::Inherit {
+                name: "J".into(),
+                version_id: Some("0123".into()),
+            },
+            Binding::R2Bucket {
+                name: "B".into(),
+                bucket: "bucket-1".into(),
+                jurisdiction: Jurisdiction::Eu,
+            },
+            Binding::R2Bucket {
+                name: "B2".into(),
+                bucket: "bucket-2".into(),
+                jurisdiction: Jurisdiction::Default,
+            },
+            Binding::DurableObject {
+                name: "D".into(),
+                class_name: "Agent".into(),
+            },
         ],
         compatibility_date: "2026-01-01".into(),
         compatibility_flags: vec!["nodejs_compat".into()],
-        migration: Some(Migration { new_tag: "v1".into(), new_sqlite_classes: vec!["Agent".into()] }),
+        migration: Some(Migration {
+            new_tag: "v1".into(),
+            new_sqlite_classes: vec!["Agent".into()],
+        }),
         tags: vec!["talon".into(), "install-abc".into()],
     }
 }
 
 fn bucket(jurisdiction: Jurisdiction) -> BucketRef {
-    BucketRef { name: "bucket-1".into(), jurisdiction }
+    BucketRef {
+        name: "bucket-1".into(),
+        jurisdiction,
+    }
 }
 
 /// Every call of the API there is, and what it makes of the answer.
 async fn call_everything(client: &Client) {
     let cx = cx();
-    assert_eq!(client.account_subdomain(cx).await.unwrap().as_deref(), Some("acme"));
+    assert_eq!(
+        client.account_subdomain(cx).await.unwrap().as_deref(),
+        Some("acme")
+    );
     assert_eq!(client.verify_token(cx).await.unwrap().id, TOKEN_ID);
     let workers = client.list_workers(cx).await.unwrap();
     assert_eq!(workers[0].tags.as_deref(), Some(&["talon".to_owned()][..]));
     assert_eq!(workers[0].migration_tag.as_deref(), Some("v1"));
     assert!(workers[0].created_on.is_some() && workers[0].modified_on.is_some());
     let settings = client.worker_settings(cx, "w").await.unwrap();
-    let values: Vec<_> = settings.bindings.iter().map(|b| b.value.as_deref()).collect();
+    let values: Vec<_> = settings
+        .bindings
+        .iter()
+        .map(|b| b.value.as_deref())
+        .collect();
     assert_eq!(values, [None, Some("v"), Some("b"), Some("C"), None]);
     assert_eq!(settings.tags, None);
     assert_eq!(client.secret_names(cx, "w").await.unwrap(), ["K"]);
@@ -135,8 +183,14 @@ async fn call_everything(client: &Client) {
     assert_eq!(version.etag.as_deref(), Some("e2"));
     assert!(version.version_id.is_some() && version.script_tag.is_some());
     let changes = vec![
-        SecretChange { name: "K".into(), value: Some(SecretValue::new("v".into())) },
-        SecretChange { name: "OLD".into(), value: None },
+        SecretChange {
+            name: "K".into(),
+            value: Some(SecretValue::new("v".into())),
+        },
+        SecretChange {
+            name: "OLD".into(),
+            value: None,
+        },
     ];
     client.change_secrets(cx, "w", changes).await.unwrap();
     client.set_worker_route(cx, "w", true).await.unwrap();
@@ -153,14 +207,36 @@ async fn call_everything(client: &Client) {
             storage_class: StorageClass::InfrequentAccess,
         };
         client.create_bucket(cx, &new).await.unwrap();
-        assert!(client.get_bucket(cx, &bucket(jurisdiction)).await.unwrap().creation_date.is_some());
-        client.delete_bucket(cx, &bucket(jurisdiction)).await.unwrap();
+        assert!(
+            client
+                .get_bucket(cx, &bucket(jurisdiction))
+                .await
+                .unwrap()
+                .creation_date
+                .is_some()
+        );
+        client
+            .delete_bucket(cx, &bucket(jurisdiction))
+            .await
+            .unwrap();
     }
     assert_eq!(client.list_tokens(cx).await.unwrap().len(), 2);
-    let new = NewToken { name: "openclaw/i/a".into(), bucket: "bucket-1".into(), jurisdiction: Jurisdiction::Eu };
+    let new = NewToken {
+        name: "openclaw/i/a".into(),
+        bucket: "bucket-1".into(),
+        jurisdiction: Jurisdiction::Eu,
+    };
     assert_eq!(client.create_token(cx, &new).await.unwrap().id, "t3");
     client.create_token(cx, &new).await.unwrap();
-    assert_eq!(client.roll_token(cx, "t3").await.unwrap().sha256_hex().len(), 64);
+    assert_eq!(
+        client
+            .roll_token(cx, "t3")
+            .await
+            .unwrap()
+            .sha256_hex()
+            .len(),
+        64
+    );
     client.delete_token(cx, "t3").await.unwrap();
     client.delete_worker(cx, "w").await.unwrap();
 }
@@ -193,14 +269,104 @@ async fn every_request_is_allowed_by_the_openapi_files() {
             headers: &headers,
             body: &seen.body,
         };
-        findings.extend(contract.check_request(&request).into_iter().map(|f| format!("{f:#?}")));
+        findings.extend(
+            contract
+                .check_request(&request)
+                .into_iter()
+                .map(|f| format!("{f:#?}")),
+        );
     }
-    assert!(findings.is_empty(), "{}", findings.into_iter().collect::<Vec<_>>().join("\n"));
+    assert!(
+        findings.is_empty(),
+        "{}",
+        findings.into_iter().collect::<Vec<_>>().join("\n")
+    );
     let dead: Vec<_> = EXCEPTIONS
         .iter()
-        .filter(|e| e.side == talon_cloudflare::contract::Side::Request && !contract.used().contains(e.name))
+        .filter(|e| e.side == Side::Request && !contract.used().contains(e.name))
         .collect();
     assert!(dead.is_empty(), "exceptions that excuse nothing: {dead:#?}");
+}
+
+/// A check that finds nothing in anything would pass the tests above.
+#[tokio::test]
+async fn planted_mistakes_are_found() {
+    let Some(contract) = Contract::from_env().unwrap() else {
+        println!("skipped: {DIR} is not set");
+        return;
+    };
+    let scripts = format!("/accounts/{ACCOUNT}/workers/scripts");
+    let buckets = format!("/accounts/{ACCOUNT}/r2/buckets");
+    let form = |metadata: &str| {
+        format!(
+            "--B\r\nContent-Disposition: form-data; name=\"metadata\"\r\n\r\n{metadata}\r\n--B--\r\n"
+        )
+    };
+    let multipart = "multipart/form-data; boundary=B";
+    let wrong_binding = form(
+        r#"{"main_module": "w", "bindings": [{"type": "plain_txt", "name": "V", "text": "v"}]}"#,
+    );
+    let wrong_flag = form(r#"{"main_module": "w", "compatibility_flags": "x"}"#);
+    let right = form(
+        r#"{"main_module": "w", "bindings": [{"type": "plain_text", "name": "V", "text": "v"}]}"#,
+    );
+    let put = format!("{scripts}/w");
+    for (method, path, query, content_type, body, found) in [
+        ("PUT", put.as_str(), "", multipart, right.as_str(), false),
+        ("PUT", &put, "", multipart, &wrong_binding, true),
+        ("PUT", &put, "", multipart, &wrong_flag, true),
+        ("PUT", &put, "bindings_inherit=lax", multipart, &right, true),
+        (
+            "POST",
+            &buckets,
+            "",
+            "application/json",
+            r#"{"name": "abc"}"#,
+            false,
+        ),
+        (
+            "POST",
+            &buckets,
+            "",
+            "application/json",
+            r#"{"nam": "abc"}"#,
+            true,
+        ),
+        (
+            "POST",
+            &buckets,
+            "",
+            "application/json",
+            r#"{"name": "abc", "locationHint": "mars"}"#,
+            true,
+        ),
+        ("GET", &buckets, "perpage=3", "", "", true),
+        ("GET", &buckets, "per_page=3", "", "", false),
+        ("GET", "/accounts/x/nothing", "", "", "", true),
+        (
+            "DELETE",
+            &format!("{put}/subdomain"),
+            "",
+            "application/json",
+            "{}",
+            true,
+        ),
+    ] {
+        let mut findings = contract.check_request(&Request {
+            method,
+            path,
+            query: &decoded(Some(query)),
+            headers: &[("content-type".to_owned(), content_type.to_owned())],
+            body: body.as_bytes(),
+        });
+        // The older file cannot tell the two forms of an upload apart.
+        findings.retain(|f| method != "PUT" || f.edition == Edition::Y2026);
+        assert_eq!(
+            !findings.is_empty(),
+            found,
+            "{method} {path}?{query} {body} {findings:#?}"
+        );
+    }
 }
 
 /// The answers above are what the other tests rest on, so they are held against the files as well.
@@ -216,12 +382,18 @@ async fn the_answers_used_here_are_allowed_too() {
     for seen in server.seen() {
         let answer = cloudflare(&seen);
         let http = answer.status().as_u16();
-        let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 20)
+            .await
+            .unwrap();
         let path = seen.path.strip_prefix(BASE).unwrap();
         let found = contract.check_answer(&seen.method, path, http, &body);
         findings.extend(found.into_iter().map(|f| format!("{f:#?}")));
     }
-    assert!(findings.is_empty(), "{}", findings.into_iter().collect::<Vec<_>>().join("\n"));
+    assert!(
+        findings.is_empty(),
+        "{}",
+        findings.into_iter().collect::<Vec<_>>().join("\n")
+    );
 }
 
 #[tokio::test]
@@ -230,7 +402,10 @@ async fn requests_say_exactly_this() {
     call_everything(&server.client()).await;
     let seen = server.seen();
     let account = format!("{BASE}/accounts/{ACCOUNT}");
-    let lines: Vec<_> = seen.iter().map(|s| s.line().replace(&account, "")).collect();
+    let lines: Vec<_> = seen
+        .iter()
+        .map(|s| s.line().replace(&account, ""))
+        .collect();
     assert_eq!(
         lines,
         [
@@ -264,17 +439,32 @@ async fn requests_say_exactly_this() {
         ]
     );
     let bearer = format!("Bearer {TOKEN}");
-    assert!(seen.iter().all(|s| s.header("authorization") == Some(bearer.as_str())));
-    let jurisdictions: Vec<_> = seen[9..19].iter().map(|s| s.header("cf-r2-jurisdiction")).collect();
+    assert!(
+        seen.iter()
+            .all(|s| s.header("authorization") == Some(bearer.as_str()))
+    );
+    let jurisdictions: Vec<_> = seen[9..19]
+        .iter()
+        .map(|s| s.header("cf-r2-jurisdiction"))
+        .collect();
     assert_eq!(jurisdictions, [[None; 5], [Some("eu"); 5]].concat());
 
-    assert_eq!(seen[6].header("content-type"), Some("application/merge-patch+json"));
+    assert_eq!(
+        seen[6].header("content-type"),
+        Some("application/merge-patch+json")
+    );
     assert_eq!(
         seen[6].json(),
         json!({"secrets": {"K": {"name": "K", "text": "v", "type": "secret_text"}, "OLD": null}})
     );
-    assert_eq!(seen[7].json(), json!({"enabled": true, "previews_enabled": false}));
-    assert_eq!(seen[7].header("cloudflare-workers-script-api-date"), Some("2025-08-01"));
+    assert_eq!(
+        seen[7].json(),
+        json!({"enabled": true, "previews_enabled": false})
+    );
+    assert_eq!(
+        seen[7].header("cloudflare-workers-script-api-date"),
+        Some("2025-08-01")
+    );
     assert_eq!(
         seen[11].json(),
         json!({"name": "bucket-1", "locationHint": "weur", "storageClass": "InfrequentAccess"})
@@ -294,7 +484,11 @@ async fn requests_say_exactly_this() {
 #[tokio::test]
 async fn the_upload_is_the_form_that_cloudflare_reads() {
     let server = Recorder::start(cloudflare).await;
-    server.client().upload_worker(cx(), "w", upload()).await.unwrap();
+    server
+        .client()
+        .upload_worker(cx(), "w", upload())
+        .await
+        .unwrap();
     let seen = &server.seen()[0];
     let body = String::from_utf8(seen.body.clone()).unwrap();
     let metadata = body

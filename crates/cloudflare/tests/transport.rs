@@ -34,9 +34,19 @@ async fn reads_are_tried_three_times() {
         &[CloseAfterReading, BreakOff, Fine],
     ] {
         let server = BadWire::start(plan).await;
-        assert_eq!(client(&server.url).list_workers(cx()).await, Ok(vec![]), "{plan:?}");
+        assert_eq!(
+            client(&server.url).list_workers(cx()).await,
+            Ok(vec![]),
+            "{plan:?}"
+        );
     }
-    let server = BadWire::start(&[CloseAfterReading, CloseAfterReading, CloseAfterReading, Fine]).await;
+    let server = BadWire::start(&[
+        CloseAfterReading,
+        CloseAfterReading,
+        CloseAfterReading,
+        Fine,
+    ])
+    .await;
     let error = client(&server.url).list_workers(cx()).await.unwrap_err();
     assert!(matches!(error, CloudError::Transient(_)), "{error}");
     assert_eq!(server.read(), 3);
@@ -49,7 +59,10 @@ async fn a_write_whose_answer_is_lost_is_ambiguous_and_was_sent_once() {
         &[Wire::BreakOff, Wire::Fine],
     ] {
         let server = BadWire::start(wire).await;
-        let error = client(&server.url).delete_worker(cx(), "w").await.unwrap_err();
+        let error = client(&server.url)
+            .delete_worker(cx(), "w")
+            .await
+            .unwrap_err();
         assert!(error.is_ambiguous(), "{wire:?} {error}");
         assert_eq!(server.read(), 1);
     }
@@ -92,38 +105,63 @@ async fn a_write_without_time_is_not_sent_and_costs_no_budget() {
 async fn a_writes_timeout_is_cut_to_what_is_left() {
     let server = BadWire::start(&[Wire::Silence]).await;
     let begun = std::time::Instant::now();
-    let error = client(&server.url).delete_worker(within(2_100), "w").await.unwrap_err();
+    let error = client(&server.url)
+        .delete_worker(within(2_100), "w")
+        .await
+        .unwrap_err();
     assert!(error.is_ambiguous(), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(4), "the full timeout ran");
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "the full timeout ran"
+    );
 }
 
 #[tokio::test]
 async fn every_try_is_admitted_and_every_answer_reported() {
     let server = Recorder::start(|_| {
         let mut answer = respond(502, "text/html", "<h1>bad</h1>");
-        answer.headers_mut().insert("ratelimit", "\"default\";r=9;t=30".parse().unwrap());
+        answer
+            .headers_mut()
+            .insert("ratelimit", "\"default\";r=9;t=30".parse().unwrap());
         answer
     })
     .await;
     let ledger = Arc::new(Ledger::default());
     let api = Client::new(config(&server.url), ledger.clone()).unwrap();
     api.list_workers(cx()).await.unwrap_err();
-    assert_eq!(*ledger.admitted.lock().unwrap(), vec![CallClass::UserChange; 3]);
+    assert_eq!(
+        *ledger.admitted.lock().unwrap(),
+        vec![CallClass::UserChange; 3]
+    );
     let told = ledger.told.lock().unwrap().clone();
     assert_eq!(told.len(), 3);
     assert_eq!(told[0].remaining, Some(9));
 
-    let ledger = Arc::new(Ledger { limit: Some(1), ..Ledger::default() });
+    let ledger = Arc::new(Ledger {
+        limit: Some(1),
+        ..Ledger::default()
+    });
     let client = Client::new(config(&server.url), ledger).unwrap();
     let error = client.list_workers(cx()).await.unwrap_err();
-    assert_eq!(error, CloudError::Throttled { retry_after: Duration::from_secs(77) });
+    assert_eq!(
+        error,
+        CloudError::Throttled {
+            retry_after: Duration::from_secs(77)
+        }
+    );
 }
 
 #[tokio::test]
 async fn a_429_is_never_retried_inside() {
     let server = Recorder::start(|_| {
-        let mut answer = failure(429, 971, "Please wait and consider throttling your request speed");
-        answer.headers_mut().insert("retry-after", "42".parse().unwrap());
+        let mut answer = failure(
+            429,
+            971,
+            "Please wait and consider throttling your request speed",
+        );
+        answer
+            .headers_mut()
+            .insert("retry-after", "42".parse().unwrap());
         answer
     })
     .await;
@@ -131,7 +169,12 @@ async fn a_429_is_never_retried_inside() {
     let client = Client::new(config(&server.url), ledger.clone()).unwrap();
     for _ in 0..2 {
         let error = client.list_workers(cx()).await.unwrap_err();
-        assert_eq!(error, CloudError::Throttled { retry_after: Duration::from_secs(42) });
+        assert_eq!(
+            error,
+            CloudError::Throttled {
+                retry_after: Duration::from_secs(42)
+            }
+        );
     }
     assert_eq!(server.seen().len(), 2);
     let told = ledger.told.lock().unwrap();
@@ -142,27 +185,49 @@ async fn a_429_is_never_retried_inside() {
 #[tokio::test]
 async fn html_text_and_empty_failures_are_told_in_words() {
     let server = Recorder::start(|seen| match seen.path.rsplit('/').next() {
-        Some("html") => respond(403, "text/html", "<html><title>Blocked</title>\n\u{1b}[0m</html>"),
+        Some("html") => respond(
+            403,
+            "text/html",
+            "<html><title>Blocked</title>\n\u{1b}[0m</html>",
+        ),
         Some("text") => respond(400, "text/plain", "nope"),
         _ => respond(503, "text/plain", ""),
     })
     .await;
     let client = server.client();
     let error = client.delete_worker(cx(), "html").await.unwrap_err();
-    let CloudError::Auth(m) = &error else { panic!("{error}") };
+    let CloudError::Auth(m) = &error else {
+        panic!("{error}")
+    };
     assert_eq!(m.message, "Blocked \\u{1b}[0m");
     assert_eq!(m.http, Some(403));
     assert_eq!(m.ray.as_deref(), Some("8f00ba4-FRA"));
     let error = client.delete_worker(cx(), "text").await.unwrap_err();
-    assert!(matches!(&error, CloudError::Invalid(m) if m.message == "nope"), "{error}");
-    assert!(client.delete_worker(cx(), "empty").await.unwrap_err().is_ambiguous());
+    assert!(
+        matches!(&error, CloudError::Invalid(m) if m.message == "nope"),
+        "{error}"
+    );
+    assert!(
+        client
+            .delete_worker(cx(), "empty")
+            .await
+            .unwrap_err()
+            .is_ambiguous()
+    );
 }
 
 #[tokio::test]
 async fn a_success_that_is_none_of_the_api_is_not_believed() {
-    let server = Recorder::start(|_| respond(200, "text/html", "<h1>Log in to the hotel's WLAN</h1>")).await;
+    let server =
+        Recorder::start(|_| respond(200, "text/html", "<h1>Log in to the hotel's WLAN</h1>")).await;
     let client = server.client();
-    assert!(client.set_worker_route(cx(), "w", true).await.unwrap_err().is_ambiguous());
+    assert!(
+        client
+            .set_worker_route(cx(), "w", true)
+            .await
+            .unwrap_err()
+            .is_ambiguous()
+    );
     let error = client.list_workers(cx()).await.unwrap_err();
     assert!(matches!(error, CloudError::Transient(_)), "{error}");
 }
@@ -179,7 +244,11 @@ async fn odd_but_harmless_envelopes_are_read() {
         _ if seen.path.ends_with("/buckets") => {
             respond(200, "application/json", r#"{"success":true,"result":null}"#)
         }
-        _ => respond(404, "application/json", r#"{"success":false,"errors":[{"code":"10007","message":"x"}]}"#),
+        _ => respond(
+            404,
+            "application/json",
+            r#"{"success":false,"errors":[{"code":"10007","message":"x"}]}"#,
+        ),
     })
     .await;
     let client = server.client();
@@ -188,7 +257,10 @@ async fn odd_but_harmless_envelopes_are_read() {
     assert_eq!(workers[0].tags, None);
     assert_eq!(workers[0].modified_on, None);
     assert_eq!(workers[0].etag.as_deref(), Some("e"));
-    assert_eq!(client.list_buckets(cx(), Jurisdiction::Default).await, Ok(vec![]));
+    assert_eq!(
+        client.list_buckets(cx(), Jurisdiction::Default).await,
+        Ok(vec![])
+    );
     assert_eq!(client.account_subdomain(cx()).await, Ok(None));
 }
 
@@ -197,8 +269,17 @@ async fn an_answer_beyond_8_mib_is_not_read() {
     let server = Recorder::start(|_| respond(200, "application/json", vec![b' '; 9 << 20])).await;
     let client = server.client();
     let error = client.list_workers(cx()).await.unwrap_err();
-    assert!(matches!(&error, CloudError::Invalid(m) if m.message.contains("8 MiB")), "{error}");
-    assert!(client.delete_worker(cx(), "w").await.unwrap_err().is_ambiguous());
+    assert!(
+        matches!(&error, CloudError::Invalid(m) if m.message.contains("8 MiB")),
+        "{error}"
+    );
+    assert!(
+        client
+            .delete_worker(cx(), "w")
+            .await
+            .unwrap_err()
+            .is_ambiguous()
+    );
     assert_eq!(server.seen().len(), 2);
 }
 
@@ -206,7 +287,9 @@ async fn an_answer_beyond_8_mib_is_not_read() {
 async fn redirects_are_not_followed() {
     let server = Recorder::start(|_| {
         let mut answer = respond(302, "text/plain", "");
-        answer.headers_mut().insert("location", "/elsewhere".parse().unwrap());
+        answer
+            .headers_mut()
+            .insert("location", "/elsewhere".parse().unwrap());
         answer
     })
     .await;
@@ -227,7 +310,11 @@ async fn names_cannot_leave_their_place_in_the_path() {
     }
     assert!(server.seen().is_empty());
     client.delete_worker(cx(), "a/../b?c#d").await.unwrap();
-    assert!(server.seen()[0].path.ends_with("/scripts/a%2F..%2Fb%3Fc%23d"));
+    assert!(
+        server.seen()[0]
+            .path
+            .ends_with("/scripts/a%2F..%2Fb%3Fc%23d")
+    );
 }
 
 #[tokio::test]
@@ -260,10 +347,16 @@ async fn nothing_secret_in_any_error() {
         name: "K".into(),
         value: Some(SecretValue::new(secret.into())),
     };
-    let bucket = BucketRef { name: "b".into(), jurisdiction: Jurisdiction::Default };
+    let bucket = BucketRef {
+        name: "b".into(),
+        jurisdiction: Jurisdiction::Default,
+    };
     let errors = [
         client.upload_worker(cx(), "w", upload).await.unwrap_err(),
-        client.change_secrets(cx(), "w", vec![change()]).await.unwrap_err(),
+        client
+            .change_secrets(cx(), "w", vec![change()])
+            .await
+            .unwrap_err(),
         client.list_workers(cx()).await.unwrap_err(),
         client.list_objects(cx(), &bucket).await.unwrap_err(),
     ];
@@ -288,8 +381,20 @@ async fn a_token_without_its_value_is_ambiguous() {
         jurisdiction: Jurisdiction::Default,
     };
     let client = server.client();
-    assert!(client.create_token(cx(), &token).await.unwrap_err().is_ambiguous());
-    assert!(client.roll_token(cx(), "t").await.unwrap_err().is_ambiguous());
+    assert!(
+        client
+            .create_token(cx(), &token)
+            .await
+            .unwrap_err()
+            .is_ambiguous()
+    );
+    assert!(
+        client
+            .roll_token(cx(), "t")
+            .await
+            .unwrap_err()
+            .is_ambiguous()
+    );
 }
 
 #[test]
@@ -298,11 +403,22 @@ fn bad_configuration_is_refused_without_the_token() {
     let make = |change: fn(&mut talon_cloudflare::ClientConfig)| {
         let mut c = config(&base);
         change(&mut c);
-        Client::new(c, Arc::new(talon_cloudflare::Unlimited)).map(drop).unwrap_err()
+        Client::new(c, Arc::new(talon_cloudflare::Unlimited))
+            .map(drop)
+            .unwrap_err()
     };
-    assert_eq!(make(|c| c.account_id = "../x".into()), ConfigError::AccountId);
-    assert_eq!(make(|c| c.token = SecretValue::new("a\nb".into())), ConfigError::Token);
-    assert_eq!(make(|c| c.token = SecretValue::new(String::new())), ConfigError::Token);
+    assert_eq!(
+        make(|c| c.account_id = "../x".into()),
+        ConfigError::AccountId
+    );
+    assert_eq!(
+        make(|c| c.token = SecretValue::new("a\nb".into())),
+        ConfigError::Token
+    );
+    assert_eq!(
+        make(|c| c.token = SecretValue::new(String::new())),
+        ConfigError::Token
+    );
     assert_eq!(
         make(|c| c.api_base = Url::parse("ftp://x/").unwrap()),
         ConfigError::ApiBase

@@ -65,9 +65,13 @@ impl Document {
 
     pub(super) fn answer_schema(&self, op: &Operation, http: u16) -> Option<Value> {
         let responses = op.value.get("responses")?;
-        let response = [http.to_string(), format!("{}XX", http / 100), "default".to_owned()]
-            .iter()
-            .find_map(|k| responses.get(k))?;
+        let response = [
+            http.to_string(),
+            format!("{}XX", http / 100),
+            "default".to_owned(),
+        ]
+        .iter()
+        .find_map(|k| responses.get(k))?;
         self.resolve(response)
             .pointer("/content/application~1json/schema")
             .cloned()

@@ -78,7 +78,9 @@ impl Client {
             path.push_str(&sign::encode(key, true));
         }
         url.set_path(&path);
-        url.set_query(Some(&sign::canonical_query(query)));
+        if !query.is_empty() {
+            url.set_query(Some(&sign::canonical_query(query)));
+        }
         Ok(url)
     }
 
@@ -223,4 +225,42 @@ pub(crate) fn document(call: &Call, answer: &Answer, root: &str) -> CloudResult<
                 &[],
             ))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{ClientConfig, Unlimited};
+
+    #[test]
+    fn each_jurisdiction_has_its_own_host_unless_one_is_fixed() {
+        let token = || SecretValue::new("a-token".into());
+        let mut config = ClientConfig::new("acc", token()).unwrap();
+        let real = Client::new(config, Arc::new(Unlimited)).unwrap();
+        config = ClientConfig::new("acc", token()).unwrap();
+        config.s3_endpoint = Url::parse("http://127.0.0.1:9/r2/").ok();
+        let fixed = Client::new(config, Arc::new(Unlimited)).unwrap();
+        let url = |client: &Client, jurisdiction| {
+            let bucket = BucketRef {
+                name: "b-1".into(),
+                jurisdiction,
+            };
+            let call = call("test", Method::GET);
+            let url = client.s3_url(&call, &bucket, None, &[]).unwrap();
+            url.to_string()
+        };
+        for (jurisdiction, host) in [
+            (Jurisdiction::Default, "acc.r2.cloudflarestorage.com"),
+            (Jurisdiction::Eu, "acc.eu.r2.cloudflarestorage.com"),
+            (
+                Jurisdiction::Fedramp,
+                "acc.fedramp.r2.cloudflarestorage.com",
+            ),
+        ] {
+            assert_eq!(url(&real, jurisdiction), format!("https://{host}/b-1"));
+            assert_eq!(url(&fixed, jurisdiction), "http://127.0.0.1:9/r2/b-1");
+        }
+    }
 }
