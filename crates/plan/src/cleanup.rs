@@ -23,7 +23,16 @@ const POLL: Duration = Duration::from_secs(5);
 pub fn plan(input: &Input<'_>) -> Plan {
     let names = Names::of(input);
     let facts = know::facts(input, &names);
-    let mut builder = Builder { input, names, plan: Plan { facts, ..Plan::default() }, next: 0, records: Vec::new() };
+    let mut builder = Builder {
+        input,
+        names,
+        plan: Plan {
+            facts,
+            ..Plan::default()
+        },
+        next: 0,
+        records: Vec::new(),
+    };
     builder.build();
     builder.plan
 }
@@ -42,30 +51,54 @@ impl Builder<'_> {
     }
 
     fn done(&self, kind: ResourceKind) -> bool {
-        self.record(kind).and_then(|r| r.cleanup_result).is_some_and(|c| c != CleanupResult::Failed)
+        self.record(kind)
+            .and_then(|r| r.cleanup_result)
+            .is_some_and(|c| c != CleanupResult::Failed)
     }
 
     fn step(&mut self, kind: StepKind, after: Vec<StepId>, why: &str) -> StepId {
         let id = self.next;
         self.next += 1;
-        self.plan.verdicts.push(Verdict::new(kind.resource(), Action::Delete, why));
-        self.plan.steps.push(Step { id, kind, after, rebuilds: false, why: why.to_owned() });
+        self.plan
+            .verdicts
+            .push(Verdict::new(kind.resource(), Action::Delete, why));
+        self.plan.steps.push(Step {
+            id,
+            kind,
+            after,
+            rebuilds: false,
+            why: why.to_owned(),
+        });
         id
     }
 
     /// Notes a result that needs no call.
-    fn settle(&mut self, kind: ResourceKind, name: &str, result: CleanupResult, note: Option<&str>) {
-        self.plan.verdicts.push(Verdict::new(kind, Action::Keep, note.unwrap_or("nothing to remove")));
+    fn settle(
+        &mut self,
+        kind: ResourceKind,
+        name: &str,
+        result: CleanupResult,
+        note: Option<&str>,
+    ) {
+        self.plan.verdicts.push(Verdict::new(
+            kind,
+            Action::Keep,
+            note.unwrap_or("nothing to remove"),
+        ));
         self.records.push(Mutation::Resource(ResourceWrite {
             confirmed: true,
             intent: Some(Intent::Cleared),
-            cleanup: Some(Cleanup { result, error: note.map(str::to_owned) }),
+            cleanup: Some(Cleanup {
+                result,
+                error: note.map(str::to_owned),
+            }),
             ..ResourceWrite::new(kind, name, ResourceState::Absent)
         }));
     }
 
     fn build(&mut self) {
-        let keep_bucket = self.input.snapshot.agent.spec.deletion_policy == DeletionPolicy::KeepBucket;
+        let keep_bucket =
+            self.input.snapshot.agent.spec.deletion_policy == DeletionPolicy::KeepBucket;
         self.worker();
         self.bucket(keep_bucket);
         self.token();
@@ -75,7 +108,16 @@ impl Builder<'_> {
             let id = self.next;
             self.next += 1;
             let why = "nothing to remove".to_owned();
-            self.plan.steps.insert(0, Step { id, kind: StepKind::Record(records), after: Vec::new(), rebuilds: false, why });
+            self.plan.steps.insert(
+                0,
+                Step {
+                    id,
+                    kind: StepKind::Record(records),
+                    after: Vec::new(),
+                    rebuilds: false,
+                    why,
+                },
+            );
         }
         if self.plan.steps.is_empty() && self.plan.needs.is_empty() {
             self.look_again();
@@ -92,14 +134,28 @@ impl Builder<'_> {
         let worker = self.names.worker.clone();
         if let Known::Foreign(_) = self.plan.facts.worker {
             let note = "a Worker of this name exists that is not ours; it was left alone";
-            self.settle(ResourceKind::Worker, &worker, CleanupResult::AlreadyAbsent, Some(note));
+            self.settle(
+                ResourceKind::Worker,
+                &worker,
+                CleanupResult::AlreadyAbsent,
+                Some(note),
+            );
             return;
         }
         if self.record(ResourceKind::Worker).is_none() && !self.plan.facts.worker.is_present() {
-            self.settle(ResourceKind::Worker, &worker, CleanupResult::AlreadyAbsent, None);
+            self.settle(
+                ResourceKind::Worker,
+                &worker,
+                CleanupResult::AlreadyAbsent,
+                None,
+            );
             return;
         }
-        let why = if back { "it came back after it was deleted" } else { "the agent is deleted" };
+        let why = if back {
+            "it came back after it was deleted"
+        } else {
+            "the agent is deleted"
+        };
         self.step(StepKind::DeleteWorker { worker }, Vec::new(), why);
     }
 
@@ -107,13 +163,20 @@ impl Builder<'_> {
         let bucket = self.names.bucket_ref(self.input);
         let back = self.came_back(&self.input.observed.bucket, ResourceKind::R2Bucket)
             && self.plan.facts.bucket.is_present();
-        let (objects_done, bucket_done) = (self.done(ResourceKind::R2Objects), self.done(ResourceKind::R2Bucket));
+        let (objects_done, bucket_done) = (
+            self.done(ResourceKind::R2Objects),
+            self.done(ResourceKind::R2Bucket),
+        );
         if objects_done && bucket_done && !back {
             return;
         }
-        let none = self.record(ResourceKind::R2Bucket).is_none() && !self.plan.facts.bucket.is_present();
+        let none =
+            self.record(ResourceKind::R2Bucket).is_none() && !self.plan.facts.bucket.is_present();
         let verdict = if matches!(self.plan.facts.bucket, Known::Foreign(_)) {
-            Some((CleanupResult::AlreadyAbsent, Some("a bucket of this name exists that is not ours; it was left alone")))
+            Some((
+                CleanupResult::AlreadyAbsent,
+                Some("a bucket of this name exists that is not ours; it was left alone"),
+            ))
         } else if none {
             Some((CleanupResult::AlreadyAbsent, None))
         } else if keep {
@@ -127,9 +190,17 @@ impl Builder<'_> {
             return;
         }
         let emptied = (!objects_done || back).then(|| {
-            self.step(StepKind::EmptyBucket(bucket.clone()), Vec::new(), "a bucket must be empty before it can go")
+            self.step(
+                StepKind::EmptyBucket(bucket.clone()),
+                Vec::new(),
+                "a bucket must be empty before it can go",
+            )
         });
-        self.step(StepKind::DeleteBucket(bucket), emptied.into_iter().collect(), "the agent is deleted");
+        self.step(
+            StepKind::DeleteBucket(bucket),
+            emptied.into_iter().collect(),
+            "the agent is deleted",
+        );
     }
 
     fn token(&mut self) {
@@ -139,26 +210,44 @@ impl Builder<'_> {
         let recorded = record.as_ref().and_then(|r| r.external_id.clone());
         let fresh = self.came_back(&self.input.observed.tokens, ResourceKind::R2Token);
         for extra in listed.iter().filter(|t| Some(&t.id) != recorded.as_ref()) {
-            if recorded.is_some() || self.done(ResourceKind::R2Token) {
-                if !self.done(ResourceKind::R2Token) || fresh {
-                    self.step(StepKind::DropToken { id: extra.id.clone() }, Vec::new(), "another token of our name");
-                }
+            if (recorded.is_some() && !self.done(ResourceKind::R2Token)) || fresh {
+                let id = extra.id.clone();
+                self.step(
+                    StepKind::DropToken { id },
+                    Vec::new(),
+                    "another token of our name",
+                );
             }
         }
         if self.done(ResourceKind::R2Token) {
             return;
         }
         if let Some(id) = recorded.or_else(|| listed.first().map(|t| t.id.clone())) {
-            self.step(StepKind::DeleteToken { id, name }, Vec::new(), "the agent is deleted");
+            self.step(
+                StepKind::DeleteToken { id, name },
+                Vec::new(),
+                "the agent is deleted",
+            );
             return;
         }
-        let open = record.filter(|r| r.state == ResourceState::Unknown).and_then(|r| r.intent_at);
+        let open = record
+            .filter(|r| r.state == ResourceState::Unknown)
+            .and_then(|r| r.intent_at);
         match open {
             Some(intent) if !self.input.observed.tokens.after(intent) => {
-                self.plan.verdicts.push(Verdict::new(ResourceKind::R2Token, Action::Wait, "its id must be looked up"));
+                self.plan.verdicts.push(Verdict::new(
+                    ResourceKind::R2Token,
+                    Action::Wait,
+                    "its id must be looked up",
+                ));
                 self.plan.needs.push(Need::ListsAfter(intent));
             }
-            Some(_) | None => self.settle(ResourceKind::R2Token, &name, CleanupResult::AlreadyAbsent, None),
+            Some(_) | None => self.settle(
+                ResourceKind::R2Token,
+                &name,
+                CleanupResult::AlreadyAbsent,
+                None,
+            ),
         }
     }
 
@@ -168,7 +257,12 @@ impl Builder<'_> {
         }
         let url = format!("ws-agent://{}", self.input.snapshot.agent.name);
         if self.record(ResourceKind::AgentCard).is_none() && !self.plan.facts.card {
-            self.settle(ResourceKind::AgentCard, &url, CleanupResult::AlreadyAbsent, None);
+            self.settle(
+                ResourceKind::AgentCard,
+                &url,
+                CleanupResult::AlreadyAbsent,
+                None,
+            );
             return;
         }
         self.step(StepKind::DeregisterCard, Vec::new(), "the agent is deleted");
@@ -179,7 +273,10 @@ impl Builder<'_> {
         let lag = self.input.world.timing.list_lag;
         self.done(kind)
             && look.seen.is_some()
-            && self.record(kind).and_then(|r| r.confirmed_at).is_none_or(|c| look.after(later(c, lag)))
+            && self
+                .record(kind)
+                .and_then(|r| r.confirmed_at)
+                .is_none_or(|c| look.after(later(c, lag)))
     }
 
     /// An upload in flight from a holder that was frozen could have brought the Worker back: only lists fetched after
@@ -191,11 +288,24 @@ impl Builder<'_> {
         let never_made = snapshot.agent.status.worker_name.is_none();
         if !never_made {
             let cleaned = snapshot.resources.iter().filter_map(|r| r.cleaned_at).max();
-            let frozen = snapshot.work.unclean_until.map(|t| later(t, timing.request_timeout));
-            let in_flight = self.record(ResourceKind::Worker).and_then(|r| r.settle_until);
-            let quiet = [cleaned, frozen, in_flight].into_iter().flatten().max().unwrap_or(DateTime::<Utc>::MIN_UTC);
+            let frozen = snapshot
+                .work
+                .unclean_until
+                .map(|t| later(t, timing.request_timeout));
+            let in_flight = self
+                .record(ResourceKind::Worker)
+                .and_then(|r| r.settle_until);
+            let quiet = [cleaned, frozen, in_flight]
+                .into_iter()
+                .flatten()
+                .max()
+                .unwrap_or(DateTime::<Utc>::MIN_UTC);
             let observed = self.input.observed;
-            let looks = [observed.worker.as_of, observed.bucket.as_of, observed.tokens.as_of];
+            let looks = [
+                observed.worker.as_of,
+                observed.bucket.as_of,
+                observed.tokens.as_of,
+            ];
             if looks.iter().any(|l| l.is_none_or(|l| l <= quiet)) {
                 self.wait_for_lists(quiet);
                 return;
@@ -203,25 +313,38 @@ impl Builder<'_> {
             let shown = self.plan.facts.worker.is_present()
                 || matches!(self.plan.facts.worker, Known::Unknown(_))
                 || (self.bucket_should_be_gone()
-                    && (self.plan.facts.bucket.is_present() || matches!(self.plan.facts.bucket, Known::Unknown(_))))
+                    && (self.plan.facts.bucket.is_present()
+                        || matches!(self.plan.facts.bucket, Known::Unknown(_))))
                 || observed.tokens.seen.as_ref().is_some_and(|t| !t.is_empty());
             if shown {
-                self.wait_for_lists(snapshot.now - chrono::TimeDelta::from_std(POLL).unwrap_or_default());
+                self.wait_for_lists(
+                    snapshot.now - chrono::TimeDelta::from_std(POLL).unwrap_or_default(),
+                );
                 return;
             }
         }
-        self.archive("everything is cleaned up; the row is kept for billing".to_owned(), Severity::Normal);
+        self.archive(
+            "everything is cleaned up; the row is kept for billing".to_owned(),
+            Severity::Normal,
+        );
     }
 
     fn bucket_should_be_gone(&self) -> bool {
-        self.record(ResourceKind::R2Bucket).is_some_and(|r| r.cleanup_result == Some(CleanupResult::Deleted))
+        self.record(ResourceKind::R2Bucket)
+            .is_some_and(|r| r.cleanup_result == Some(CleanupResult::Deleted))
     }
 
     fn wait_for_lists(&mut self, after: DateTime<Utc>) {
         let (now, observed) = (self.input.snapshot.now, self.input.observed);
         let why = "a last look makes sure that nothing came back";
-        self.plan.verdicts.push(Verdict::new(ResourceKind::Worker, Action::Wait, why));
-        let looked = [observed.worker.as_of, observed.bucket.as_of, observed.tokens.as_of];
+        self.plan
+            .verdicts
+            .push(Verdict::new(ResourceKind::Worker, Action::Wait, why));
+        let looked = [
+            observed.worker.as_of,
+            observed.bucket.as_of,
+            observed.tokens.as_of,
+        ];
         if after < now && looked.iter().any(|l| l.is_none_or(|l| l <= after)) {
             self.plan.needs.push(Need::ListsAfter(after));
         } else {
@@ -241,20 +364,32 @@ impl Builder<'_> {
         let id = self.next;
         self.next += 1;
         let why = "cleanup is over".to_owned();
-        self.plan.steps.push(Step { id, kind, after: Vec::new(), rebuilds: false, why });
+        self.plan.steps.push(Step {
+            id,
+            kind,
+            after: Vec::new(),
+            rebuilds: false,
+            why,
+        });
     }
 
     /// After the deadline and enough rounds the row is archived with its leftovers named; the sweep goes on for ever.
     fn give_up_after_deadline(&mut self) {
         let snapshot = self.input.snapshot;
         let timing = &self.input.world.timing;
-        let Some(requested) = snapshot.agent.deletion_requested_at else { return };
-        let failing: Vec<&ResourceRecord> =
-            snapshot.resources.iter().filter(|r| r.cleanup_result == Some(CleanupResult::Failed)).collect();
+        let Some(requested) = snapshot.agent.deletion_requested_at else {
+            return;
+        };
+        let failing: Vec<&ResourceRecord> = snapshot
+            .resources
+            .iter()
+            .filter(|r| r.cleanup_result == Some(CleanupResult::Failed))
+            .collect();
         let tried_enough = failing.iter().all(|r| r.attempts >= timing.cleanup_rounds);
         let only_failing_left = self.plan.steps.iter().all(|s| {
             let kind = s.kind.resource();
-            let waits_for_objects = kind == ResourceKind::R2Bucket && failing.iter().any(|r| r.kind == ResourceKind::R2Objects);
+            let waits_for_objects = kind == ResourceKind::R2Bucket
+                && failing.iter().any(|r| r.kind == ResourceKind::R2Objects);
             waits_for_objects || failing.iter().any(|r| r.kind == kind)
         });
         if failing.is_empty()
@@ -264,8 +399,15 @@ impl Builder<'_> {
         {
             return;
         }
-        let names: Vec<String> = failing.iter().map(|r| format!("{} {}", r.kind, r.name)).collect();
-        let message = format!("left over after {} tries: {}; the sweep goes on", timing.cleanup_rounds, names.join(", "));
+        let names: Vec<String> = failing
+            .iter()
+            .map(|r| format!("{} {}", r.kind, r.name))
+            .collect();
+        let message = format!(
+            "left over after {} tries: {}; the sweep goes on",
+            timing.cleanup_rounds,
+            names.join(", ")
+        );
         self.plan.steps.clear();
         self.plan.needs.clear();
         self.plan.recheck_in = None;

@@ -1,15 +1,16 @@
 //! What an agent should consist of, worked out from its row: names, code hash, variables, secrets, card.
 
+mod secrets;
+
 use sha2::{Digest, Sha256};
 use talon_core::card::AgentCard;
 use talon_core::cloud::{BindingInfo, BucketRef, NewBucket, NewToken, WorkerSettings};
 use talon_core::name;
-use talon_core::secret::names as secret_names;
-use talon_core::snapshot::{SecretSource, SecretState};
 use talon_core::{card, identity};
 
-use crate::input::{Input, SecretProblem};
-use crate::step::{Supply, SupplySource};
+use crate::input::Input;
+
+pub use secrets::{Missing, Secrets, made_secrets, needs_no_key, secrets};
 
 /// Binding of the bucket in `env`.
 pub const BUCKET_BINDING: &str = "AGENT_BUCKET";
@@ -34,15 +35,29 @@ impl Names {
     pub fn of(input: &Input<'_>) -> Self {
         let agent = &input.snapshot.agent;
         let install = &input.world.install;
-        let worker =
-            agent.status.worker_name.clone().unwrap_or_else(|| name::worker_name(install, agent.id, &agent.name));
-        let bucket = agent.status.r2_bucket.clone().unwrap_or_else(|| name::bucket_name(install, &worker));
-        Self { token: name::token_name(install, agent.id), worker, bucket }
+        let worker = agent
+            .status
+            .worker_name
+            .clone()
+            .unwrap_or_else(|| name::worker_name(install, agent.id, &agent.name));
+        let bucket = agent
+            .status
+            .r2_bucket
+            .clone()
+            .unwrap_or_else(|| name::bucket_name(install, &worker));
+        Self {
+            token: name::token_name(install, agent.id),
+            worker,
+            bucket,
+        }
     }
 
     /// The bucket with its jurisdiction.
     pub fn bucket_ref(&self, input: &Input<'_>) -> BucketRef {
-        BucketRef { name: self.bucket.clone(), jurisdiction: input.snapshot.agent.spec.r2.jurisdiction }
+        BucketRef {
+            name: self.bucket.clone(),
+            jurisdiction: input.snapshot.agent.spec.r2.jurisdiction,
+        }
     }
 
     /// The bucket as it is to be made.
@@ -82,20 +97,29 @@ pub struct Code {
 /// What the upload should bake in. IDENTITY.md is compiled until the latch, and taken from the row after it.
 pub fn code(input: &Input<'_>, names: &Names) -> Code {
     let agent = &input.snapshot.agent;
-    let (identity_md, identity_sha256) = match (&agent.status.identity_md, agent.status.first_deployed_at) {
-        (Some(frozen), Some(_)) => {
-            (frozen.clone(), agent.status.identity_sha256.clone().unwrap_or_else(|| sha256(frozen)))
-        }
-        (None, _) | (_, None) => {
-            let compiled = identity::compile(&agent.name, &agent.spec);
-            (compiled.markdown, compiled.sha256)
-        }
-    };
+    let (identity_md, identity_sha256) =
+        match (&agent.status.identity_md, agent.status.first_deployed_at) {
+            (Some(frozen), Some(_)) => (
+                frozen.clone(),
+                agent
+                    .status
+                    .identity_sha256
+                    .clone()
+                    .unwrap_or_else(|| sha256(frozen)),
+            ),
+            (None, _) | (_, None) => {
+                let compiled = identity::compile(&agent.name, &agent.spec);
+                (compiled.markdown, compiled.sha256)
+            }
+        };
     let bundle = &input.world.bundle;
     let plain = vec![
         ("AGENT_NAME".to_owned(), agent.name.to_string()),
         ("SOCIETY_AI_HUB_URL".to_owned(), input.world.hub_url.clone()),
-        ("R2_ENDPOINT".to_owned(), input.world.r2_endpoint(agent.spec.r2.jurisdiction)),
+        (
+            "R2_ENDPOINT".to_owned(),
+            input.world.r2_endpoint(agent.spec.r2.jurisdiction),
+        ),
         ("R2_BUCKET".to_owned(), names.bucket.clone()),
     ];
     let mut h = Sha256::new();
@@ -103,7 +127,12 @@ pub fn code(input: &Input<'_>, names: &Names) -> Code {
         h.update((s.len() as u64).to_be_bytes());
         h.update(s);
     };
-    for s in [&bundle.sha256, &identity_sha256, &bundle.compatibility_date, &bundle.durable_object_class] {
+    for s in [
+        &bundle.sha256,
+        &identity_sha256,
+        &bundle.compatibility_date,
+        &bundle.durable_object_class,
+    ] {
         part(s);
     }
     for s in &bundle.compatibility_flags {
@@ -115,146 +144,84 @@ pub fn code(input: &Input<'_>, names: &Names) -> Code {
         part(v);
     }
     let hash = hex::encode(&h.finalize()[..8]);
-    Code { identity_md, identity_sha256, plain, hash }
+    Code {
+        identity_md,
+        identity_sha256,
+        plain,
+        hash,
+    }
 }
 
 fn sha256(text: &str) -> String {
     hex::encode(Sha256::digest(text.as_bytes()))
 }
 
-/// Secrets that Talon can supply at any time without making anything new: keys by reference, model, keep-alive,
-/// control token, revision. With their fingerprints.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Secrets {
-    /// To be on the Worker.
-    pub known: Vec<Supply>,
-    /// Write-through keys: on the Worker, cannot be supplied again.
-    pub write_through: Vec<String>,
-    /// On the Worker but not wanted any more.
-    pub unwanted: Vec<String>,
-    /// References that gave no value.
-    pub missing: Vec<Missing>,
-    /// Whether the model's provider has a key, or needs none.
-    pub provider_has_key: bool,
-}
-
-/// A reference that gave no value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Missing {
-    /// Name on the Worker.
-    pub name: String,
-    /// Why there is none.
-    pub problem: SecretProblem,
-    /// Whether the Worker has an older value, which is kept.
-    pub kept: bool,
-}
-
-/// Whether a provider works without a key (the stand-in model for development).
-pub fn needs_no_key(provider: &str) -> bool {
-    provider == "dev"
-}
-
-/// Works out which secrets the Worker should have.
-pub fn secrets(input: &Input<'_>) -> Secrets {
-    let agent = &input.snapshot.agent;
-    let mut out = Secrets::default();
-    let mut wanted: Vec<String> = Vec::new();
-    for (provider, reference) in &agent.spec.api_key_refs {
-        let name = provider.secret_name();
-        wanted.push(name.clone());
-        let kept = input.snapshot.secret(&name).is_some_and(|s| s.state != SecretState::Pushing);
-        match input.observed.references.get(&name) {
-            Some(Ok(fingerprint)) => out.known.push(Supply {
-                name,
-                source: SupplySource::Reference { provider: provider.to_string(), reference: reference.clone() },
-                fingerprint: Some(fingerprint.clone()),
-            }),
-            Some(Err(problem)) => out.missing.push(Missing { name, problem: problem.clone(), kept }),
-            None => {}
-        }
-    }
-    for (name, fingerprint) in &input.observed.derived {
-        let source = match name.as_str() {
-            secret_names::CONTROL_TOKEN => SupplySource::ControlToken,
-            secret_names::MODEL => SupplySource::Text(agent.spec.model.clone()),
-            _ => SupplySource::Text(agent.spec.keep_alive.to_string()),
-        };
-        out.known.push(Supply { name: name.clone(), source, fingerprint: Some(fingerprint.clone()) });
-    }
-    for record in &input.snapshot.secrets {
-        match record.source {
-            SecretSource::WriteThrough if !wanted.contains(&record.name) => {
-                out.write_through.push(record.name.clone());
-            }
-            SecretSource::Reference if !wanted.contains(&record.name) => out.unwanted.push(record.name.clone()),
-            SecretSource::Reference | SecretSource::WriteThrough | SecretSource::Generated => {}
-        }
-    }
-    let provider = agent.spec.model.split('/').next().unwrap_or_default();
-    let key = format!("{}_API_KEY", provider.to_ascii_uppercase());
-    out.provider_has_key = needs_no_key(provider)
-        || wanted.contains(&key)
-        || out.write_through.contains(&key);
-    out.known.push(revision(&out.known, agent.spec.secrets_version));
-    out
-}
-
-/// `TALON_SECRETS_REV`: a digest of the other fingerprints and `secrets_version`, so that `/status` can tell which
-/// push the Worker runs with.
-fn revision(known: &[Supply], version: i64) -> Supply {
-    let mut h = Sha256::new();
-    h.update(version.to_string());
-    for s in known {
-        h.update(s.name.as_bytes());
-        h.update([0]);
-        h.update(s.fingerprint.as_deref().unwrap_or_default());
-        h.update([0]);
-    }
-    let text = hex::encode(&h.finalize()[..6]);
-    Supply {
-        name: secret_names::SECRETS_REV.to_owned(),
-        fingerprint: Some(text.clone()),
-        source: SupplySource::Text(text),
-    }
-}
-
-/// The three secrets that are made, not read: auth token and R2 credentials.
-pub fn made_secrets() -> Vec<Supply> {
-    [
-        (secret_names::AUTH_TOKEN, SupplySource::AuthToken),
-        (secret_names::R2_ACCESS_KEY_ID, SupplySource::R2AccessKeyId),
-        (secret_names::R2_SECRET_ACCESS_KEY, SupplySource::R2SecretAccessKey),
-    ]
-    .into_iter()
-    .map(|(name, source)| Supply { name: name.to_owned(), source, fingerprint: None })
-    .collect()
-}
-
 /// The card as it should be registered. Without a hash (no auth token yet) its credentials are empty and the executor
 /// fills them in.
 pub fn agent_card(input: &Input<'_>, auth_token_hash: Option<&str>) -> AgentCard {
     let agent = &input.snapshot.agent;
-    card::build(&agent.name, &agent.owner, &agent.spec, agent.generation, auth_token_hash.unwrap_or_default())
+    card::build(
+        &agent.name,
+        &agent.owner,
+        &agent.spec,
+        agent.generation,
+        auth_token_hash.unwrap_or_default(),
+    )
 }
 
 /// Whether a Worker's settings are what our last upload asked for. Names of secrets count, their values cannot.
-pub fn settings_match(input: &Input<'_>, names: &Names, code: &Code, settings: &WorkerSettings) -> bool {
+pub fn settings_match(
+    input: &Input<'_>,
+    names: &Names,
+    code: &Code,
+    settings: &WorkerSettings,
+) -> bool {
     let bundle = &input.world.bundle;
     let mut want: Vec<BindingInfo> = code
         .plain
         .iter()
-        .map(|(k, v)| BindingInfo { name: k.clone(), kind: "plain_text".to_owned(), value: Some(v.clone()) })
+        .map(|(k, v)| BindingInfo {
+            name: k.clone(),
+            kind: "plain_text".to_owned(),
+            value: Some(v.clone()),
+        })
         .collect();
-    want.push(binding(BUCKET_BINDING, "r2_bucket", Some(names.bucket.clone())));
-    want.push(binding(OBJECT_BINDING, "durable_object_namespace", Some(bundle.durable_object_class.clone())));
-    want.extend(input.snapshot.secrets.iter().map(|s| binding(&s.name, "secret_text", None)));
+    want.push(binding(
+        BUCKET_BINDING,
+        "r2_bucket",
+        Some(names.bucket.clone()),
+    ));
+    want.push(binding(
+        OBJECT_BINDING,
+        "durable_object_namespace",
+        Some(bundle.durable_object_class.clone()),
+    ));
+    want.extend(
+        input
+            .snapshot
+            .secrets
+            .iter()
+            .map(|s| binding(&s.name, "secret_text", None)),
+    );
     want.sort();
-    let mut have: Vec<BindingInfo> = settings.bindings.iter().filter(|b| b.name != TRY_VARIABLE).cloned().collect();
+    let mut have: Vec<BindingInfo> = settings
+        .bindings
+        .iter()
+        .filter(|b| b.name != TRY_VARIABLE)
+        .cloned()
+        .collect();
     have.sort();
-    let date = settings.compatibility_date.as_deref().is_none_or(|d| d == bundle.compatibility_date);
+    let date = settings
+        .compatibility_date
+        .as_deref()
+        .is_none_or(|d| d == bundle.compatibility_date);
     want == have && date && settings.compatibility_flags == bundle.compatibility_flags
 }
 
 fn binding(name: &str, kind: &str, value: Option<String>) -> BindingInfo {
-    BindingInfo { name: name.to_owned(), kind: kind.to_owned(), value }
+    BindingInfo {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        value,
+    }
 }

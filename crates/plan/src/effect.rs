@@ -82,11 +82,27 @@ fn present(kind: ResourceKind, name: &str) -> ResourceWrite {
     }
 }
 
-fn event(severity: Severity, reason: EventReason, kind: ResourceKind, name: &str, message: impl Into<String>) -> Mutation {
-    Mutation::Event(NewEvent { severity, reason, object: format!("{kind}/{name}"), message: message.into() })
+fn event(
+    severity: Severity,
+    reason: EventReason,
+    kind: ResourceKind,
+    name: &str,
+    message: impl Into<String>,
+) -> Mutation {
+    Mutation::Event(NewEvent {
+        severity,
+        reason,
+        object: format!("{kind}/{name}"),
+        message: message.into(),
+    })
 }
 
-fn normal(reason: EventReason, kind: ResourceKind, name: &str, message: impl Into<String>) -> Mutation {
+fn normal(
+    reason: EventReason,
+    kind: ResourceKind,
+    name: &str,
+    message: impl Into<String>,
+) -> Mutation {
     event(Severity::Normal, reason, kind, name, message)
 }
 
@@ -103,7 +119,9 @@ fn subject(step: &StepKind, snapshot: &Snapshot) -> (ResourceKind, String) {
         StepKind::EnableRoute { worker }
         | StepKind::PushSecrets { worker, .. }
         | StepKind::DeleteWorker { worker } => worker.clone(),
-        StepKind::RegisterCard(_) | StepKind::DeregisterCard => format!("ws-agent://{}", snapshot.agent.name),
+        StepKind::RegisterCard(_) | StepKind::DeregisterCard => {
+            format!("ws-agent://{}", snapshot.agent.name)
+        }
         StepKind::Record(_) => String::new(),
     };
     (kind, name)
@@ -112,14 +130,23 @@ fn subject(step: &StepKind, snapshot: &Snapshot) -> (ResourceKind, String) {
 /// Written before the call. Empty for steps that need no intent because repeating them is harmless and leaves nothing.
 pub fn intent(step: &StepKind, cx: &StepCx<'_>) -> Vec<Mutation> {
     let (kind, name) = subject(step, cx.snapshot);
-    let open = Some(Intent::Open { settle_in: cx.settle });
+    let open = Some(Intent::Open {
+        settle_in: cx.settle,
+    });
     match step {
         StepKind::Record(_) | StepKind::DropToken { .. } | StepKind::RegisterCard(_) => Vec::new(),
         StepKind::CreateBucket(_) | StepKind::CreateToken(_) | StepKind::EnableRoute { .. } => {
-            vec![Mutation::Resource(ResourceWrite { intent: open, ..write(kind, &name, ResourceState::Unknown) })]
+            vec![Mutation::Resource(ResourceWrite {
+                intent: open,
+                ..write(kind, &name, ResourceState::Unknown)
+            })]
         }
         StepKind::RollToken { .. } => {
-            vec![Mutation::Resource(write(kind, &name, ResourceState::ValueUnplaced))]
+            vec![Mutation::Resource(write(
+                kind,
+                &name,
+                ResourceState::ValueUnplaced,
+            ))]
         }
         StepKind::Upload(upload) => {
             let mut writes = vec![Mutation::Resource(ResourceWrite {
@@ -132,8 +159,10 @@ pub fn intent(step: &StepKind, cx: &StepCx<'_>) -> Vec<Mutation> {
             writes
         }
         StepKind::PushSecrets { set, .. } => {
-            let mut writes =
-                vec![Mutation::Resource(ResourceWrite { intent: open, ..write(kind, &name, ResourceState::Present) })];
+            let mut writes = vec![Mutation::Resource(ResourceWrite {
+                intent: open,
+                ..write(kind, &name, ResourceState::Present)
+            })];
             writes.extend(candidate(set, cx));
             writes.extend(secret_writes(set, SecretState::Pushing));
             writes
@@ -148,18 +177,29 @@ pub fn intent(step: &StepKind, cx: &StepCx<'_>) -> Vec<Mutation> {
 
 fn candidate(supply: &[Supply], cx: &StepCx<'_>) -> Option<Mutation> {
     let sha256 = cx.auth_sha256.filter(|_| brings_auth_token(supply))?;
-    Some(Mutation::AuthTokenCandidate { try_id: cx.try_id.clone(), sha256: sha256.to_owned() })
+    Some(Mutation::AuthTokenCandidate {
+        try_id: cx.try_id.clone(),
+        sha256: sha256.to_owned(),
+    })
 }
 
 fn secret_writes(supply: &[Supply], state: SecretState) -> Vec<Mutation> {
-    supply.iter().map(|s| Mutation::Secret(secret_write(s, state))).collect()
+    supply
+        .iter()
+        .map(|s| Mutation::Secret(secret_write(s, state)))
+        .collect()
 }
 
 fn secret_write(supply: &Supply, state: SecretState) -> SecretWrite {
     let (source, provider, reference) = match &supply.source {
-        SupplySource::Reference { provider, reference } => {
-            (SecretSource::Reference, Some(provider.clone()), Some(reference.0.clone()))
-        }
+        SupplySource::Reference {
+            provider,
+            reference,
+        } => (
+            SecretSource::Reference,
+            Some(provider.clone()),
+            Some(reference.0.clone()),
+        ),
         SupplySource::Text(_)
         | SupplySource::ControlToken
         | SupplySource::AuthToken
@@ -182,26 +222,47 @@ pub fn done(step: &StepKind, answer: &Answer, cx: &StepCx<'_>) -> Vec<Mutation> 
     match step {
         StepKind::Record(mutations) => mutations.clone(),
         StepKind::CreateBucket(_) => {
-            vec![Mutation::Resource(present(kind, &name)), normal(EventReason::Created, kind, &name, "created")]
+            vec![
+                Mutation::Resource(present(kind, &name)),
+                normal(EventReason::Created, kind, &name, "created"),
+            ]
         }
         StepKind::CreateToken(_) => {
-            let Answer::Token { id } = answer else { return Vec::new() };
+            let Answer::Token { id } = answer else {
+                return Vec::new();
+            };
             vec![
                 Mutation::Resource(ResourceWrite {
                     state: ResourceState::ValueUnplaced,
                     external_id: Some(Some(id.clone())),
                     ..present(kind, &name)
                 }),
-                Mutation::Status(StatusWrite { r2_token_id: Some(Some(id.clone())), ..StatusWrite::default() }),
-                normal(EventReason::Created, kind, &name, format!("created, id {id}")),
+                Mutation::Status(StatusWrite {
+                    r2_token_id: Some(Some(id.clone())),
+                    ..StatusWrite::default()
+                }),
+                normal(
+                    EventReason::Created,
+                    kind,
+                    &name,
+                    format!("created, id {id}"),
+                ),
             ]
         }
         StepKind::RollToken { .. } => vec![
-            Mutation::Resource(ResourceWrite { state: ResourceState::ValueUnplaced, ..present(kind, &name) }),
+            Mutation::Resource(ResourceWrite {
+                state: ResourceState::ValueUnplaced,
+                ..present(kind, &name)
+            }),
             normal(EventReason::TokenRolled, kind, &name, "got a new value"),
         ],
         StepKind::DropToken { id } => {
-            vec![normal(EventReason::CleanedUp, kind, id, "removed: a second token of our name")]
+            vec![normal(
+                EventReason::CleanedUp,
+                kind,
+                id,
+                "removed: a second token of our name",
+            )]
         }
         StepKind::Upload(upload) => {
             let version = version_of(answer);
@@ -214,10 +275,19 @@ pub fn done(step: &StepKind, answer: &Answer, cx: &StepCx<'_>) -> Vec<Mutation> 
                 ..present(kind, &name)
             })];
             if upload.fresh {
-                writes.push(Mutation::Resource(write(ResourceKind::WorkerRoute, &name, ResourceState::Absent)));
+                writes.push(Mutation::Resource(write(
+                    ResourceKind::WorkerRoute,
+                    &name,
+                    ResourceState::Absent,
+                )));
             }
             writes.extend(placed(&upload.supply, cx));
-            writes.push(normal(EventReason::Uploaded, kind, &name, format!("uploaded, code {}", upload.code)));
+            writes.push(normal(
+                EventReason::Uploaded,
+                kind,
+                &name,
+                format!("uploaded, code {}", upload.code),
+            ));
             writes
         }
         StepKind::PushSecrets { set, unset, .. } => {
@@ -227,22 +297,49 @@ pub fn done(step: &StepKind, answer: &Answer, cx: &StepCx<'_>) -> Vec<Mutation> 
                 ..present(kind, &name)
             })];
             writes.extend(placed(set, cx));
-            writes.extend(unset.iter().map(|n| Mutation::SecretGone { name: n.clone() }));
-            let names: Vec<&str> = set.iter().map(|s| s.name.as_str()).chain(unset.iter().map(String::as_str)).collect();
-            writes.push(normal(EventReason::SecretsPushed, kind, &name, format!("pushed {}", names.join(", "))));
+            writes.extend(
+                unset
+                    .iter()
+                    .map(|n| Mutation::SecretGone { name: n.clone() }),
+            );
+            let names: Vec<&str> = set
+                .iter()
+                .map(|s| s.name.as_str())
+                .chain(unset.iter().map(String::as_str))
+                .collect();
+            writes.push(normal(
+                EventReason::SecretsPushed,
+                kind,
+                &name,
+                format!("pushed {}", names.join(", ")),
+            ));
             writes
         }
         StepKind::EnableRoute { .. } => vec![Mutation::Resource(present(kind, &name))],
         StepKind::RegisterCard(card) => vec![
-            Mutation::Resource(ResourceWrite { desired_hash: Some(card.hash()), ..present(kind, &name) }),
+            Mutation::Resource(ResourceWrite {
+                desired_hash: Some(card.hash()),
+                ..present(kind, &name)
+            }),
             normal(EventReason::Registered, kind, &name, "card accepted"),
         ],
         StepKind::EmptyBucket(_) => match answer {
-            Answer::Emptied { removed, empty: false } => vec![
+            Answer::Emptied {
+                removed,
+                empty: false,
+            } => vec![
                 Mutation::Resource(write(kind, &name, ResourceState::Present)),
-                normal(EventReason::CleanedUp, kind, &name, format!("{removed} objects removed, more are left")),
+                normal(
+                    EventReason::CleanedUp,
+                    kind,
+                    &name,
+                    format!("{removed} objects removed, more are left"),
+                ),
             ],
-            Answer::Emptied { removed, empty: true } => {
+            Answer::Emptied {
+                removed,
+                empty: true,
+            } => {
                 let mut writes = cleaned(kind, &name, CleanupResult::Deleted);
                 if *removed > 0 {
                     let text = format!("{removed} objects removed, none is left");
@@ -259,13 +356,23 @@ pub fn done(step: &StepKind, answer: &Answer, cx: &StepCx<'_>) -> Vec<Mutation> 
         | StepKind::DeleteToken { .. }
         | StepKind::DeregisterCard => {
             let absent = *answer == Answer::WasAbsent;
-            let result = if absent { CleanupResult::AlreadyAbsent } else { CleanupResult::Deleted };
+            let result = if absent {
+                CleanupResult::AlreadyAbsent
+            } else {
+                CleanupResult::Deleted
+            };
             let mut writes = cleaned(kind, &name, result);
             if kind == ResourceKind::Worker {
                 writes.extend(cleaned(ResourceKind::WorkerRoute, &name, result));
-                writes.extend(cx.snapshot.secrets.iter().map(|s| Mutation::SecretGone { name: s.name.clone() }));
+                writes.extend(cx.snapshot.secrets.iter().map(|s| Mutation::SecretGone {
+                    name: s.name.clone(),
+                }));
             }
-            let text = if absent { "was already gone" } else { "deleted" };
+            let text = if absent {
+                "was already gone"
+            } else {
+                "deleted"
+            };
             writes.push(normal(EventReason::CleanedUp, kind, &name, text));
             writes
         }
@@ -275,7 +382,9 @@ pub fn done(step: &StepKind, answer: &Answer, cx: &StepCx<'_>) -> Vec<Mutation> 
 fn version_of(answer: &Answer) -> WorkerVersion {
     match answer {
         Answer::Version(v) => v.clone(),
-        Answer::Done | Answer::WasAbsent | Answer::Token { .. } | Answer::Emptied { .. } => WorkerVersion::default(),
+        Answer::Done | Answer::WasAbsent | Answer::Token { .. } | Answer::Emptied { .. } => {
+            WorkerVersion::default()
+        }
     }
 }
 
@@ -284,7 +393,10 @@ fn cleaned(kind: ResourceKind, name: &str, result: CleanupResult) -> Vec<Mutatio
         outcome: Some(Outcome::Ok),
         intent: Some(Intent::Cleared),
         confirmed: true,
-        cleanup: Some(Cleanup { result, error: None }),
+        cleanup: Some(Cleanup {
+            result,
+            error: None,
+        }),
         ..write(kind, name, ResourceState::Absent)
     })]
 }
@@ -293,14 +405,28 @@ fn cleaned(kind: ResourceKind, name: &str, result: CleanupResult) -> Vec<Mutatio
 fn placed(supply: &[Supply], cx: &StepCx<'_>) -> Vec<Mutation> {
     let mut writes = secret_writes(supply, SecretState::Pushed);
     if brings_auth_token(supply) {
-        writes.push(Mutation::AuthTokenState { try_id: cx.try_id.clone(), state: AuthTokenState::Current });
-        let others = cx.snapshot.auth_tokens.iter().filter(|t| {
-            t.state == AuthTokenState::Candidate && t.try_id != *cx.try_id
+        writes.push(Mutation::AuthTokenState {
+            try_id: cx.try_id.clone(),
+            state: AuthTokenState::Current,
         });
-        writes.extend(others.map(|t| Mutation::AuthTokenState { try_id: t.try_id.clone(), state: AuthTokenState::Retired }));
+        let others = cx
+            .snapshot
+            .auth_tokens
+            .iter()
+            .filter(|t| t.state == AuthTokenState::Candidate && t.try_id != *cx.try_id);
+        writes.extend(others.map(|t| Mutation::AuthTokenState {
+            try_id: t.try_id.clone(),
+            state: AuthTokenState::Retired,
+        }));
     }
-    if supply.iter().any(|s| s.source == SupplySource::R2SecretAccessKey) {
-        writes.push(Mutation::Resource(present(ResourceKind::R2Token, cx.token_name)));
+    if supply
+        .iter()
+        .any(|s| s.source == SupplySource::R2SecretAccessKey)
+    {
+        writes.push(Mutation::Resource(present(
+            ResourceKind::R2Token,
+            cx.token_name,
+        )));
     }
     writes
 }
@@ -312,23 +438,51 @@ pub fn failed(step: &StepKind, failure: &Failure, cx: &StepCx<'_>) -> Vec<Mutati
     let previous = cx.snapshot.resource(kind);
     let mut writes = Vec::new();
     if !failure.throttled {
-        let reason = if failure.ambiguous { EventReason::AnswerLost } else { EventReason::StepFailed };
-        let reason = if step.destroys() { EventReason::CleanupFailed } else { reason };
-        writes.push(event(Severity::Warning, reason, kind, &name, format!("{}: {}", step.name(), failure.message)));
+        let reason = if failure.ambiguous {
+            EventReason::AnswerLost
+        } else {
+            EventReason::StepFailed
+        };
+        let reason = if step.destroys() {
+            EventReason::CleanupFailed
+        } else {
+            reason
+        };
+        writes.push(event(
+            Severity::Warning,
+            reason,
+            kind,
+            &name,
+            format!("{}: {}", step.name(), failure.message),
+        ));
     }
     let outcome = (!failure.throttled).then(|| Outcome::Failed(failure.message.clone()));
     match step {
         StepKind::Record(_) | StepKind::DropToken { .. } => {}
-        StepKind::CreateBucket(_) | StepKind::CreateToken(_) | StepKind::EnableRoute { .. } | StepKind::RegisterCard(_) => {
+        StepKind::CreateBucket(_)
+        | StepKind::CreateToken(_)
+        | StepKind::EnableRoute { .. }
+        | StepKind::RegisterCard(_) => {
             let (state, intent) = if failure.ambiguous || failure.exists {
                 (ResourceState::Unknown, None)
             } else {
-                (previous.map_or(ResourceState::Absent, |r| r.state), previous_intent(previous.map(|r| r.state)))
+                (
+                    previous.map_or(ResourceState::Absent, |r| r.state),
+                    previous_intent(previous.map(|r| r.state)),
+                )
             };
-            writes.push(Mutation::Resource(ResourceWrite { outcome, intent, ..write(kind, &name, state) }));
+            writes.push(Mutation::Resource(ResourceWrite {
+                outcome,
+                intent,
+                ..write(kind, &name, state)
+            }));
         }
         StepKind::RollToken { .. } => {
-            let state = if failure.not_found { ResourceState::Absent } else { ResourceState::ValueUnplaced };
+            let state = if failure.not_found {
+                ResourceState::Absent
+            } else {
+                ResourceState::ValueUnplaced
+            };
             let external_id = failure.not_found.then_some(None);
             writes.push(Mutation::Resource(ResourceWrite {
                 outcome,
@@ -379,7 +533,10 @@ pub fn failed(step: &StepKind, failure: &Failure, cx: &StepCx<'_>) -> Vec<Mutati
                 let state = previous.map_or(ResourceState::Unknown, |r| r.state);
                 writes.push(Mutation::Resource(ResourceWrite {
                     outcome,
-                    cleanup: Some(Cleanup { result: CleanupResult::Failed, error: Some(failure.message.clone()) }),
+                    cleanup: Some(Cleanup {
+                        result: CleanupResult::Failed,
+                        error: Some(failure.message.clone()),
+                    }),
                     ..write(kind, &name, state)
                 }));
             }
@@ -401,11 +558,16 @@ fn unplaced(supply: &[Supply], cx: &StepCx<'_>) -> Vec<Mutation> {
         .iter()
         .map(|s| match cx.snapshot.secret(&s.name) {
             Some(previous) => Mutation::Secret(as_it_was(previous)),
-            None => Mutation::SecretGone { name: s.name.clone() },
+            None => Mutation::SecretGone {
+                name: s.name.clone(),
+            },
         })
         .collect();
     if brings_auth_token(supply) {
-        writes.push(Mutation::AuthTokenState { try_id: cx.try_id.clone(), state: AuthTokenState::Retired });
+        writes.push(Mutation::AuthTokenState {
+            try_id: cx.try_id.clone(),
+            state: AuthTokenState::Retired,
+        });
     }
     writes
 }

@@ -64,7 +64,9 @@ impl World {
     /// `https://{worker}.{subdomain}.workers.dev`, always derived.
     pub fn worker_url(&self, worker: &str) -> Option<String> {
         match &self.subdomain {
-            Subdomain::Known(subdomain) => Some(format!("https://{worker}.{subdomain}.workers.dev")),
+            Subdomain::Known(subdomain) => {
+                Some(format!("https://{worker}.{subdomain}.workers.dev"))
+            }
             Subdomain::Missing => None,
         }
     }
@@ -77,7 +79,11 @@ impl World {
                 format!("https://{}.r2.cloudflarestorage.com", self.account_id)
             }
             (R2Endpoint::Cloudflare, Jurisdiction::Eu | Jurisdiction::Fedramp) => {
-                format!("https://{}.{}.r2.cloudflarestorage.com", self.account_id, jurisdiction.as_str())
+                format!(
+                    "https://{}.{}.r2.cloudflarestorage.com",
+                    self.account_id,
+                    jurisdiction.as_str()
+                )
             }
         }
     }
@@ -154,7 +160,10 @@ pub struct Look<T> {
 
 impl<T> Default for Look<T> {
     fn default() -> Self {
-        Self { as_of: None, seen: None }
+        Self {
+            as_of: None,
+            seen: None,
+        }
     }
 }
 

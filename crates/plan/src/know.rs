@@ -68,7 +68,10 @@ pub struct Facts {
 
 /// Adds a duration to a time without panicking.
 pub fn later(t: DateTime<Utc>, d: std::time::Duration) -> DateTime<Utc> {
-    TimeDelta::from_std(d).ok().and_then(|d| t.checked_add_signed(d)).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    TimeDelta::from_std(d)
+        .ok()
+        .and_then(|d| t.checked_add_signed(d))
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 /// Works out what is known.
@@ -86,11 +89,20 @@ pub fn facts(input: &Input<'_>, names: &Names) -> Facts {
 }
 
 /// The verdict of record and look when the look shows nothing.
-fn unseen<T, S>(record: Option<&ResourceRecord>, look: &Look<S>, timing: &Timing, patient: bool, what: &str) -> Known<T> {
+fn unseen<T, S>(
+    record: Option<&ResourceRecord>,
+    look: &Look<S>,
+    timing: &Timing,
+    patient: bool,
+    what: &str,
+) -> Known<T> {
     let Some(record) = record else {
         return match look.as_of {
             Some(_) => Known::Absent,
-            None => unknown(format!("{what} was never looked at"), DateTime::<Utc>::MIN_UTC),
+            None => unknown(
+                format!("{what} was never looked at"),
+                DateTime::<Utc>::MIN_UTC,
+            ),
         };
     };
     let confirmed = record.confirmed_at.unwrap_or(DateTime::<Utc>::MIN_UTC);
@@ -110,7 +122,10 @@ fn unseen<T, S>(record: Option<&ResourceRecord>, look: &Look<S>, timing: &Timing
             if look.after(decided) {
                 Known::Absent
             } else {
-                unknown(format!("the outcome of the last call for {what} is open"), decided)
+                unknown(
+                    format!("the outcome of the last call for {what} is open"),
+                    decided,
+                )
             }
         }
     }
@@ -121,38 +136,61 @@ fn unknown<T>(why: String, look_after: DateTime<Utc>) -> Known<T> {
 }
 
 /// Whether a record says that the thing is definitely gone and the look may still show it out of lag.
-fn gone_but_listed<S>(record: Option<&ResourceRecord>, look: &Look<S>, timing: &Timing) -> Option<DateTime<Utc>> {
+fn gone_but_listed<S>(
+    record: Option<&ResourceRecord>,
+    look: &Look<S>,
+    timing: &Timing,
+) -> Option<DateTime<Utc>> {
     let record = record.filter(|r| r.state == ResourceState::Absent)?;
     let trusted = later(record.confirmed_at?, timing.list_lag);
     (!look.after(trusted)).then_some(trusted)
 }
 
 fn worker(input: &Input<'_>, names: &Names, record: Option<&ResourceRecord>) -> Known<WorkerInfo> {
-    let (look, timing, now) = (&input.observed.worker, &input.world.timing, input.snapshot.now);
+    let (look, timing, now) = (
+        &input.observed.worker,
+        &input.world.timing,
+        input.snapshot.now,
+    );
     let Some(info) = &look.seen else {
         return unseen(record, look, timing, true, "the Worker");
     };
-    if record.is_some_and(|r| r.state == ResourceState::Present && r.confirmed_at.is_some_and(|c| !look.after(c))) {
+    if record.is_some_and(|r| {
+        r.state == ResourceState::Present && r.confirmed_at.is_some_and(|c| !look.after(c))
+    }) {
         return Known::Present(None);
     }
     if let Some(trusted) = gone_but_listed(record, look, timing) {
         return if look.after(record.and_then(|r| r.confirmed_at).unwrap_or(now)) {
-            unknown("the Worker was deleted and a list still shows it".to_owned(), trusted)
+            unknown(
+                "the Worker was deleted and a list still shows it".to_owned(),
+                trusted,
+            )
         } else {
             Known::Absent
         };
     }
-    let same_script = record.and_then(|r| r.external_id.as_ref()).is_some_and(|id| Some(id) == info.script_tag.as_ref());
-    let tags = info.tags.as_ref().or(input.observed.settings.as_ref().and_then(|s| s.tags.as_ref()));
+    let same_script = record
+        .and_then(|r| r.external_id.as_ref())
+        .is_some_and(|id| Some(id) == info.script_tag.as_ref());
+    let tags = info.tags.as_ref().or(input
+        .observed
+        .settings
+        .as_ref()
+        .and_then(|s| s.tags.as_ref()));
     let marks = tags.and_then(|t| WorkerMarks::from_tags(t));
-    let ours = marks.is_some_and(|m| m.install == input.world.install && m.agent == input.snapshot.agent.id);
+    let ours = marks
+        .is_some_and(|m| m.install == input.world.install && m.agent == input.snapshot.agent.id);
     if ours || same_script {
         return Known::Present(Some(info.clone()));
     }
     let intent = record.and_then(|r| r.intent_at);
     match (tags.filter(|t| !t.is_empty()), intent) {
         (None, Some(intent)) if !look.after(later(intent, std::time::Duration::from_secs(60))) => {
-            unknown("a Worker of our name shows no tags yet".to_owned(), look.as_of.unwrap_or(now))
+            unknown(
+                "a Worker of our name shows no tags yet".to_owned(),
+                look.as_of.unwrap_or(now),
+            )
         }
         (None | Some(_), _) => Known::Foreign(names.worker.clone()),
     }
@@ -165,7 +203,10 @@ fn bucket(input: &Input<'_>, record: Option<&ResourceRecord>) -> Known<BucketInf
     };
     if let Some(trusted) = gone_but_listed(record, look, timing) {
         return if look.after(record.and_then(|r| r.confirmed_at).unwrap_or(trusted)) {
-            unknown("the bucket was deleted and a list still shows it".to_owned(), trusted)
+            unknown(
+                "the bucket was deleted and a list still shows it".to_owned(),
+                trusted,
+            )
         } else {
             Known::Absent
         };
@@ -176,24 +217,41 @@ fn bucket(input: &Input<'_>, record: Option<&ResourceRecord>) -> Known<BucketInf
         (_, Some(_), None) => true,
         (_, None, _) => false,
     });
-    if ours { Known::Present(Some(info.clone())) } else { Known::Foreign(info.name.clone()) }
+    if ours {
+        Known::Present(Some(info.clone()))
+    } else {
+        Known::Foreign(info.name.clone())
+    }
 }
 
 fn token(input: &Input<'_>, record: Option<&ResourceRecord>) -> (Known<TokenInfo>, Vec<TokenInfo>) {
     let (look, timing) = (&input.observed.tokens, &input.world.timing);
     let listed = look.seen.as_deref().unwrap_or(&[]);
-    let recorded = record.filter(|r| r.state != ResourceState::Absent).and_then(|r| r.external_id.as_deref());
+    let recorded = record
+        .filter(|r| r.state != ResourceState::Absent)
+        .and_then(|r| r.external_id.as_deref());
     let chosen = match recorded {
         Some(id) => listed.iter().find(|t| t.id == id),
-        None => listed.first().filter(|_| gone_but_listed(record, look, timing).is_none()),
+        None => listed
+            .first()
+            .filter(|_| gone_but_listed(record, look, timing).is_none()),
     };
-    let extra = |keep: &str| listed.iter().filter(|t| t.id != keep).cloned().collect::<Vec<_>>();
+    let extra = |keep: &str| {
+        listed
+            .iter()
+            .filter(|t| t.id != keep)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
     if let Some(chosen) = chosen {
         return (Known::Present(Some(chosen.clone())), extra(&chosen.id));
     }
     match unseen(record, look, timing, true, "the R2 token") {
         // The recorded one is gone, another of our name is there: the oldest takes its place.
-        Known::Vanished if !listed.is_empty() => (Known::Present(listed.first().cloned()), extra(&listed[0].id)),
+        Known::Vanished if !listed.is_empty() => (
+            Known::Present(listed.first().cloned()),
+            extra(&listed[0].id),
+        ),
         known => (known, Vec::new()),
     }
 }

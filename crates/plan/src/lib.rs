@@ -15,7 +15,9 @@ pub mod report;
 pub mod status;
 pub mod step;
 
-pub use input::{Held, HeldScope, Input, Look, Observed, R2Endpoint, SecretProblem, Subdomain, Timing, World};
+pub use input::{
+    Held, HeldScope, Input, Look, Observed, R2Endpoint, SecretProblem, Subdomain, Timing, World,
+};
 pub use lint::lint;
 pub use report::{Action, Verdict};
 pub use status::{StatusReport, status};
@@ -27,7 +29,11 @@ pub fn plan(input: &Input<'_>) -> Plan {
     if agent.is_archived() {
         return Plan::default();
     }
-    let plan = if agent.is_deleting() { cleanup::plan(input) } else { converge::plan(input) };
+    let plan = if agent.is_deleting() {
+        cleanup::plan(input)
+    } else {
+        converge::plan(input)
+    };
     match &input.world.held {
         Some(held) => plan.withhold(held, agent.is_deleting()),
         None => plan,

@@ -12,7 +12,11 @@ pub fn lint(plan: &Plan) -> Vec<String> {
     for step in &plan.steps {
         for before in &step.after {
             if !seen.contains(before) {
-                broken.push(format!("step {} ({}) comes before step {before} that it depends on", step.id, step.kind.name()));
+                broken.push(format!(
+                    "step {} ({}) comes before step {before} that it depends on",
+                    step.id,
+                    step.kind.name()
+                ));
             }
         }
         if !seen.insert(step.id) {
@@ -21,10 +25,22 @@ pub fn lint(plan: &Plan) -> Vec<String> {
     }
     let has = |f: fn(&StepKind) -> bool| plan.steps.iter().any(|s| f(&s.kind));
     let makes = has(|k| {
-        matches!(k, StepKind::CreateBucket(_) | StepKind::CreateToken(_) | StepKind::Upload(_) | StepKind::RegisterCard(_))
+        matches!(
+            k,
+            StepKind::CreateBucket(_)
+                | StepKind::CreateToken(_)
+                | StepKind::Upload(_)
+                | StepKind::RegisterCard(_)
+        )
     });
     let tears_down = has(|k| {
-        matches!(k, StepKind::DeleteWorker { .. } | StepKind::DeleteBucket(_) | StepKind::EmptyBucket(_) | StepKind::DeregisterCard)
+        matches!(
+            k,
+            StepKind::DeleteWorker { .. }
+                | StepKind::DeleteBucket(_)
+                | StepKind::EmptyBucket(_)
+                | StepKind::DeregisterCard
+        )
     });
     if makes && tears_down {
         broken.push("a plan both makes and tears down".to_owned());
@@ -32,7 +48,11 @@ pub fn lint(plan: &Plan) -> Vec<String> {
     if plan.block.as_ref().is_some_and(|b| b.stalled) && makes {
         broken.push("a stalled plan makes things".to_owned());
     }
-    let uploads = plan.steps.iter().filter(|s| matches!(s.kind, StepKind::Upload(_) | StepKind::PushSecrets { .. })).count();
+    let uploads = plan
+        .steps
+        .iter()
+        .filter(|s| matches!(s.kind, StepKind::Upload(_) | StepKind::PushSecrets { .. }))
+        .count();
     if uploads > 1 {
         broken.push("a plan writes to the Worker more than once".to_owned());
     }

@@ -36,7 +36,11 @@ pub struct Verdict {
 impl Verdict {
     /// A verdict.
     pub fn new(resource: ResourceKind, action: Action, why: impl Into<String>) -> Self {
-        Self { resource, action, why: why.into() }
+        Self {
+            resource,
+            action,
+            why: why.into(),
+        }
     }
 }
 

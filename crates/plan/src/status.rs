@@ -93,8 +93,10 @@ fn situation(input: &Input<'_>, plan: &Plan, failure: Option<&PassFailure>) -> S
         registered: facts.card,
         stored: facts.bucket.is_present(),
         deployed_before: snapshot.agent.status.first_deployed_at.is_some(),
-        stalled: plan.block.as_ref().is_some_and(|b| b.stalled) || failure.is_some_and(|f| f.stalled),
-        failing_long: failing_for(snapshot) > TimeDelta::from_std(input.world.timing.failing_grace).unwrap_or(TimeDelta::MAX),
+        stalled: plan.block.as_ref().is_some_and(|b| b.stalled)
+            || failure.is_some_and(|f| f.stalled),
+        failing_long: failing_for(snapshot)
+            > TimeDelta::from_std(input.world.timing.failing_grace).unwrap_or(TimeDelta::MAX),
         begun: snapshot.agent.status.worker_name.is_some(),
     }
 }
@@ -115,39 +117,75 @@ pub fn status(input: &Input<'_>, plan: &Plan, failure: Option<&PassFailure>) -> 
     let converged = plan.is_converged() && failure.is_none() && !s.deleting;
     let error = (status == DeploymentStatus::Failed).then(|| error_text(plan, failure));
     let names = Names::of(input);
-    let has = |name: &str| snapshot.secret(name).is_some_and(|r| r.state != SecretState::Pushing);
+    let has = |name: &str| {
+        snapshot
+            .secret(name)
+            .is_some_and(|r| r.state != SecretState::Pushing)
+    };
     let write = StatusWrite {
         deployment_status: Some(status),
         deployment_error: Some(error.clone()),
         observed_generation: converged.then_some(agent.generation),
-        worker_url: Some(input.world.worker_url(&names.worker).filter(|_| s.live && !s.deleting)),
+        worker_url: Some(
+            input
+                .world
+                .worker_url(&names.worker)
+                .filter(|_| s.live && !s.deleting),
+        ),
         r2_token_id: None,
         has_anthropic_key: Some(has("ANTHROPIC_API_KEY")),
         has_openai_key: Some(has("OPENAI_API_KEY")),
     };
     let mut events = Vec::new();
     let mut event = |severity, reason, message: String| {
-        events.push(NewEvent { severity, reason, object: format!("agent/{}", agent.name), message });
+        events.push(NewEvent {
+            severity,
+            reason,
+            object: format!("agent/{}", agent.name),
+            message,
+        });
     };
-    if status == DeploymentStatus::Deployed && agent.status.deployment_status != DeploymentStatus::Deployed {
-        event(Severity::Normal, EventReason::Deployed, format!("deployed, generation {}", agent.generation));
+    if status == DeploymentStatus::Deployed
+        && agent.status.deployment_status != DeploymentStatus::Deployed
+    {
+        event(
+            Severity::Normal,
+            EventReason::Deployed,
+            format!("deployed, generation {}", agent.generation),
+        );
     }
     let was_stalled = stored(snapshot, ConditionType::Stalled) == Some(Truth::True);
     if s.stalled && !was_stalled {
-        event(Severity::Warning, EventReason::Stalled, error_text(plan, failure));
+        event(
+            Severity::Warning,
+            EventReason::Stalled,
+            error_text(plan, failure),
+        );
     } else if was_stalled && !s.stalled {
-        event(Severity::Normal, EventReason::Unstalled, "goes on".to_owned());
+        event(
+            Severity::Normal,
+            EventReason::Unstalled,
+            "goes on".to_owned(),
+        );
     }
     if let Some(held) = &plan.held
         && stored(snapshot, ConditionType::Held) != Some(Truth::True)
     {
         event(Severity::Warning, EventReason::Held, held.message.clone());
     }
-    StatusReport { write, conditions: conditions(input, plan, failure, s, converged), events }
+    StatusReport {
+        write,
+        conditions: conditions(input, plan, failure, s, converged),
+        events,
+    }
 }
 
 fn stored(snapshot: &Snapshot, kind: ConditionType) -> Option<Truth> {
-    snapshot.conditions.iter().find(|c| c.condition.kind == kind).map(|c| c.condition.status)
+    snapshot
+        .conditions
+        .iter()
+        .find(|c| c.condition.kind == kind)
+        .map(|c| c.condition.status)
 }
 
 fn error_text(plan: &Plan, failure: Option<&PassFailure>) -> String {
@@ -169,54 +207,165 @@ fn conditions(
     let generation: Generation = agent.generation;
     let mut all = Vec::with_capacity(ConditionType::ALL.len());
     let mut say = |kind, status: Truth, reason, message: String| {
-        all.push(Condition { kind, status, reason, message, observed_generation: generation });
+        all.push(Condition {
+            kind,
+            status,
+            reason,
+            message,
+            observed_generation: generation,
+        });
     };
     let quiet = String::new;
     let archived = agent.is_archived() || plan_archives(plan);
-    let left = input.snapshot.resources.iter().any(|r| r.cleanup_result == Some(CleanupResult::Failed));
+    let left = input
+        .snapshot
+        .resources
+        .iter()
+        .any(|r| r.cleanup_result == Some(CleanupResult::Failed));
 
     match () {
-        () if s.deleting => say(ConditionType::Ready, Truth::False, Reason::Deleting, quiet()),
-        () if converged => say(ConditionType::Ready, Truth::True, Reason::Deployed, format!("generation {generation}")),
+        () if s.deleting => say(
+            ConditionType::Ready,
+            Truth::False,
+            Reason::Deleting,
+            quiet(),
+        ),
+        () if converged => say(
+            ConditionType::Ready,
+            Truth::True,
+            Reason::Deployed,
+            format!("generation {generation}"),
+        ),
         () if precedence(s) == DeploymentStatus::Deployed => {
-            say(ConditionType::Ready, Truth::False, Reason::OutOfDate, "an update has not arrived yet".to_owned());
+            say(
+                ConditionType::Ready,
+                Truth::False,
+                Reason::OutOfDate,
+                "an update has not arrived yet".to_owned(),
+            );
         }
-        () => say(ConditionType::Ready, Truth::False, Reason::NotDeployed, quiet()),
+        () => say(
+            ConditionType::Ready,
+            Truth::False,
+            Reason::NotDeployed,
+            quiet(),
+        ),
     }
     match (failure, &plan.block) {
         _ if archived => {
-            let reason = if left { Reason::LeftOver } else { Reason::Deleted };
+            let reason = if left {
+                Reason::LeftOver
+            } else {
+                Reason::Deleted
+            };
             say(ConditionType::Reconciling, Truth::False, reason, quiet());
         }
-        (Some(f), _) if !f.stalled => say(ConditionType::Reconciling, Truth::True, Reason::BackingOff, f.message.clone()),
-        (_, Some(b)) => say(ConditionType::Reconciling, Truth::False, b.reason, b.message.clone()),
-        _ if s.deleting => say(ConditionType::Reconciling, Truth::True, Reason::Deleting, cleanup_text(input.snapshot)),
+        (Some(f), _) if !f.stalled => say(
+            ConditionType::Reconciling,
+            Truth::True,
+            Reason::BackingOff,
+            f.message.clone(),
+        ),
+        (_, Some(b)) => say(
+            ConditionType::Reconciling,
+            Truth::False,
+            b.reason,
+            b.message.clone(),
+        ),
+        _ if s.deleting => say(
+            ConditionType::Reconciling,
+            Truth::True,
+            Reason::Deleting,
+            cleanup_text(input.snapshot),
+        ),
         _ if converged || s.stalled || plan.held.is_some() => {
-            say(ConditionType::Reconciling, Truth::False, Reason::Idle, quiet());
+            say(
+                ConditionType::Reconciling,
+                Truth::False,
+                Reason::Idle,
+                quiet(),
+            );
         }
         _ if plan.recheck_in.is_some() => {
-            say(ConditionType::Reconciling, Truth::True, Reason::Unsettled, waits(plan));
+            say(
+                ConditionType::Reconciling,
+                Truth::True,
+                Reason::Unsettled,
+                waits(plan),
+            );
         }
         _ if !plan.needs.is_empty() => {
-            say(ConditionType::Reconciling, Truth::True, Reason::AwaitingObservation, waits(plan));
+            say(
+                ConditionType::Reconciling,
+                Truth::True,
+                Reason::AwaitingObservation,
+                waits(plan),
+            );
         }
-        _ => say(ConditionType::Reconciling, Truth::True, Reason::InProgress, waits(plan)),
+        _ => say(
+            ConditionType::Reconciling,
+            Truth::True,
+            Reason::InProgress,
+            waits(plan),
+        ),
     }
-    match (failure.filter(|f| f.stalled), plan.block.as_ref().filter(|b| b.stalled)) {
-        (_, Some(b)) => say(ConditionType::Stalled, Truth::True, b.reason, format!("{}: {}", b.at, b.message)),
-        (Some(f), None) => say(ConditionType::Stalled, Truth::True, f.reason, f.message.clone()),
-        (None, None) => say(ConditionType::Stalled, Truth::False, Reason::AsExpected, quiet()),
+    match (
+        failure.filter(|f| f.stalled),
+        plan.block.as_ref().filter(|b| b.stalled),
+    ) {
+        (_, Some(b)) => say(
+            ConditionType::Stalled,
+            Truth::True,
+            b.reason,
+            format!("{}: {}", b.at, b.message),
+        ),
+        (Some(f), None) => say(
+            ConditionType::Stalled,
+            Truth::True,
+            f.reason,
+            f.message.clone(),
+        ),
+        (None, None) => say(
+            ConditionType::Stalled,
+            Truth::False,
+            Reason::AsExpected,
+            quiet(),
+        ),
     }
     match &plan.held {
-        Some(held) => say(ConditionType::Held, Truth::True, held.reason, held.message.clone()),
-        None => say(ConditionType::Held, Truth::False, Reason::AsExpected, quiet()),
+        Some(held) => say(
+            ConditionType::Held,
+            Truth::True,
+            held.reason,
+            held.message.clone(),
+        ),
+        None => say(
+            ConditionType::Held,
+            Truth::False,
+            Reason::AsExpected,
+            quiet(),
+        ),
     }
     match failure.filter(|f| f.throttled) {
-        Some(f) => say(ConditionType::Throttled, Truth::True, Reason::RateLimited, f.message.clone()),
-        None => say(ConditionType::Throttled, Truth::False, Reason::AsExpected, quiet()),
+        Some(f) => say(
+            ConditionType::Throttled,
+            Truth::True,
+            Reason::RateLimited,
+            f.message.clone(),
+        ),
+        None => say(
+            ConditionType::Throttled,
+            Truth::False,
+            Reason::AsExpected,
+            quiet(),
+        ),
     }
     let facts: &Facts = &plan.facts;
-    let route = if facts.route { None } else { Some("its workers.dev address is off") };
+    let route = if facts.route {
+        None
+    } else {
+        Some("its workers.dev address is off")
+    };
     let (truth, reason, text) = known(&facts.worker, route);
     say(ConditionType::WorkerReady, truth, reason, text);
     let (truth, reason, text) = known(&facts.bucket, None);
@@ -226,24 +375,51 @@ fn conditions(
     let (truth, reason, text) = secrets(input, plan);
     say(ConditionType::SecretsReady, truth, reason, text);
     if facts.card {
-        say(ConditionType::Registered, Truth::True, Reason::CardAccepted, quiet());
+        say(
+            ConditionType::Registered,
+            Truth::True,
+            Reason::CardAccepted,
+            quiet(),
+        );
     } else {
-        say(ConditionType::Registered, Truth::False, Reason::NotDeployed, quiet());
+        say(
+            ConditionType::Registered,
+            Truth::False,
+            Reason::NotDeployed,
+            quiet(),
+        );
     }
-    say(ConditionType::HubConnected, Truth::Unknown, Reason::NotObserved, quiet());
+    say(
+        ConditionType::HubConnected,
+        Truth::Unknown,
+        Reason::NotObserved,
+        quiet(),
+    );
     let drift = plan.opening.iter().find_map(|m| match m {
         Mutation::Event(e) if e.reason == EventReason::DriftDetected => Some(e.message.clone()),
         _ => None,
     });
     match drift {
-        Some(message) => say(ConditionType::Drifted, Truth::True, Reason::OutOfDate, message),
-        None => say(ConditionType::Drifted, Truth::False, Reason::AsExpected, quiet()),
+        Some(message) => say(
+            ConditionType::Drifted,
+            Truth::True,
+            Reason::OutOfDate,
+            message,
+        ),
+        None => say(
+            ConditionType::Drifted,
+            Truth::False,
+            Reason::AsExpected,
+            quiet(),
+        ),
     }
     all
 }
 
 fn plan_archives(plan: &Plan) -> bool {
-    plan.steps.iter().any(|s| matches!(&s.kind, crate::StepKind::Record(m) if m.contains(&Mutation::Archive)))
+    plan.steps
+        .iter()
+        .any(|s| matches!(&s.kind, crate::StepKind::Record(m) if m.contains(&Mutation::Archive)))
 }
 
 fn waits(plan: &Plan) -> String {
@@ -257,7 +433,11 @@ fn waits(plan: &Plan) -> String {
 }
 
 fn cleanup_text(snapshot: &Snapshot) -> String {
-    let done = snapshot.resources.iter().filter(|r| r.cleanup_result.is_some_and(|c| c != CleanupResult::Failed)).count();
+    let done = snapshot
+        .resources
+        .iter()
+        .filter(|r| r.cleanup_result.is_some_and(|c| c != CleanupResult::Failed))
+        .count();
     let failed: Vec<&str> = snapshot
         .resources
         .iter()
@@ -277,26 +457,49 @@ fn known<T>(known: &Known<T>, lacking: Option<&str>) -> (Truth, Reason, String) 
         (Known::Present(_), None) => (Truth::True, Reason::Provisioned, String::new()),
         (Known::Present(_), Some(text)) => (Truth::False, Reason::InProgress, text.to_owned()),
         (Known::Absent, _) => (Truth::False, Reason::NotDeployed, String::new()),
-        (Known::Vanished, _) => (Truth::False, Reason::Missing, "deleted outside Talon".to_owned()),
-        (Known::Foreign(name), _) => (Truth::False, Reason::NameConflict, format!("{name} is not ours")),
+        (Known::Vanished, _) => (
+            Truth::False,
+            Reason::Missing,
+            "deleted outside Talon".to_owned(),
+        ),
+        (Known::Foreign(name), _) => (
+            Truth::False,
+            Reason::NameConflict,
+            format!("{name} is not ours"),
+        ),
         (Known::Unknown(u), _) => (Truth::Unknown, Reason::Unsettled, u.why.clone()),
     }
 }
 
 fn secrets(input: &Input<'_>, plan: &Plan) -> (Truth, Reason, String) {
     if let Some(block) = plan.block.as_ref().filter(|b| b.at.starts_with("Secrets")) {
-        return (Truth::False, block.reason, format!("{}: {}", block.at, block.message));
+        return (
+            Truth::False,
+            block.reason,
+            format!("{}: {}", block.at, block.message),
+        );
     }
     let missing = crate::desired::secrets(input).missing;
     if let Some(m) = missing.first() {
-        return (Truth::False, m.problem.reason, format!("{}: {}", m.name, m.problem.message));
+        return (
+            Truth::False,
+            m.problem.reason,
+            format!("{}: {}", m.name, m.problem.message),
+        );
     }
     let records = &input.snapshot.secrets;
-    let open = records.iter().filter(|r| r.state == SecretState::Pushing).count();
+    let open = records
+        .iter()
+        .filter(|r| r.state == SecretState::Pushing)
+        .count();
     let verified = records.iter().all(|r| r.state == SecretState::Verified);
     match records.len() {
         0 => (Truth::False, Reason::NotDeployed, String::new()),
-        _ if open > 0 => (Truth::Unknown, Reason::InProgress, format!("{open} on their way")),
+        _ if open > 0 => (
+            Truth::Unknown,
+            Reason::InProgress,
+            format!("{open} on their way"),
+        ),
         n if verified => (Truth::True, Reason::Pushed, format!("{n} of {n}")),
         n => (Truth::True, Reason::PushedUnverified, format!("{n} of {n}")),
     }

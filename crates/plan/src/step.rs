@@ -55,7 +55,8 @@ impl Plan {
         let before = self.steps.len();
         let mut gone: Vec<StepId> = Vec::new();
         self.steps.retain(|step| {
-            let out = step.kind.has_effect() && (risky(step) || step.after.iter().any(|a| gone.contains(a)));
+            let out = step.kind.has_effect()
+                && (risky(step) || step.after.iter().any(|a| gone.contains(a)));
             if out {
                 gone.push(step.id);
             }
@@ -186,14 +187,16 @@ impl StepKind {
         match self {
             Self::CreateBucket(_) | Self::DeleteBucket(_) => ResourceKind::R2Bucket,
             Self::EmptyBucket(_) => ResourceKind::R2Objects,
-            Self::CreateToken(_) | Self::RollToken { .. } | Self::DropToken { .. } | Self::DeleteToken { .. } => {
-                ResourceKind::R2Token
-            }
+            Self::CreateToken(_)
+            | Self::RollToken { .. }
+            | Self::DropToken { .. }
+            | Self::DeleteToken { .. } => ResourceKind::R2Token,
             Self::EnableRoute { .. } => ResourceKind::WorkerRoute,
             Self::RegisterCard(_) | Self::DeregisterCard => ResourceKind::AgentCard,
-            Self::Record(_) | Self::Upload(_) | Self::PushSecrets { .. } | Self::DeleteWorker { .. } => {
-                ResourceKind::Worker
-            }
+            Self::Record(_)
+            | Self::Upload(_)
+            | Self::PushSecrets { .. }
+            | Self::DeleteWorker { .. } => ResourceKind::Worker,
         }
     }
 
@@ -252,7 +255,9 @@ impl UploadPlan {
 
 /// Whether these supplies bring a new auth token.
 pub fn brings_auth_token(supply: &[Supply]) -> bool {
-    supply.iter().any(|s| matches!(s.source, SupplySource::AuthToken))
+    supply
+        .iter()
+        .any(|s| matches!(s.source, SupplySource::AuthToken))
 }
 
 /// One secret to be sent.

@@ -1,0 +1,284 @@
+//! Acceptance of what a look shows that an earlier call did: the records are put right before anything is sent.
+
+use std::time::Duration;
+
+use talon_core::TryId;
+use talon_core::cloud::WorkerInfo;
+use talon_core::event::{EventReason, NewEvent, Severity};
+use talon_core::mutation::{Intent, Mutation, Outcome, ResourceWrite, SecretWrite, StatusWrite};
+use talon_core::name::WorkerMarks;
+use talon_core::resource::{ResourceKind, ResourceState};
+use talon_core::snapshot::{AuthTokenState, SecretState};
+
+use super::drift::baseline;
+use super::{Builder, POLL};
+use crate::know::{Known, later};
+use crate::report::Action;
+use crate::step::StepKind;
+
+impl Builder<'_> {
+    /// Puts the records right when a look shows what an earlier call did: our own open try, or another one.
+    pub(super) fn accept_what_landed(&mut self) -> bool {
+        let mut writes = Vec::new();
+        if let Known::Present(Some(info)) = self.plan.facts.bucket.clone()
+            && self
+                .record(ResourceKind::R2Bucket)
+                .is_none_or(|r| r.state != ResourceState::Present)
+        {
+            writes.push(adopted(
+                ResourceKind::R2Bucket,
+                &info.name,
+                ResourceState::Present,
+            ));
+        }
+        if let Known::Present(Some(token)) = self.plan.facts.token.clone()
+            && self
+                .record(ResourceKind::R2Token)
+                .is_none_or(|r| r.external_id.as_ref() != Some(&token.id))
+        {
+            let mut write = ResourceWrite {
+                external_id: Some(Some(token.id.clone())),
+                outcome: Some(Outcome::Ok),
+                intent: Some(Intent::Settled),
+                confirmed: true,
+                ..ResourceWrite::new(
+                    ResourceKind::R2Token,
+                    token.name,
+                    ResourceState::ValueUnplaced,
+                )
+            };
+            write.observed_hash = Some(None);
+            writes.push(Mutation::Resource(write));
+            writes.push(Mutation::Status(StatusWrite {
+                r2_token_id: Some(Some(token.id)),
+                ..StatusWrite::default()
+            }));
+        }
+        if let Known::Present(Some(info)) = self.plan.facts.worker.clone() {
+            match self.landed(&info) {
+                Landed::AsRecorded => {}
+                Landed::OurTry(marks) => writes.extend(self.promote(&info, &marks)),
+                Landed::OtherTry(marks) => writes.extend(self.accept_other(&info, &marks)),
+                Landed::TooEarly(recheck) => {
+                    self.recheck(recheck);
+                    self.verdict(
+                        ResourceKind::Worker,
+                        Action::Wait,
+                        "an earlier upload may still land",
+                    );
+                    return true;
+                }
+            }
+        }
+        if writes.is_empty() {
+            return false;
+        }
+        self.step(
+            StepKind::Record(writes),
+            Vec::new(),
+            false,
+            "put the records right after what was seen",
+        );
+        true
+    }
+
+    fn landed(&self, info: &WorkerInfo) -> Landed {
+        let Some(marks) = self.marks(info) else {
+            return Landed::AsRecorded;
+        };
+        let timing = &self.input.world.timing;
+        let look = &self.input.observed.worker;
+        match self.record(ResourceKind::Worker) {
+            None => Landed::OtherTry(marks),
+            Some(r) if r.try_id.as_ref() == Some(&marks.try_id) => match r.state {
+                ResourceState::Present | ResourceState::ValueUnplaced => Landed::AsRecorded,
+                ResourceState::Unknown | ResourceState::Absent => Landed::OurTry(marks),
+            },
+            Some(r) => {
+                let quiet = match r.state {
+                    ResourceState::Unknown => r.settle_until,
+                    ResourceState::Present
+                    | ResourceState::ValueUnplaced
+                    | ResourceState::Absent => r.confirmed_at.map(|c| later(c, timing.list_lag)),
+                };
+                match quiet {
+                    Some(t) if !look.after(t) => {
+                        let wait = (t - self.now()).to_std().unwrap_or_default();
+                        Landed::TooEarly(wait.min(POLL))
+                    }
+                    Some(_) | None => Landed::OtherTry(marks),
+                }
+            }
+        }
+    }
+
+    pub(super) fn marks(&self, info: &WorkerInfo) -> Option<WorkerMarks> {
+        let settings = self
+            .input
+            .observed
+            .settings
+            .as_ref()
+            .and_then(|s| s.tags.as_ref());
+        info.tags
+            .as_ref()
+            .or(settings)
+            .and_then(|t| WorkerMarks::from_tags(t))
+    }
+
+    /// The open try is live: its credentials are the current ones.
+    fn promote(&self, info: &WorkerInfo, marks: &WorkerMarks) -> Vec<Mutation> {
+        let mut writes = vec![
+            Mutation::Resource(ResourceWrite {
+                external_id: Some(info.script_tag.clone()),
+                try_id: Some(marks.try_id.clone()),
+                desired_hash: Some(marks.code.clone()),
+                observed_hash: Some(Some(baseline(info))),
+                outcome: Some(Outcome::Ok),
+                intent: Some(Intent::Settled),
+                confirmed: true,
+                ..ResourceWrite::new(
+                    ResourceKind::Worker,
+                    &self.names.worker,
+                    ResourceState::Present,
+                )
+            }),
+            event(
+                EventReason::TryObserved,
+                &self.names.worker,
+                "an upload whose answer was lost is live",
+            ),
+        ];
+        let carried_auth = self
+            .input
+            .snapshot
+            .auth_tokens
+            .iter()
+            .any(|t| t.try_id == marks.try_id);
+        if carried_auth {
+            writes.push(Mutation::AuthTokenState {
+                try_id: marks.try_id.clone(),
+                state: AuthTokenState::Current,
+            });
+            writes.extend(self.retire(|t| t != &marks.try_id));
+            if let Some(token) = self
+                .record(ResourceKind::R2Token)
+                .filter(|r| r.state == ResourceState::ValueUnplaced)
+            {
+                writes.push(adopted(
+                    ResourceKind::R2Token,
+                    &token.name,
+                    ResourceState::Present,
+                ));
+            }
+        }
+        for secret in self
+            .input
+            .snapshot
+            .secrets
+            .iter()
+            .filter(|s| s.state == SecretState::Pushing)
+        {
+            writes.push(Mutation::Secret(SecretWrite {
+                name: secret.name.clone(),
+                provider: secret.provider.clone(),
+                source: secret.source,
+                reference: secret.reference.clone(),
+                state: SecretState::Pushed,
+                fingerprint: secret.fingerprint.clone(),
+            }));
+        }
+        writes
+    }
+
+    /// Another try than the recorded one is live: its code may do, its credentials do not.
+    fn accept_other(&self, info: &WorkerInfo, marks: &WorkerMarks) -> Vec<Mutation> {
+        let mut writes = vec![
+            Mutation::Resource(ResourceWrite {
+                external_id: Some(info.script_tag.clone()),
+                try_id: Some(marks.try_id.clone()),
+                desired_hash: Some(marks.code.clone()),
+                observed_hash: Some(Some(baseline(info))),
+                version_id: Some(None),
+                outcome: Some(Outcome::Ok),
+                intent: Some(Intent::Settled),
+                confirmed: true,
+                ..ResourceWrite::new(
+                    ResourceKind::Worker,
+                    &self.names.worker,
+                    ResourceState::Present,
+                )
+            }),
+            event(
+                EventReason::DriftDetected,
+                &self.names.worker,
+                "another upload than the last one is live; its credentials are replaced",
+            ),
+        ];
+        writes.extend(self.retire(|_| true));
+        if let Some(token) = self
+            .record(ResourceKind::R2Token)
+            .filter(|r| r.state == ResourceState::Present)
+        {
+            writes.push(adopted(
+                ResourceKind::R2Token,
+                &token.name,
+                ResourceState::ValueUnplaced,
+            ));
+        }
+        // Whatever it carries of the other secrets is not known: all are pushed again.
+        for secret in &self.input.snapshot.secrets {
+            writes.push(Mutation::Secret(SecretWrite {
+                name: secret.name.clone(),
+                provider: secret.provider.clone(),
+                source: secret.source,
+                reference: secret.reference.clone(),
+                state: SecretState::Pushing,
+                fingerprint: None,
+            }));
+        }
+        writes
+    }
+
+    fn retire(&self, which: impl Fn(&TryId) -> bool) -> Vec<Mutation> {
+        self.input
+            .snapshot
+            .auth_tokens
+            .iter()
+            .filter(|t| t.state != AuthTokenState::Retired && which(&t.try_id))
+            .map(|t| Mutation::AuthTokenState {
+                try_id: t.try_id.clone(),
+                state: AuthTokenState::Retired,
+            })
+            .collect()
+    }
+}
+
+enum Landed {
+    AsRecorded,
+    OurTry(WorkerMarks),
+    OtherTry(WorkerMarks),
+    TooEarly(Duration),
+}
+
+fn adopted(kind: ResourceKind, name: &str, state: ResourceState) -> Mutation {
+    Mutation::Resource(ResourceWrite {
+        outcome: Some(Outcome::Ok),
+        intent: Some(Intent::Settled),
+        confirmed: true,
+        ..ResourceWrite::new(kind, name, state)
+    })
+}
+
+fn event(reason: EventReason, worker: &str, message: &str) -> Mutation {
+    let severity = if reason == EventReason::DriftDetected {
+        Severity::Warning
+    } else {
+        Severity::Normal
+    };
+    Mutation::Event(NewEvent {
+        severity,
+        reason,
+        object: format!("worker/{worker}"),
+        message: message.to_owned(),
+    })
+}
