@@ -118,3 +118,7 @@ impl fmt::Display for TryId {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+#[path = "id_tests.rs"]
+mod tests;

@@ -10,6 +10,8 @@ pub mod clock;
 pub mod cloud;
 pub mod condition;
 pub mod event;
+#[cfg(test)]
+mod fixtures;
 pub mod id;
 pub mod identity;
 pub mod manifest;

@@ -25,7 +25,6 @@ use node::Node;
 /// The most bytes a manifest file may have.
 pub const MAX_BYTES: usize = 1024 * 1024;
 
-
 /// One document: an agent as somebody wants it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {

@@ -210,3 +210,7 @@ impl WorkerMarks {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "name_tests.rs"]
+mod tests;

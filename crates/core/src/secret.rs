@@ -92,6 +92,7 @@ impl fmt::Display for Provider {
 /// text that fails to parse may be one pasted by mistake, so `Debug` shows only well-formed references.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(description = "env:NAME, file:NAME or vault:PATH#FIELD; never the key itself.")]
 pub struct SecretRef(pub String);
 
 impl fmt::Debug for SecretRef {
@@ -187,3 +188,7 @@ pub mod names {
     /// Tells which push the Worker runs with.
     pub const SECRETS_REV: &str = "TALON_SECRETS_REV";
 }
+
+#[cfg(test)]
+#[path = "secret_tests.rs"]
+mod tests;

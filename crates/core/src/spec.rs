@@ -302,3 +302,7 @@ impl DeletionPolicy {
         *self == Self::Delete
     }
 }
+
+#[cfg(test)]
+#[path = "spec_tests.rs"]
+mod tests;

@@ -63,3 +63,7 @@ impl FromStr for DeploymentStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not one of the known words")]
 pub struct UnknownWord;
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

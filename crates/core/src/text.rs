@@ -38,6 +38,11 @@ pub fn is_hidden(c: char) -> bool {
         || (c as u32) & 0xFFFE == 0xFFFE
 }
 
+/// Whether a reader sees nothing at all: only white space and hidden characters.
+pub fn is_blank(s: &str) -> bool {
+    s.chars().all(|c| c.is_whitespace() || is_hidden(c))
+}
+
 /// The text with every hidden character escaped as `\u{…}` (tab, line feed and carriage return as `\t`, `\n`, `\r`):
 /// one line, whatever was in it.
 pub fn for_terminal(s: &str) -> Cow<'_, str> {

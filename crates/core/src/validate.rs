@@ -13,6 +13,7 @@ use crate::model::ModelRef;
 use crate::name::AgentName;
 use crate::secret::{Provider, SecretRef};
 use crate::spec::AgentSpec;
+use crate::text::is_blank;
 
 pub use keys::warnings;
 
@@ -89,7 +90,7 @@ impl Check {
 
     /// A required text of any number of lines, limited in bytes.
     fn prompt(&mut self, pointer: &str, s: &str) {
-        if s.trim().is_empty() {
+        if is_blank(s) {
             self.add(pointer, "is required: write at least one sentence");
         }
         if s.len() > MAX_PROMPT_BYTES {
@@ -140,7 +141,7 @@ impl Check {
     /// An optional text of one visible line.
     fn line(&mut self, pointer: &str, s: Option<&str>, max: usize) {
         let Some(line) = s else { return };
-        if line.trim().is_empty() {
+        if is_blank(line) {
             self.add(pointer, "is empty: write something or leave it out");
         } else if line.chars().any(|c| c.is_control() || reorders(c)) {
             self.add(

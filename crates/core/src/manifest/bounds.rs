@@ -36,7 +36,7 @@ pub(super) fn check(text: &str) -> Result<(), Refusal> {
     let mut scan = Scan::default();
     for (i, line) in text.lines().enumerate() {
         scan.line(line);
-        if scan.depth > MAX_DEPTH {
+        if scan.deepest > MAX_DEPTH {
             return Err(Refusal {
                 line: Some(i + 1),
                 detail: format!(
@@ -53,6 +53,8 @@ pub(super) fn check(text: &str) -> Result<(), Refusal> {
 struct Scan {
     /// Open brackets.
     depth: usize,
+    /// The most that were open at once.
+    deepest: usize,
     /// The quote a text is in.
     quote: Option<u8>,
     /// The block text (`|`, `>`) that is being read.
@@ -102,6 +104,7 @@ impl Scan {
                 b'#' if matches!(before, b' ' | b'\t') => return,
                 b'[' | b'{' if at_start || self.depth > 0 => {
                     self.depth += 1;
+                    self.deepest = self.deepest.max(self.depth);
                     at_start = true;
                 }
                 b']' | b'}' if self.depth > 0 => {

@@ -146,6 +146,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
         self.0.take(0).map(|()| Node::Null)
     }
 
+    /// A file without any document.
+    fn visit_none<E: de::Error>(self) -> Result<Node, E> {
+        self.visit_unit()
+    }
+
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
         self.0.take(0)?;
         let mut list = Vec::new();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Check, MAX_SKILLS};
 use crate::spec::{PricingModel, Skill};
+use crate::text::is_blank;
 
 const MAX_NAME: usize = 100;
 const MAX_DESCRIPTION: usize = 2_000;
@@ -46,11 +47,11 @@ pub(super) fn check(c: &mut Check, skills: &[Skill]) {
 }
 
 fn non_blank(s: &str) -> Option<&str> {
-    (!s.trim().is_empty()).then_some(s)
+    (!is_blank(s)).then_some(s)
 }
 
 fn required(c: &mut Check, pointer: &str, s: &str) {
-    if s.trim().is_empty() {
+    if is_blank(s) {
         c.add(pointer, "is required: write a few words");
     }
 }
