@@ -62,7 +62,9 @@ impl TestPostgres {
             .get_or_init(|| async {
                 match std::env::var(URL_VARIABLE) {
                     Ok(url) => Self::at(&url),
-                    Err(_) => Self::start().await.unwrap_or_else(|error| panic!("{error}")),
+                    Err(_) => Self::start()
+                        .await
+                        .unwrap_or_else(|error| panic!("{error}")),
                 }
             })
             .await
@@ -73,8 +75,16 @@ impl TestPostgres {
         let server = tokio::task::spawn_blocking(Server::start)
             .await
             .map_err(|error| error.to_string())??;
-        let base = (format!("postgres://postgres@127.0.0.1:{}/", server.port), String::new());
-        Ok(Self { base, template: OnceCell::new(), made: AtomicU32::new(0), server: Some(server) })
+        let base = (
+            format!("postgres://postgres@127.0.0.1:{}/", server.port),
+            String::new(),
+        );
+        Ok(Self {
+            base,
+            template: OnceCell::new(),
+            made: AtomicU32::new(0),
+            server: Some(server),
+        })
     }
 
     fn at(url: &str) -> Self {
@@ -122,14 +132,23 @@ impl TestPostgres {
 
     async fn make(&self, from: &str) -> TestDatabase<'_> {
         let n = self.made.fetch_add(1, Ordering::Relaxed);
-        let name = format!("talon_test_{}_{n}_{}", std::process::id(), uuid::Uuid::new_v4().simple());
+        let name = format!(
+            "talon_test_{}_{n}_{}",
+            std::process::id(),
+            uuid::Uuid::new_v4().simple()
+        );
         self.admin(&format!("CREATE DATABASE {name} {from}")).await;
         TestDatabase { server: self, name }
     }
 
     async fn admin(&self, sql: &str) {
-        let mut connection = PgConnection::connect(&self.url("postgres")).await.expect("the server answers");
-        connection.execute(AssertSqlSafe(sql)).await.expect("an administrator may");
+        let mut connection = PgConnection::connect(&self.url("postgres"))
+            .await
+            .expect("the server answers");
+        connection
+            .execute(AssertSqlSafe(sql))
+            .await
+            .expect("an administrator may");
         let _ = connection.close().await;
     }
 
@@ -189,17 +208,34 @@ impl TestDatabase<'_> {
 
     /// A store, opened by an administrator.
     pub async fn store(&self) -> PostgresStore {
-        PostgresStore::open(&self.url(Role::Admin)).await.expect("the store opens")
+        PostgresStore::open(&self.url(Role::Admin))
+            .await
+            .expect("the store opens")
     }
 
     /// A bare connection.
     pub async fn connect(&self, role: Role) -> PgConnection {
-        PgConnection::connect(&self.url(role)).await.expect("the role may connect")
+        PgConnection::connect(&self.url(role))
+            .await
+            .expect("the role may connect")
     }
 
     /// Runs statements through `psql`, as a person would.
     pub fn psql(&self, role: Role, sql: &str) -> Output {
-        self.server.run("psql", ["-X", "-v", "ON_ERROR_STOP=1", "-A", "-t", "-d", &self.url(role), "-c", sql])
+        self.server.run(
+            "psql",
+            [
+                "-X",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-A",
+                "-t",
+                "-d",
+                &self.url(role),
+                "-c",
+                sql,
+            ],
+        )
     }
 }
 
@@ -210,10 +246,14 @@ impl Drop for TestDatabase<'_> {
         }
         let (url, name) = (self.server.url("postgres"), self.name.clone());
         let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
             runtime.block_on(async {
                 let mut connection = PgConnection::connect(&url).await?;
-                connection.execute(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).await?;
+                connection
+                    .execute(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)")))
+                    .await?;
                 connection.close().await
             })?;
             Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
@@ -225,8 +265,7 @@ impl Drop for TestDatabase<'_> {
 }
 
 /// What to do where there is no server.
-const INSTALL: &str =
-    "PostgreSQL is needed for this test: apt-get install postgresql (or set TALON_TEST_POSTGRES_URL to an administrator's URL)";
+const INSTALL: &str = "PostgreSQL is needed for this test: apt-get install postgresql (or set TALON_TEST_POSTGRES_URL to an administrator's URL)";
 
 /// A server process and its files.
 #[derive(Debug)]
@@ -256,7 +295,14 @@ impl Server {
         let watchdog = Watchdog::start(&user, &programs, &data, &dir)?;
         done(
             as_user(&user, &programs.join("initdb"))
-                .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "--no-sync", "-D"])
+                .args([
+                    "--auth=trust",
+                    "--username=postgres",
+                    "--encoding=UTF8",
+                    "--no-locale",
+                    "--no-sync",
+                    "-D",
+                ])
                 .arg(&data)
                 .current_dir(&dir),
         )?;
@@ -278,7 +324,15 @@ impl Server {
                     .current_dir(&dir),
             );
             match started {
-                Ok(()) => return Ok(Self { programs, data, log, port, _watchdog: watchdog }),
+                Ok(()) => {
+                    return Ok(Self {
+                        programs,
+                        data,
+                        log,
+                        port,
+                        _watchdog: watchdog,
+                    });
+                }
                 Err(error) => last = error,
             }
         }
@@ -291,7 +345,12 @@ impl Server {
 struct Watchdog(Child);
 
 impl Watchdog {
-    fn start(user: &Option<String>, programs: &Path, data: &Path, dir: &Path) -> Result<Self, String> {
+    fn start(
+        user: &Option<String>,
+        programs: &Path,
+        data: &Path,
+        dir: &Path,
+    ) -> Result<Self, String> {
         let stop = as_user(user, &programs.join("pg_ctl"));
         let script = r#"dir=$1; shift; read -r _; "$@" >/dev/null 2>&1; rm -rf "$dir""#;
         Command::new("sh")
@@ -322,9 +381,17 @@ impl Drop for Watchdog {
 
 /// The directory of the newest server's programs.
 fn programs() -> Option<PathBuf> {
-    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let debian = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
     let mut versions: Vec<(u32, PathBuf)> = debian
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .filter_map(|entry| {
+            Some((
+                entry.file_name().to_str()?.parse().ok()?,
+                entry.path().join("bin"),
+            ))
+        })
         .collect();
     versions.sort_by(|a, b| b.cmp(a));
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -332,14 +399,26 @@ fn programs() -> Option<PathBuf> {
         .into_iter()
         .map(|(_, dir)| dir)
         .chain(std::env::split_paths(&path))
-        .find(|dir| ["initdb", "postgres", "pg_ctl"].iter().all(|program| dir.join(program).is_file()))
+        .find(|dir| {
+            ["initdb", "postgres", "pg_ctl"]
+                .iter()
+                .all(|program| dir.join(program).is_file())
+        })
 }
 
 /// Who runs the server: nobody else, unless this is root.
 fn unprivileged_user() -> Result<Option<String>, String> {
     let id = |arguments: &[&str]| {
-        let output = Command::new("id").args(arguments).output().map_err(|error| format!("id: {error}"))?;
-        Ok::<_, String>(output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned()))
+        let output = Command::new("id")
+            .args(arguments)
+            .output()
+            .map_err(|error| format!("id: {error}"))?;
+        Ok::<_, String>(
+            output
+                .status
+                .success()
+                .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        )
     };
     if id(&["-u"])?.as_deref() != Some("0") {
         return Ok(None);
@@ -358,13 +437,18 @@ fn as_user(user: &Option<String>, program: &Path) -> Command {
     };
     let group = if user == "nobody" { "nogroup" } else { user };
     let mut command = Command::new("setpriv");
-    command.args(["--reuid", user, "--regid", group, "--clear-groups", "--"]).arg(program);
+    command
+        .args(["--reuid", user, "--regid", group, "--clear-groups", "--"])
+        .arg(program);
     command
 }
 
 fn free_port() -> Result<u16, String> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-    Ok(listener.local_addr().map_err(|error| error.to_string())?.port())
+    Ok(listener
+        .local_addr()
+        .map_err(|error| error.to_string())?
+        .port())
 }
 
 fn done(command: &mut Command) -> Result<(), String> {
@@ -375,5 +459,9 @@ fn done(command: &mut Command) -> Result<(), String> {
         .stderr(Stdio::null())
         .status()
         .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-    if status.success() { Ok(()) } else { Err(format!("{}: {status}", command.get_program().display())) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{}: {status}", command.get_program().display()))
+    }
 }

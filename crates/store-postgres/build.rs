@@ -1,0 +1,5 @@
+//! Has the embedded migrations compiled again when one is added.
+
+fn main() {
+    println!("cargo:rerun-if-changed=../../migrations/postgres");
+}

@@ -1,0 +1,52 @@
+-- Roles, schema and search path of one Talon database. Idempotent; outside the migrations, because roles belong to the
+-- whole cluster and making them may need more rights than Talon has. `talon migrate` runs this where it may; otherwise
+-- an administrator runs it once, connected to Talon's database:  psql -f bootstrap.sql
+--
+-- The roles can log in but have no password: give them one with \password, or grant them to users you have.
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['talon_owner', 'talon_controller', 'talon_writer', 'talon_reader'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
+            EXECUTE format('CREATE ROLE %I %s', wanted, CASE WHEN wanted = 'talon_owner' THEN 'NOLOGIN' ELSE 'LOGIN' END);
+        END IF;
+    END LOOP;
+    FOREACH wanted IN ARRAY ARRAY['talon_controller', 'talon_writer', 'talon_reader'] LOOP
+        EXECUTE format('ALTER ROLE %I SET search_path = talon, public', wanted);
+    END LOOP;
+    -- A transaction left open in a shell must not keep an agent's row locked for ever.
+    ALTER ROLE talon_writer SET idle_in_transaction_session_timeout = '60s';
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE NOTICE 'no right to create the roles talon_owner, talon_controller, talon_writer and talon_reader';
+    WHEN duplicate_object OR unique_violation THEN
+        RAISE NOTICE 'somebody else is creating the roles';
+END
+$$;
+
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'talon_owner') THEN
+        IF NOT pg_has_role(current_user, 'talon_owner', 'MEMBER') THEN
+            EXECUTE format('GRANT talon_owner TO %I', current_user);
+        END IF;
+        IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'talon') THEN
+            CREATE SCHEMA talon AUTHORIZATION talon_owner;
+        END IF;
+    END IF;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE NOTICE 'no right to act as talon_owner or to create the schema talon';
+END
+$$;
+
+-- So that `agent_source` resolves for everybody who connects to this database.
+DO $$
+BEGIN
+    EXECUTE format('ALTER DATABASE %I SET search_path = talon, public', current_database());
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE NOTICE 'no right to set the search path of this database';
+END
+$$;

@@ -1,0 +1,87 @@
+//! What is left when an agent is gone, and whose it was.
+
+use sqlx::postgres::PgPool;
+use talon_core::AgentId;
+use talon_core::resource::ResourceKind;
+use talon_store::{Leftover, RowState, StoreError, StoreResult};
+use uuid::Uuid;
+
+use crate::error::Work;
+use crate::snapshot::{cell, word};
+
+/// Resources of archived agents that cleanup could not remove.
+pub(crate) async fn leftovers(pool: &PgPool) -> Work<Vec<Leftover>> {
+    let rows = sqlx::query(
+        "SELECT s.id, s.name AS agent, r.kind, r.name, r.external_id, r.cleanup_error
+         FROM agent_resource r JOIN agent_source s ON s.id = r.agent_id
+         WHERE r.cleanup_result = 'failed' AND s.deleted_at IS NOT NULL
+         ORDER BY s.deleted_at, s.id, r.kind",
+    )
+    .fetch_all(pool)
+    .await?;
+    let found: StoreResult<Vec<Leftover>> = rows
+        .iter()
+        .map(|row| {
+            Ok(Leftover {
+                agent_id: AgentId(cell(row, "id")?),
+                agent: cell(row, "agent")?,
+                kind: word(row, "kind")?,
+                name: cell(row, "name")?,
+                external_id: cell(row, "external_id")?,
+                error: cell(row, "cleanup_error")?,
+            })
+        })
+        .collect();
+    Ok(found?)
+}
+
+/// Corrects how the cleanup of an archived agent's resource ended.
+pub(crate) async fn correct(
+    pool: &PgPool,
+    id: AgentId,
+    kind: ResourceKind,
+    cleaned: bool,
+    error: Option<&str>,
+) -> Work<()> {
+    let corrected = sqlx::query(
+        "UPDATE agent_resource r SET
+             state = CASE WHEN $3 THEN 'absent' ELSE 'present' END,
+             cleanup_result = CASE WHEN $3 THEN 'deleted' ELSE 'failed' END,
+             cleanup_error = $4,
+             cleaned_at = CASE WHEN $3 THEN clock_timestamp() END
+         FROM agent_source s
+         WHERE r.agent_id = $1 AND r.kind = $2 AND s.id = r.agent_id AND s.deleted_at IS NOT NULL",
+    )
+    .bind(id.0)
+    .bind(kind.as_str())
+    .bind(cleaned)
+    .bind(error)
+    .execute(pool)
+    .await?;
+    if corrected.rows_affected() == 0 {
+        return Err(StoreError::NotFound.into());
+    }
+    Ok(())
+}
+
+/// Which agents have a row, and whether it is archived.
+pub(crate) async fn ownership(pool: &PgPool, ids: &[AgentId]) -> Work<Vec<(AgentId, RowState)>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query(
+        "SELECT id, deleted_at IS NOT NULL AS archived FROM agent_source WHERE id = ANY ($1)",
+    )
+    .bind(&ids)
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let archived: bool = cell(row, "archived")?;
+            let state = if archived {
+                RowState::Archived
+            } else {
+                RowState::Live
+            };
+            Ok((AgentId(cell(row, "id")?), state))
+        })
+        .collect()
+}

@@ -1,0 +1,210 @@
+//! What people ask for: apply, delete, reconcile, suspend.
+
+use sqlx::postgres::PgPool;
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
+use talon_core::{AgentId, AgentName, AgentSpec, Generation, Owner};
+use talon_store::columns::{self, Cell};
+use talon_store::{Applied, ApplyOptions, ApplyOutcome, StoreError, codes};
+
+use crate::error::Work;
+use crate::snapshot::{cell, raw_spec, spec_columns};
+
+/// One upsert. The spec is checked before anything of it leaves this process.
+pub(crate) async fn apply(
+    pool: &PgPool,
+    name: &AgentName,
+    owner: &Owner,
+    spec: &AgentSpec,
+    options: ApplyOptions,
+) -> Work<Applied> {
+    let wanted = columns::encode(spec)?;
+    let mut tx = pool.begin().await?;
+    let applied = loop {
+        if let Some(applied) = update(&mut tx, name, owner, &wanted, options.if_generation).await? {
+            break applied;
+        }
+        if let Some(expected) = options.if_generation.filter(|expected| *expected != 0) {
+            return Err(StoreError::Stale {
+                expected,
+                actual: 0,
+            }
+            .into());
+        }
+        if let Some(applied) = insert(&mut tx, name, owner, &wanted).await? {
+            break applied;
+        }
+        // Somebody created it between the two: look again.
+    };
+    if options.dry_run {
+        tx.rollback().await?;
+    } else {
+        tx.commit().await?;
+    }
+    Ok(applied)
+}
+
+/// Brings a living agent to the spec; `None` if there is none.
+async fn update(
+    connection: &mut PgConnection,
+    name: &AgentName,
+    owner: &Owner,
+    wanted: &[(&'static str, Cell)],
+    if_generation: Option<i64>,
+) -> Work<Option<Applied>> {
+    let Some(row) = sqlx::query(concat!(
+        "SELECT s.id, s.owner, s.generation, ",
+        spec_columns!(),
+        " FROM agent_source s WHERE s.name = $1 AND s.deleted_at IS NULL FOR NO KEY UPDATE"
+    ))
+    .bind(name.as_str())
+    .fetch_optional(&mut *connection)
+    .await?
+    else {
+        return Ok(None);
+    };
+    let id = AgentId(cell(&row, "id")?);
+    let actual: i64 = cell(&row, "generation")?;
+    if let Some(expected) = if_generation.filter(|expected| *expected != actual) {
+        return Err(StoreError::Stale { expected, actual }.into());
+    }
+    if cell::<&str>(&row, "owner")? != owner.0 {
+        return Err(codes::rejected(codes::FIXED).into());
+    }
+    let (stored, violations) = columns::decode(raw_spec(&row)?);
+    let changed = columns::changed(wanted.to_vec(), &stored, &violations);
+    if changed.is_empty() {
+        return Ok(Some(Applied {
+            id,
+            generation: Generation(actual),
+            outcome: ApplyOutcome::Unchanged,
+        }));
+    }
+    let mut query = QueryBuilder::<Postgres>::new("UPDATE agent_source SET ");
+    for (i, (column, value)) in changed.iter().enumerate() {
+        query
+            .push(if i == 0 { "" } else { ", " })
+            .push(column)
+            .push(" = ");
+        push_cell(&mut query, value);
+    }
+    query
+        .push(" WHERE id = ")
+        .push_bind(id.0)
+        .push(" RETURNING generation");
+    let generation: i64 = query.build_query_scalar().fetch_one(connection).await?;
+    let outcome = if generation == actual {
+        ApplyOutcome::Unchanged
+    } else {
+        ApplyOutcome::Updated
+    };
+    Ok(Some(Applied {
+        id,
+        generation: Generation(generation),
+        outcome,
+    }))
+}
+
+/// Creates an agent; `None` if a living one has the name.
+async fn insert(
+    connection: &mut PgConnection,
+    name: &AgentName,
+    owner: &Owner,
+    wanted: &[(&'static str, Cell)],
+) -> Work<Option<Applied>> {
+    let mut query = QueryBuilder::<Postgres>::new("INSERT INTO agent_source (name, owner");
+    for (column, _) in wanted {
+        query.push(", ").push(column);
+    }
+    query
+        .push(") VALUES (")
+        .push_bind(name.as_str())
+        .push(", ")
+        .push_bind(owner.0.as_str());
+    for (_, value) in wanted {
+        query.push(", ");
+        push_cell(&mut query, value);
+    }
+    query.push(") ON CONFLICT (name) WHERE deleted_at IS NULL DO NOTHING RETURNING id, generation");
+    let row = query.build().fetch_optional(connection).await?;
+    Ok(row
+        .map(|row| {
+            Ok::<_, StoreError>(Applied {
+                id: AgentId(cell(&row, "id")?),
+                generation: Generation(cell(&row, "generation")?),
+                outcome: ApplyOutcome::Created,
+            })
+        })
+        .transpose()?)
+}
+
+fn push_cell(query: &mut QueryBuilder<Postgres>, value: &Cell) {
+    match value {
+        Cell::Text(text) => query.push_bind(text.clone()),
+        Cell::Json(json) => query.push_bind(json.clone()).push("::jsonb"),
+        Cell::Int(number) => query.push_bind(*number),
+        Cell::Bool(flag) => query.push_bind(*flag),
+    };
+}
+
+/// What `DELETE FROM` becomes.
+pub(crate) async fn request_deletion(
+    pool: &PgPool,
+    name: &AgentName,
+    keep_bucket: bool,
+) -> Work<()> {
+    let found = sqlx::query(
+        "UPDATE agent_source SET deletion_requested_at = clock_timestamp(),
+            deletion_policy = CASE WHEN $2 THEN 'keep_bucket' ELSE deletion_policy END
+         WHERE name = $1 AND deleted_at IS NULL AND deletion_requested_at IS NULL",
+    )
+    .bind(name.as_str())
+    .bind(keep_bucket)
+    .execute(pool)
+    .await?;
+    if found.rows_affected() > 0 || exists(pool, name).await? {
+        return Ok(());
+    }
+    Err(StoreError::NotFound.into())
+}
+
+/// Makes a pass due now.
+pub(crate) async fn request_reconcile(pool: &PgPool, name: &AgentName) -> Work<()> {
+    let found = sqlx::query(
+        "UPDATE agent_source SET reconcile_requested_at = clock_timestamp() WHERE name = $1 AND deleted_at IS NULL",
+    )
+    .bind(name.as_str())
+    .execute(pool)
+    .await?;
+    if found.rows_affected() == 0 {
+        return Err(StoreError::NotFound.into());
+    }
+    Ok(())
+}
+
+/// Sets `suspend`; whether it changed.
+pub(crate) async fn set_suspend(pool: &PgPool, name: &AgentName, suspend: bool) -> Work<bool> {
+    let found = sqlx::query(
+        "UPDATE agent_source SET suspend = $2 WHERE name = $1 AND deleted_at IS NULL AND suspend <> $2",
+    )
+    .bind(name.as_str())
+    .bind(suspend)
+    .execute(pool)
+    .await?;
+    if found.rows_affected() > 0 {
+        return Ok(true);
+    }
+    if exists(pool, name).await? {
+        return Ok(false);
+    }
+    Err(StoreError::NotFound.into())
+}
+
+async fn exists(pool: &PgPool, name: &AgentName) -> Work<bool> {
+    let row = sqlx::query(
+        "SELECT EXISTS (SELECT FROM agent_source WHERE name = $1 AND deleted_at IS NULL) AS found",
+    )
+    .bind(name.as_str())
+    .fetch_one(pool)
+    .await?;
+    Ok(row.try_get("found")?)
+}

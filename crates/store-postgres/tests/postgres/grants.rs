@@ -1,0 +1,138 @@
+//! What each role may do.
+
+use crate::harness::{Role, TestPostgres};
+use crate::support::{FIRST_ROW, refused, run, with_first_row};
+
+const FORBIDDEN: &str = "42501";
+
+#[tokio::test]
+async fn a_writer_writes_the_spec_and_nothing_else() {
+    let database = TestPostgres::shared().await.database().await;
+    let mut writer = database.connect(Role::Writer).await;
+    run(&mut writer, FIRST_ROW).await.unwrap();
+    run(
+        &mut writer,
+        "UPDATE agent_source SET model = 'a/b', suspend = true, reconcile_requested_at = now()",
+    )
+    .await
+    .unwrap();
+    for set in [
+        "deployment_status = 'deployed'",
+        "observed_generation = 9",
+        "worker_url = 'https://x'",
+        "worker_name = 'x'",
+        "first_deployed_at = now()",
+        "deleted_at = now()",
+        "auth_token_hash = 'x'",
+        "identity_md = 'x'",
+        "generation = 5",
+        "name = 'other'",
+        "owner = 'other'",
+    ] {
+        refused(
+            run(&mut writer, &format!("UPDATE agent_source SET {set}")).await,
+            FORBIDDEN,
+        );
+    }
+    for statement in [
+        "SELECT auth_token_hash FROM agent_source",
+        "SELECT * FROM agent_source",
+        "SELECT sha256 FROM agent_auth_token",
+        "SELECT card FROM agent_card",
+        "SELECT key_check FROM install",
+        "SELECT * FROM audit_log",
+        "UPDATE agent_work SET next_due_at = NULL",
+        "INSERT INTO agent_event (severity, reason, object, message, first_at, last_at) VALUES ('Normal', 'Created', '', '', now(), now())",
+        "TRUNCATE agent_source",
+        "INSERT INTO agent_source (name, persona, instructions, model, deployment_status) VALUES ('other', 'p', 'i', 'a/b', 'deployed')",
+        "ALTER TABLE agent_source DISABLE TRIGGER ALL",
+        "DROP TRIGGER guard_update ON agent_source",
+    ] {
+        refused(run(&mut writer, statement).await, FORBIDDEN);
+    }
+    for view in [
+        "agents",
+        "agents_stuck",
+        "cleanup",
+        "leftovers",
+        "recent_events",
+    ] {
+        run(&mut writer, &format!("SELECT * FROM {view}"))
+            .await
+            .unwrap();
+    }
+    assert_eq!(run(&mut writer, "DELETE FROM agent_source").await, Ok(0));
+    let requested: bool =
+        sqlx::query_scalar("SELECT deletion_requested_at IS NOT NULL FROM agent_source")
+            .fetch_one(&mut writer)
+            .await
+            .unwrap();
+    assert!(requested);
+}
+
+#[tokio::test]
+async fn a_controller_writes_the_status_and_not_the_spec() {
+    let database = TestPostgres::shared().await.database().await;
+    with_first_row(&database, false).await;
+    let mut controller = database.connect(Role::Controller).await;
+    run(
+        &mut controller,
+        "UPDATE agent_source SET deployment_status = 'deploying', worker_name = 'w', auth_token_hash = 'x'",
+    )
+    .await
+    .unwrap();
+    for statement in [
+        "UPDATE agent_source SET persona = 'x'",
+        "UPDATE agent_source SET model = 'x'",
+        "UPDATE agent_source SET api_key_refs = '{}'",
+        "UPDATE agent_source SET suspend = true",
+        "UPDATE agent_source SET deletion_requested_at = now()",
+        "DELETE FROM agent_source",
+        "INSERT INTO agent_source (name, persona, instructions, model) VALUES ('other', 'p', 'i', 'a/b')",
+        "INSERT INTO agent_change (agent_id, kind) SELECT id, 'spec' FROM agent_source",
+        "DELETE FROM audit_log",
+    ] {
+        refused(run(&mut controller, statement).await, FORBIDDEN);
+    }
+}
+
+#[tokio::test]
+async fn a_reader_sees_views_only() {
+    let database = TestPostgres::shared().await.database().await;
+    with_first_row(&database, false).await;
+    let mut reader = database.connect(Role::Reader).await;
+    let seen: Vec<(String, String, String)> =
+        sqlx::query_as("SELECT name, status, sync FROM agents")
+            .fetch_all(&mut reader)
+            .await
+            .unwrap();
+    assert_eq!(
+        seen,
+        [(
+            "research-pro".to_owned(),
+            "pending".to_owned(),
+            "out of date".to_owned()
+        )]
+    );
+    for table in [
+        "agent_source",
+        "agent_work",
+        "agent_resource",
+        "agent_secret",
+        "agent_event",
+        "agent_change",
+        "install",
+    ] {
+        refused(
+            run(&mut reader, &format!("SELECT * FROM {table}")).await,
+            FORBIDDEN,
+        );
+    }
+    for statement in [
+        "UPDATE agents SET name = 'x'",
+        "DELETE FROM agents",
+        FIRST_ROW,
+    ] {
+        assert!(run(&mut reader, statement).await.is_err(), "{statement}");
+    }
+}
