@@ -53,7 +53,8 @@ fn decide(
 #[test]
 fn the_table() {
     use Area::{Buckets, Storage, Tokens, Workers};
-    let table: &[(Method, Area, u16, Option<i64>, &str, K)] = &[
+    type Row = (Method, Area, u16, Option<i64>, &'static str, K);
+    let table: &[Row] = &[
         // Not there.
         (Method::DELETE, Workers, 404, Some(10007), "", K::NotFound),
         (Method::GET, Workers, 404, Some(10090), "", K::NotFound),

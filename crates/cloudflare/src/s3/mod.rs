@@ -196,6 +196,15 @@ impl Client {
 }
 
 impl Session {
+    /// With the credentials of another token than the controller's.
+    pub(crate) fn of_token(cx: CallCx, id: &str, value: &SecretValue) -> Self {
+        Self {
+            terms: cx.into(),
+            key_id: id.to_owned(),
+            secret: SecretValue::new(value.sha256_hex()),
+        }
+    }
+
     /// Whether another call may be begun.
     pub(crate) fn has_time(&self, call: &Call, client: &Client) -> bool {
         let wanted = client.timeouts.request;

@@ -20,6 +20,15 @@ impl Client {
         bucket: &BucketRef,
     ) -> CloudResult<ObjectPage> {
         let session = self.s3_session(cx).await?;
+        self.s3_list_with(&session, bucket).await
+    }
+
+    /// The same with given credentials.
+    pub(crate) async fn s3_list_with(
+        &self,
+        session: &Session,
+        bucket: &BucketRef,
+    ) -> CloudResult<ObjectPage> {
         let call = call("S3 list objects", Method::GET);
         let query = [
             ("list-type", "2"),
@@ -33,7 +42,7 @@ impl Client {
             headers: Vec::new(),
             body: Vec::new(),
         };
-        let answer = self.s3(&session, &call, &unsigned).await?;
+        let answer = self.s3(session, &call, &unsigned).await?;
         let doc = document(&call, &answer, "ListBucketResult")?;
         let encoded = doc.text_of("EncodingType") == Some("url");
         Ok(ObjectPage {
@@ -144,5 +153,23 @@ impl Client {
             body: Vec::new(),
         };
         self.s3(session, &call, &unsigned).await.map(drop)
+    }
+
+    /// Stores a small object; only `verify` needs it.
+    pub(crate) async fn s3_put_object(
+        &self,
+        cx: CallCx,
+        bucket: &BucketRef,
+        key: &str,
+    ) -> CloudResult<()> {
+        let session = self.s3_session(cx).await?;
+        let call = call("S3 put object", Method::PUT);
+        let unsigned = Unsigned {
+            method: Method::PUT,
+            url: self.s3_url(&call, bucket, Some(key), &[])?,
+            headers: vec![("content-type", "text/plain".to_owned())],
+            body: b"x".to_vec(),
+        };
+        self.s3(&session, &call, &unsigned).await.map(drop)
     }
 }
