@@ -4,7 +4,7 @@
 //! socket and log in a temporary directory, under an unprivileged user when the tests run as root, because it refuses
 //! root. A watchdog process holds the other end of a pipe: when this process ends, however it ends, the pipe closes, the
 //! watchdog stops the server and removes the directory. With `TALON_TEST_POSTGRES_URL` (an administrator's URL) that
-//! server is used instead, and the databases made on it are dropped.
+//! server is used instead. Databases are dropped as their tests end. `TMPDIR=/dev/shm` makes it twice as fast.
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
@@ -127,7 +127,10 @@ impl TestPostgres {
         PostgresStore::migrate(&template.url(Role::Admin), MigrateOptions::default())
             .await
             .expect("migrations run");
-        template.name.clone()
+        let name = template.name.clone();
+        // Stays for as long as the server.
+        std::mem::forget(template);
+        name
     }
 
     async fn make(&self, from: &str) -> TestDatabase<'_> {
@@ -241,9 +244,6 @@ impl TestDatabase<'_> {
 
 impl Drop for TestDatabase<'_> {
     fn drop(&mut self) {
-        if self.server.server.is_some() {
-            return;
-        }
         let (url, name) = (self.server.url("postgres"), self.name.clone());
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,0 +1,105 @@
+//! Answers that are lost, and requests that land late: the agent ends with working credentials, or gone.
+
+use talon_core::Snapshot;
+use talon_simulator::{Fault, FaultRule};
+use talon_tests::stage::{Stage, name, spec, wait_for};
+
+const AGENT: &str = "research-pro";
+
+fn working(stage: &Stage, agent: &Snapshot) {
+    let status = &agent.agent.status;
+    let worker = status.worker_name.as_deref().expect("a Worker name");
+    let secret = |n: &str| stage.sim.secret_value(worker, n).unwrap_or_else(|| panic!("{n} is on the Worker"));
+    assert_eq!(status.auth_token_hash, Some(secret("SOCIETY_AI_AUTH_TOKEN").sha256_hex()));
+    let value = stage.sim.token_value(status.r2_token_id.as_deref().expect("a token")).expect("the token is there");
+    assert_eq!(secret("R2_SECRET_ACCESS_KEY").expose(), value.sha256_hex());
+    assert_eq!(stage.sim.tokens().len(), 2, "the controller's token and one of the agent");
+    assert_eq!(stage.sim.buckets().len(), 1);
+    assert_eq!(stage.sim.workers().len(), 1);
+}
+
+async fn with_fault(operation: &str, fault: Fault) -> (Stage, Snapshot) {
+    let stage = Stage::in_memory().await;
+    stage.sim.faults().add(vec![FaultRule::on(operation, fault).times(1)]).expect("a valid rule");
+    let daemon = stage.daemon();
+    stage.apply(AGENT, &spec()).await;
+    let agent = stage.deployed(AGENT).await;
+    assert_eq!(stage.sim.faults().fired(), 1, "the fault fired");
+    daemon.stop().await;
+    working(&stage, &agent);
+    (stage, agent)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_landed_is_found_and_not_sent_again() {
+    let (stage, _) = with_fault("workers.upload", Fault::ResetAfter).await;
+    assert_eq!(stage.write_names().iter().filter(|w| *w == "workers.upload").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_or_token_that_landed_is_found_and_not_made_twice() {
+    with_fault("r2.bucket.create", Fault::ResetAfter).await;
+    let (stage, _) = with_fault("tokens.create", Fault::ResetAfter).await;
+    assert_eq!(stage.write_names().iter().filter(|w| *w == "tokens.create").count(), 1);
+    assert_eq!(stage.write_names().iter().filter(|w| *w == "tokens.roll").count(), 1, "its value is lost: one roll");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_write_survives_a_lost_answer_before_and_after_it_took_effect() {
+    for operation in ["r2.bucket.create", "tokens.create", "workers.upload", "workers.subdomain.set"] {
+        for fault in [Fault::ResetBefore, Fault::ResetAfter, Fault::TimeoutAfter { answer_after_ms: None }] {
+            with_fault(operation, fault).await;
+        }
+    }
+}
+
+/// The upload of the first try lands after the second one was answered: its credentials are not the current ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_lands_after_the_next_try_gets_working_credentials() {
+    let mut stage = Stage::in_memory().await;
+    stage.config.request_timeout_seconds = 1.0;
+    stage.config.settle_grace_seconds = 0.5;
+    let late = Fault::LandLate { after_ms: 6_000 };
+    stage.sim.faults().add(vec![FaultRule::on("workers.upload", late).times(1)]).expect("a valid rule");
+    let daemon = stage.daemon();
+    stage.apply(AGENT, &spec()).await;
+    let first = stage.deployed(AGENT).await;
+    let worker = first.agent.status.worker_name.clone().expect("a Worker name");
+    let token = || stage.sim.secret_value(&worker, "SOCIETY_AI_AUTH_TOKEN").map(|t| t.sha256_hex());
+    assert_eq!(token(), first.agent.status.auth_token_hash);
+    let landed = wait_for(|| async { (token() != first.agent.status.auth_token_hash).then_some(()) }).await;
+    assert!(landed.is_some(), "the first upload landed late");
+    wait_for(|| async {
+        daemon.daemon.resync_now();
+        (token() == stage.deployed(AGENT).await.agent.status.auth_token_hash).then_some(())
+    })
+    .await
+    .expect("the credentials were replaced");
+    let agent = stage.deployed(AGENT).await;
+    daemon.stop().await;
+    working(&stage, &agent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_lands_after_the_deletion_leaves_nothing() {
+    let mut stage = Stage::in_memory().await;
+    stage.config.request_timeout_seconds = 1.0;
+    let late = Fault::LandLate { after_ms: 4_000 };
+    stage.sim.faults().add(vec![FaultRule::on("workers.upload", late).times(1)]).expect("a valid rule");
+    let daemon = stage.daemon();
+    stage.apply(AGENT, &spec()).await;
+    wait_for(|| async { (stage.sim.faults().fired() == 1).then_some(()) }).await.expect("the upload was sent");
+    stage.store.request_deletion(&name(AGENT), false).await.expect("accepted");
+    stage.archived(AGENT).await;
+    wait_for(|| async {
+        stage.sim.calls().iter().any(|c| c.operation == "workers.upload" && c.world_status.is_some()).then_some(())
+    })
+    .await
+    .expect("the upload landed");
+    daemon.daemon.resync_now();
+    let gone = wait_for(|| async { stage.sim.workers().is_empty().then_some(()) }).await;
+    assert!(gone.is_some(), "{:#?}", stage.sim.workers());
+    assert_eq!(stage.sim.tokens().len(), 1);
+    assert!(stage.sim.buckets().is_empty());
+    daemon.stop().await;
+}
