@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, RequestBuilder};
-use talon_core::cloud::{Budget, CallClass, CallCx, CloudError, CloudResult};
+use talon_core::cloud::{Budget, CallClass, CallCx, CloudError, CloudResult, RateSignal};
 use talon_core::secret::SecretValue;
 use url::Url;
 
@@ -57,6 +57,9 @@ impl Client {
             ConfigError::check_url(url, ConfigError::S3Endpoint)?;
         }
         ConfigError::check_account(&config.account_id)?;
+        if config.api_base.scheme() == "http" && !is_loopback(&config.api_base) {
+            tracing::warn!("the API base is plain http: the token crosses the network unencrypted");
+        }
         let authorization = bearer(&config.token).ok_or(ConfigError::Token)?;
         Ok(Self {
             http: http_client(config.timeouts, &config.user_agent)?,
@@ -114,7 +117,7 @@ impl Client {
                 .once(terms, call, self.timeouts.request, request())
                 .await
             {
-                Ok(answer) => match open(call, &answer, &[&self.token]) {
+                Ok(answer) => match self.settle(call, &answer, &[&self.token]) {
                     Ok(success) => return Ok((answer, success)),
                     Err(error @ CloudError::Transient(_)) => (error, true),
                     Err(error) => (error, false),
@@ -151,8 +154,29 @@ impl Client {
             .await
             .map_err(|l| l.error)?;
         let secrets = [&[&self.token], secrets].concat();
-        let success = open(call, &answer, &secrets)?;
+        let success = self.settle(call, &answer, &secrets)?;
         Ok((answer, success))
+    }
+
+    /// Reads an answer. Some refusals say "slow down" by their code alone; the budget hears of those as well.
+    fn settle(
+        &self,
+        call: &Call,
+        answer: &Answer,
+        secrets: &[&SecretValue],
+    ) -> CloudResult<Success> {
+        let opened = open(call, answer, secrets);
+        if let Err(CloudError::Throttled { retry_after }) = &opened
+            && answer.http != 429
+        {
+            self.budget.observe(RateSignal {
+                remaining: None,
+                reset_in: None,
+                retry_after: Some(*retry_after),
+                limited: true,
+            });
+        }
+        opened
     }
 
     async fn once(
@@ -204,5 +228,14 @@ impl From<CallCx> for Terms {
             class: cx.class,
             deadline: Deadline::of(cx),
         }
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }

@@ -1,5 +1,9 @@
 //! The one place of this crate that opens a [`SecretValue`]: the `Authorization` header, the bodies that carry secrets
 //! to Cloudflare, and the removal of secrets from messages.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "one of the few modules that may open a secret: it hands it to Cloudflare"
+)]
 
 use reqwest::header::HeaderValue;
 use serde::{Serialize, Serializer};

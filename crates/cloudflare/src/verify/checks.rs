@@ -1,63 +1,19 @@
 //! The checks themselves.
 
-use std::time::Duration;
-
 use reqwest::Method;
-use talon_core::cloud::{
-    Binding, BucketRef, Cloud, CloudError, CloudResult, CreatedToken, NewBucket, NewToken,
-    SecretChange, WorkerInfo, WorkerUpload,
-};
+use talon_core::cloud::{Cloud, CloudError, NewBucket, NewToken, SecretChange};
 use talon_core::secret::SecretValue;
 use talon_core::spec::{Jurisdiction, StorageClass};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use super::{Patience, Report, Verdict, Wanted, cx};
-use crate::client::Client;
-use crate::s3::Session;
+use super::run::{Run, SECRET, absent, gone_or_absent, held, holds, inherit, lost};
+use super::{Verdict, cx};
 use crate::taxonomy::{Area, Call, codes};
 
-const SECRET: &str = "TALON_VERIFY_SECRET";
 /// Keys that XML, URLs and forms each find hard.
 const KEYS: [&str; 4] = ["a b+c&<d>%2F", "ü/😀", "line\nbreak", "control\u{1}"];
 
-/// One run.
-pub(super) struct Run<'a> {
-    client: &'a Client,
-    bundle: &'a (dyn Fn(Wanted) -> WorkerUpload + Sync),
-    patience: Patience,
-    /// Worker and bucket share it.
-    name: String,
-    bucket: BucketRef,
-    token: Option<CreatedToken>,
-    has_bucket: bool,
-    has_worker: bool,
-    pub(super) report: Report,
-}
-
-impl<'a> Run<'a> {
-    pub(super) fn new(
-        client: &'a Client,
-        bundle: &'a (dyn Fn(Wanted) -> WorkerUpload + Sync),
-        mark: &str,
-        patience: Patience,
-    ) -> Self {
-        let name = format!("talon-verify-{mark}");
-        Self {
-            client,
-            bundle,
-            patience,
-            bucket: BucketRef {
-                name: name.clone(),
-                jurisdiction: Jurisdiction::Default,
-            },
-            name,
-            token: None,
-            has_bucket: false,
-            has_worker: false,
-            report: Vec::new(),
-        }
-    }
-
+impl Run<'_> {
     pub(super) async fn account(&mut self) {
         let verdict = match self.client.verify_token(cx()).await {
             Ok(check) if check.status == "active" => Verdict::Holds,
@@ -405,130 +361,5 @@ impl<'a> Run<'a> {
             let gone = self.client.delete_token(cx(), &id).await;
             self.note("cleanup-token", gone_or_absent(gone));
         }
-    }
-
-    fn note(&mut self, name: &'static str, verdict: Verdict) {
-        self.report.push((name, verdict));
-    }
-
-    fn tags(&self, n: &str) -> Vec<String> {
-        vec!["talon-verify".to_owned(), format!("try-{n}")]
-    }
-
-    fn bindings(&self, secret: Option<&str>) -> Vec<Binding> {
-        let mut bindings = vec![Binding::R2Bucket {
-            name: "BUCKET".to_owned(),
-            bucket: self.bucket.name.clone(),
-            jurisdiction: self.bucket.jurisdiction,
-        }];
-        bindings.extend(secret.map(|value| Binding::SecretText {
-            name: SECRET.to_owned(),
-            value: SecretValue::new(value.to_owned()),
-        }));
-        bindings
-    }
-
-    async fn upload(
-        &self,
-        bindings: Vec<Binding>,
-        tags: &[String],
-        migrate: bool,
-    ) -> CloudResult<()> {
-        let upload = (self.bundle)(Wanted {
-            bindings,
-            tags: tags.to_vec(),
-            migrate,
-        });
-        self.client
-            .upload_worker(cx(), &self.name, upload)
-            .await
-            .map(drop)
-    }
-
-    async fn listed(&self) -> CloudResult<Option<WorkerInfo>> {
-        let all = self.client.list_workers(cx()).await?;
-        Ok(all.into_iter().find(|w| w.name == self.name))
-    }
-
-    async fn await_worker(&self, wanted: impl Fn(Option<&WorkerInfo>) -> bool) -> Verdict {
-        let begun = Instant::now();
-        loop {
-            let last = match self.listed().await {
-                Ok(worker) if wanted(worker.as_ref()) => return Verdict::Holds,
-                Ok(worker) => format!("last seen: {worker:?}"),
-                Err(e) => e.to_string(),
-            };
-            if begun.elapsed() + self.patience.pause > self.patience.most {
-                return Verdict::Differs(format!("not within {:?}; {last}", self.patience.most));
-            }
-            sleep(self.patience.pause).await;
-        }
-    }
-
-    async fn secret_is_there(&self) -> Verdict {
-        match self.client.secret_names(cx(), &self.name).await {
-            Ok(names) => holds(names.iter().any(|n| n == SECRET), "the secret is gone"),
-            Err(e) => Verdict::Differs(e.to_string()),
-        }
-    }
-
-    /// How long a token's credentials take to be known to R2.
-    async fn opens(&self, id: &str, value: &SecretValue) -> Verdict {
-        let begun = Instant::now();
-        loop {
-            let session = Session::of_token(cx(), id, value);
-            let error = match self.client.s3_list_with(&session, &self.bucket).await {
-                Ok(_) if begun.elapsed() <= Duration::from_secs(60) => return Verdict::Holds,
-                Ok(_) => return Verdict::Differs(format!("took {:?}", begun.elapsed())),
-                Err(e) => e,
-            };
-            if begun.elapsed() + self.patience.pause > self.patience.most {
-                return Verdict::Differs(format!("not within {:?}: {error}", self.patience.most));
-            }
-            sleep(self.patience.pause).await;
-        }
-    }
-}
-
-fn inherit(name: &str) -> Binding {
-    Binding::Inherit {
-        name: name.to_owned(),
-        version_id: None,
-    }
-}
-
-fn holds(yes: bool, otherwise: &str) -> Verdict {
-    if yes {
-        Verdict::Holds
-    } else {
-        Verdict::Differs(otherwise.to_owned())
-    }
-}
-
-fn held<T>(result: CloudResult<T>) -> Verdict {
-    match result {
-        Ok(_) => Verdict::Holds,
-        Err(e) => Verdict::Differs(e.to_string()),
-    }
-}
-
-fn lost<T>(result: &CloudResult<T>) -> bool {
-    result.as_ref().is_err_and(CloudError::is_ambiguous)
-}
-
-fn absent(result: CloudResult<()>, codes: &[i64]) -> Verdict {
-    match result {
-        Err(CloudError::NotFound(m)) if m.code.is_some_and(|c| codes.contains(&c)) => {
-            Verdict::Holds
-        }
-        Err(e) => Verdict::Differs(e.to_string()),
-        Ok(()) => Verdict::Differs("it was accepted".to_owned()),
-    }
-}
-
-fn gone_or_absent(result: CloudResult<()>) -> Verdict {
-    match result {
-        Ok(()) | Err(CloudError::NotFound(_)) => Verdict::Holds,
-        Err(e) => Verdict::Differs(e.to_string()),
     }
 }

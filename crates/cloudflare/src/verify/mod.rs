@@ -4,6 +4,7 @@
 //! Makes a Worker, a bucket and a token named `talon-verify-…`, and removes them again, whatever happens in between.
 
 mod checks;
+mod run;
 
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ pub async fn verify_account(
     mark: &str,
     patience: Patience,
 ) -> Report {
-    let mut run = checks::Run::new(client, bundle, mark, patience);
+    let mut run = run::Run::new(client, bundle, mark, patience);
     run.account().await;
     run.absent_things().await;
     run.bucket().await;

@@ -1,0 +1,120 @@
+//! Token lists that change while they are read, and where the permission group comes from.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::response::Response;
+use common::{Recorder, Seen, cx, failure, respond, success};
+use serde_json::{Value, json};
+use talon_core::cloud::{Cloud, CloudError, NewToken};
+use talon_core::spec::Jurisdiction;
+
+/// Page `n` of `tokens`, 50 to a page.
+fn page(tokens: &BTreeSet<u32>, seen: &Seen, with_totals: bool) -> Response {
+    let query = seen.query.as_deref().unwrap_or_default();
+    let number = |name: &str| -> usize {
+        let rest = query.split('&').find_map(|p| p.strip_prefix(name)).unwrap();
+        rest.parse().unwrap()
+    };
+    let (n, per_page) = (number("page="), number("per_page="));
+    let items: Vec<Value> = tokens
+        .iter()
+        .skip((n - 1) * per_page)
+        .take(per_page)
+        .map(|t| json!({"id": format!("t{t}"), "name": "n"}))
+        .collect();
+    let mut info = json!({"page": n, "per_page": per_page, "count": items.len()});
+    if with_totals {
+        info["total_count"] = json!(tokens.len());
+    }
+    let body = json!({"success": true, "errors": [], "messages": [], "result": items, "result_info": info});
+    respond(200, "application/json", body.to_string())
+}
+
+#[tokio::test]
+async fn every_token_over_every_page_with_and_without_totals() {
+    for with_totals in [true, false] {
+        for count in [0, 1, 49, 50, 51, 100, 120] {
+            let tokens: BTreeSet<u32> = (0..count).collect();
+            let server = Recorder::start(move |seen| page(&tokens, seen, with_totals)).await;
+            let listed = server.client().list_tokens(cx()).await.unwrap();
+            assert_eq!(listed.len(), count as usize, "{with_totals}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_goes_away_between_pages_hides_no_other() {
+    let tokens: Mutex<BTreeSet<u32>> = Mutex::new((0..60).collect());
+    let calls = AtomicUsize::new(0);
+    let server = Recorder::start(move |seen| {
+        let mut tokens = tokens.lock().unwrap();
+        if calls.fetch_add(1, Ordering::Relaxed) == 1 {
+            tokens.remove(&3);
+        }
+        page(&tokens, seen, true)
+    })
+    .await;
+    let listed = server.client().list_tokens(cx()).await.unwrap();
+    let ids: BTreeSet<_> = listed.iter().map(|t| t.id.as_str()).collect();
+    assert!(
+        ids.contains("t50"),
+        "the first of the second page slipped into the first"
+    );
+    assert_eq!(ids.len(), 59);
+    assert_eq!(server.seen().len(), 4);
+}
+
+fn new() -> NewToken {
+    NewToken {
+        name: "n".into(),
+        bucket: "bucket-1".into(),
+        jurisdiction: Jurisdiction::Default,
+    }
+}
+
+fn group_sent(server: &Recorder) -> Option<String> {
+    let seen = server.seen();
+    let post = seen.iter().rfind(|s| s.method == "POST")?;
+    post.json()["policies"][0]["permission_groups"][0]["id"]
+        .as_str()
+        .map(str::to_owned)
+}
+
+#[tokio::test]
+async fn the_group_is_known_even_where_names_cannot_be_read() {
+    const PUBLIC: &str = "2efd5506f9c8494dacb1fa10a3e7d5b6";
+    for (answer, want) in [(0, PUBLIC), (1, PUBLIC), (2, "right")] {
+        let server = Recorder::start(move |seen| match (seen.method.as_str(), answer) {
+            ("POST", _) => success(json!({"id": "t", "value": "v"})),
+            (_, 0) => failure(403, 10000, "Authentication error"),
+            (_, 1) => success(json!([{"id": "x", "name": "Workers R2 Storage Write"}])),
+            _ => success(json!([
+                {"id": "wrong", "name": "Workers R2 Storage Bucket Item Write (old)"},
+                {"id": "right", "name": "Workers R2 Storage Bucket Item Write"}
+            ])),
+        })
+        .await;
+        server.client().create_token(cx(), &new()).await.unwrap();
+        assert_eq!(group_sent(&server).as_deref(), Some(want));
+    }
+}
+
+#[tokio::test]
+async fn a_throttled_look_up_makes_no_token() {
+    let server = Recorder::start(|_| failure(403, 10429, "Rate limited")).await;
+    let ledger = std::sync::Arc::new(common::Ledger::default());
+    let client =
+        talon_cloudflare::Client::new(common::config(&server.url), ledger.clone()).unwrap();
+    let error = client.create_token(cx(), &new()).await.unwrap_err();
+    assert!(matches!(error, CloudError::Throttled { .. }), "{error}");
+    assert_eq!(group_sent(&server), None);
+    let told = ledger.told.lock().unwrap();
+    assert!(
+        told.len() == 1 && told[0].limited,
+        "the code alone says it: {told:?}"
+    );
+}
