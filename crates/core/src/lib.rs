@@ -3,6 +3,8 @@
 //! Guarantees: no I/O, no clock, no randomness of its own. Everything that touches the world is a trait here and
 //! lives in another crate. Assumes nothing about the database or the HTTP stack.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods))] // Tests look at values.
+
 pub mod agent;
 pub mod bundle;
 pub mod card;

@@ -3,6 +3,8 @@
 //! Guarantees: a value leaves this crate only inside a [`SecretValue`](talon_core::secret::SecretValue); no error,
 //! `Debug` or serialised form of anything here holds one; a reference is resolved only inside its owner's scope.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods))] // Tests look at values.
+
 pub mod install_key;
 pub mod reader;
 pub mod redact;

@@ -76,7 +76,7 @@ impl ScopedReader {
         }
     }
 
-    /// A reader with these scopes, on an environment of its own (demo and tests).
+    /// A reader with these scopes, on an environment of its own (demo and tests), whose values are taken as they are.
     pub fn with_environment(scopes: Scopes, environment: BTreeMap<String, SecretValue>) -> Self {
         Self {
             scopes,
@@ -102,22 +102,24 @@ impl ScopedReader {
             )));
         }
         let what = format!("env:{name}");
-        let raw = match &self.environment {
+        let missing = || {
+            SecretReadError::Missing(format!(
+                "{what} is not set in the daemon's environment: set {name} and restart the daemon"
+            ))
+        };
+        match &self.environment {
             Environment::Process => match std::env::var(name) {
-                Ok(v) => Some(v),
-                Err(std::env::VarError::NotPresent) => None,
+                Ok(v) => checked(Zeroizing::new(v), &what),
+                Err(std::env::VarError::NotPresent) => Err(missing()),
                 Err(std::env::VarError::NotUnicode(bytes)) => {
                     wipe(bytes.into_encoded_bytes());
-                    return Err(unusable(&what, "is not UTF-8 text"));
+                    Err(unusable(&what, "is not UTF-8 text"))
                 }
             },
-            Environment::Fixed(map) => map.get(name).map(|v| v.expose().to_owned()),
-        };
-        match raw {
-            Some(v) => checked(Zeroizing::new(v), &what),
-            None => Err(SecretReadError::Missing(format!(
-                "{what} is not set in the daemon's environment: set {name} and restart the daemon"
-            ))),
+            Environment::Fixed(map) => map
+                .get(name)
+                .map(SecretValue::duplicate)
+                .ok_or_else(missing),
         }
     }
 
