@@ -87,11 +87,15 @@ impl SqliteStore {
                 path.display()
             )));
         }
-        let mut connection = connect(&path).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options(&path))
+            .await
+            .map_err(translate)?;
         let mut tries = 0;
         let result = loop {
             tries += 1;
-            match MIGRATOR.run(&mut connection).await {
+            match MIGRATOR.run(&pool).await {
                 Ok(()) => break Ok(()),
                 // Another process may have been faster with a step; then the next look finds it done.
                 Err(_) if tries < MIGRATE_TRIES => {
@@ -104,7 +108,7 @@ impl SqliteStore {
                 }
             }
         };
-        connection.close().await.map_err(translate)?;
+        pool.close().await;
         result
     }
 

@@ -37,7 +37,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Creates the agent or brings its spec to exactly this (one upsert). `Unchanged` writes nothing and moves no
     /// generation. Errors: `Stale` when `if_generation` does not match (0 = must not exist), `Rejected` with the
-    /// contract's code when a rule refuses it. `dry_run` does all of it and rolls back.
+    /// contract's code when a rule refuses it (another owner included: `owner` is given at creation only). `dry_run`
+    /// does all of it and rolls back; the id of a row that would be new means nothing then.
     async fn apply(
         &self,
         name: &AgentName,
@@ -52,16 +53,17 @@ pub trait Store: Send + Sync + 'static {
     /// Agents in name order.
     async fn list(&self, filter: &ListFilter) -> StoreResult<Vec<Snapshot>>;
 
-    /// Asks for deletion (what `DELETE FROM` becomes). Asking twice changes nothing. `Rejected` if protected.
+    /// Asks for deletion (what `DELETE FROM` becomes). Asking twice changes nothing. `Rejected` if protected,
+    /// `NotFound` if no live agent has the name (as for the two requests below).
     async fn request_deletion(&self, name: &AgentName, keep_bucket: bool) -> StoreResult<()>;
 
-    /// Makes a pass due now (`reconcile_requested_at`).
+    /// Makes a pass due now (`reconcile_requested_at`, which always moves forward).
     async fn request_reconcile(&self, name: &AgentName) -> StoreResult<()>;
 
     /// Sets `suspend`; returns whether it changed.
     async fn set_suspend(&self, name: &AgentName, suspend: bool) -> StoreResult<bool>;
 
-    /// Events, oldest first by `last_at`.
+    /// Events, oldest first by `last_at`. Those of the controller itself bear the name [`CONTROLLER`].
     async fn events(&self, filter: &EventFilter) -> StoreResult<Vec<Event>>;
 
     /// The ordered change feed: entries after `seq`, at most `limit`. None is ever skipped for readers that go on
@@ -82,7 +84,7 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> StoreResult<Vec<Claim>>;
 
-    /// Prolongs leases whose epoch still is ours; returns the agents for which it is not.
+    /// Prolongs leases whose epoch still is ours; returns the agents for which it is not, or whose lease was given back.
     async fn renew(&self, claims: &[Claim], lease: Duration) -> StoreResult<Vec<AgentId>>;
 
     /// Everything known about one agent, in one read transaction.
@@ -91,7 +93,8 @@ pub trait Store: Send + Sync + 'static {
     /// Snapshots of every agent that is not archived, in id order, after `after`; for resync. Read-only.
     async fn load_page(&self, after: Option<AgentId>, limit: i64) -> StoreResult<Vec<Snapshot>>;
 
-    /// Applies the mutations in order, in one transaction, if the claim's epoch is current; else `StaleEpoch`.
+    /// Applies the mutations in order, in one transaction, if the claim's epoch is current; else `StaleEpoch` (`NotFound`
+    /// if there is no such agent). A lease that has run out but was claimed by nobody since still may write.
     /// `latched` tells whether a `Latch` among them took effect.
     async fn commit(&self, claim: &Claim, mutations: &[Mutation]) -> StoreResult<Committed>;
 
@@ -105,17 +108,19 @@ pub trait Store: Send + Sync + 'static {
     /// Makes agents due now (resync found work). Those already due keep their time. Returns how many moved.
     async fn enqueue(&self, ids: &[AgentId]) -> StoreResult<u64>;
 
-    /// How long until the next agent is due and not leased; `None` if nobody is.
+    /// How long until the next agent is due and not leased (a lease in force counts until its end); `None` if nobody is.
     async fn next_due_in(&self) -> StoreResult<Option<Duration>>;
 
     /// Returns when something may have become due (notification, or another process wrote), or after `max`.
-    /// Only a hint: callers look for themselves. Never misses a change made after the previous call returned.
+    /// Only a hint: callers look for themselves. Never misses a change made after the previous call returned; each
+    /// task of the runtime is told on its own, so that two that wait take nothing from each other.
     async fn wait(&self, max: Duration) -> StoreResult<()>;
 
     /// What cleanup left behind in archived rows (resource rows with `cleanup_result = failed`).
     async fn leftovers(&self) -> StoreResult<Vec<Leftover>>;
 
-    /// Corrects the cleanup result of an archived agent (the sweep has removed, or found again, a leftover).
+    /// Corrects the cleanup result of an archived agent (the sweep has removed, or found again, a leftover): `deleted`, or
+    /// `failed` with the error. `NotFound` unless the agent is archived and has a record of this kind.
     async fn correct_cleanup(
         &self,
         id: AgentId,
@@ -130,7 +135,8 @@ pub trait Store: Send + Sync + 'static {
     /// Appends or folds an event that belongs to no pass. `agent = None`: of the controller itself.
     async fn record_event(&self, agent: Option<AgentId>, event: &NewEvent) -> StoreResult<()>;
 
-    /// Prunes events and change-feed entries beyond what is kept. Returns how many rows went.
+    /// Prunes events and change-feed entries beyond what is kept; the feed's last entry stays, so that `last_change` never
+    /// goes back. Returns how many rows went.
     async fn prune(&self, keep: Duration) -> StoreResult<u64>;
 
     // ---- cards (embedded Registry) ------------------------------------------------------------------------------
@@ -156,7 +162,8 @@ pub trait Store: Send + Sync + 'static {
     async fn release_lease(&self, name: &str, holder: &str) -> StoreResult<()>;
 
     /// Takes up to `want` calls from the account's shared window of `ceiling` calls per `window`. Returns how many
-    /// were granted and, if none, when to ask again.
+    /// were granted and, if none, when to ask again. In no span of `window`, wherever it starts, more than `ceiling` are
+    /// granted; a whole ceiling may be taken at once.
     async fn take_budget(
         &self,
         account: &str,
@@ -165,7 +172,7 @@ pub trait Store: Send + Sync + 'static {
         window: Duration,
     ) -> StoreResult<Grant>;
 
-    /// Tells every replica that Cloudflare wants a pause.
+    /// Tells every replica that Cloudflare wants a pause; a longer one in force stays.
     async fn pause_budget(&self, account: &str, pause: Duration) -> StoreResult<()>;
 
     /// The hold in force, if any.
