@@ -1,6 +1,7 @@
 //! The client: what it holds, and the two ways of calling the API (reads with retries, writes exactly once).
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::exposed::bearer;
 use crate::message::own;
 use crate::rate;
 use crate::taxonomy::Call;
+use crate::tokens::PER_PAGE;
 use crate::transport::{Answer, Lost, http_client, no_time, pause_before_retry, send};
 
 /// How often a read is tried in all.
@@ -34,6 +36,8 @@ pub struct Client {
     pub(crate) token_id: OnceLock<String>,
     /// Id of the permission group for new bucket tokens, once it is known.
     pub(crate) write_group: OnceLock<String>,
+    /// How many tokens are asked for at once; falls when the server refuses so many.
+    pub(crate) token_page: AtomicU64,
     authorization: HeaderValue,
     budget: Arc<dyn Budget>,
 }
@@ -70,6 +74,7 @@ impl Client {
             timeouts: config.timeouts,
             token_id: OnceLock::new(),
             write_group: OnceLock::new(),
+            token_page: AtomicU64::new(PER_PAGE),
             authorization,
             budget,
         })

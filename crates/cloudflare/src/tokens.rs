@@ -1,6 +1,7 @@
 //! API tokens of the account: one per agent, opening one bucket.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Utc};
 use reqwest::Method;
@@ -12,14 +13,17 @@ use talon_core::secret::SecretValue;
 use crate::client::{Client, Terms};
 use crate::envelope::{incomplete, typed};
 use crate::lenient::{date_field, text_field};
+use crate::s3::sign::canonical_query;
 use crate::taxonomy::{Area, Call};
 
 /// Name of the permission to read, write and list the objects of one bucket.
 pub(crate) const WRITE_GROUP: &str = "Workers R2 Storage Bucket Item Write";
 /// Its id in public use, for the case that the names cannot be looked up.
 const WRITE_GROUP_ID: &str = "2efd5506f9c8494dacb1fa10a3e7d5b6";
-/// Largest page.
-const PER_PAGE: u64 = 50;
+/// Page asked for first. The account endpoint documents no maximum; a server that refuses is asked for [`SAFE_PAGE`].
+pub(crate) const PER_PAGE: u64 = 100;
+/// The documented maximum of the user endpoint.
+const SAFE_PAGE: u64 = 50;
 /// An account has at most 500 tokens; ten times that is a list that runs in circles.
 const MOST_PAGES: u64 = 100;
 /// How often the list is read again when tokens came or went between its pages.
@@ -75,7 +79,14 @@ impl Client {
         let terms = Terms::from(cx);
         let mut n = 1;
         loop {
-            let listing = self.read_token_pages(terms).await?;
+            let per_page = self.token_page.load(Ordering::Relaxed);
+            let listing = match self.read_token_pages(terms, per_page).await {
+                Err(CloudError::Invalid(_)) if per_page > SAFE_PAGE => {
+                    self.token_page.store(SAFE_PAGE, Ordering::Relaxed);
+                    continue;
+                }
+                listing => listing?,
+            };
             if listing.steady || n >= LIST_TRIES {
                 return Ok(listing.tokens);
             }
@@ -83,7 +94,7 @@ impl Client {
         }
     }
 
-    async fn read_token_pages(&self, terms: Terms) -> CloudResult<Listing> {
+    async fn read_token_pages(&self, terms: Terms, per_page: u64) -> CloudResult<Listing> {
         let call = Call::new("GET tokens", Method::GET, Area::Tokens);
         let mut seen = BTreeSet::new();
         let mut tokens = Vec::new();
@@ -92,7 +103,7 @@ impl Client {
             let mut url = self.account_url(&call, &["tokens"])?;
             url.query_pairs_mut()
                 .append_pair("page", &page.to_string())
-                .append_pair("per_page", &PER_PAGE.to_string())
+                .append_pair("per_page", &per_page.to_string())
                 // The oldest first, so that a new one comes last.
                 .append_pair("direction", "asc");
             let (answer, success) = self
@@ -116,7 +127,7 @@ impl Client {
             let last = match (info.total_pages, info.total_count) {
                 (Some(pages), _) => page >= pages,
                 (None, Some(total)) => tokens.len() as u64 >= total,
-                (None, None) => count < PER_PAGE,
+                (None, None) => count < per_page,
             };
             if last || count == 0 {
                 return Ok(Listing {
@@ -197,7 +208,8 @@ impl Client {
         }
         let call = Call::new("GET permission groups", Method::GET, Area::Tokens);
         let mut url = self.account_url(&call, &["tokens", "permission_groups"])?;
-        url.query_pairs_mut().append_pair("name", WRITE_GROUP);
+        // `%20` for a space, which every server understands; a form would write `+`.
+        url.set_query(Some(&canonical_query(&[("name", WRITE_GROUP)])));
         let groups = match self
             .read(terms, &call, || self.request(&call, url.clone()))
             .await

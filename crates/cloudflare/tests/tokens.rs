@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use talon_core::cloud::{Cloud, CloudError, NewToken};
 use talon_core::spec::Jurisdiction;
 
-/// Page `n` of `tokens`, 50 to a page.
+/// Page `n` of `tokens`, as many to a page as was asked for.
 fn page(tokens: &BTreeSet<u32>, seen: &Seen, with_totals: bool) -> Response {
     let query = seen.query.as_deref().unwrap_or_default();
     let number = |name: &str| -> usize {
@@ -37,7 +37,7 @@ fn page(tokens: &BTreeSet<u32>, seen: &Seen, with_totals: bool) -> Response {
 #[tokio::test]
 async fn every_token_over_every_page_with_and_without_totals() {
     for with_totals in [true, false] {
-        for count in [0, 1, 49, 50, 51, 100, 120] {
+        for count in [0, 1, 99, 100, 101, 200, 230] {
             let tokens: BTreeSet<u32> = (0..count).collect();
             let server = Recorder::start(move |seen| page(&tokens, seen, with_totals)).await;
             let listed = server.client().list_tokens(cx()).await.unwrap();
@@ -48,7 +48,7 @@ async fn every_token_over_every_page_with_and_without_totals() {
 
 #[tokio::test]
 async fn a_token_that_goes_away_between_pages_hides_no_other() {
-    let tokens: Mutex<BTreeSet<u32>> = Mutex::new((0..60).collect());
+    let tokens: Mutex<BTreeSet<u32>> = Mutex::new((0..110).collect());
     let calls = AtomicUsize::new(0);
     let server = Recorder::start(move |seen| {
         let mut tokens = tokens.lock().unwrap();
@@ -61,11 +61,33 @@ async fn a_token_that_goes_away_between_pages_hides_no_other() {
     let listed = server.client().list_tokens(cx()).await.unwrap();
     let ids: BTreeSet<_> = listed.iter().map(|t| t.id.as_str()).collect();
     assert!(
-        ids.contains("t50"),
+        ids.contains("t100"),
         "the first of the second page slipped into the first"
     );
-    assert_eq!(ids.len(), 59);
+    assert_eq!(ids.len(), 109);
     assert_eq!(server.seen().len(), 4);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_large_pages_is_asked_for_smaller_ones_from_then_on() {
+    let tokens: BTreeSet<u32> = (0..120).collect();
+    let server = Recorder::start(move |seen| {
+        if seen
+            .query
+            .as_deref()
+            .unwrap_or_default()
+            .contains("per_page=100")
+        {
+            return failure(400, 1001, "per_page must be at most 50");
+        }
+        page(&tokens, seen, true)
+    })
+    .await;
+    let client = server.client();
+    assert_eq!(client.list_tokens(cx()).await.unwrap().len(), 120);
+    assert_eq!(server.seen().len(), 4, "one refusal, three pages");
+    assert_eq!(client.list_tokens(cx()).await.unwrap().len(), 120);
+    assert_eq!(server.seen().len(), 7, "three pages");
 }
 
 fn new() -> NewToken {

@@ -5,10 +5,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use talon_core::resource::{ResourceKind, ResourceState};
-use talon_core::{AgentId, InstallId};
+use talon_core::{AgentId, InstallId, Snapshot};
+use talon_plan::know::later;
 use talon_store::{HoldKind, Store, StoreResult};
 
 use crate::config::{BrakeConfig, seconds};
@@ -19,13 +21,14 @@ pub struct Brake {
     store: Arc<dyn Store>,
     install: InstallId,
     config: BrakeConfig,
+    list_lag: Duration,
     known: Mutex<HashMap<AgentId, String>>,
 }
 
 impl Brake {
     /// A brake that knows no Worker yet; see [`Brake::learn`].
-    pub fn new(store: Arc<dyn Store>, install: InstallId, config: BrakeConfig) -> Self {
-        Self { store, install, config, known: Mutex::new(HashMap::new()) }
+    pub fn new(store: Arc<dyn Store>, install: InstallId, config: BrakeConfig, list_lag: Duration) -> Self {
+        Self { store, install, config, list_lag, known: Mutex::new(HashMap::new()) }
     }
 
     /// Learns from the database which Workers are known, before the first inventory.
@@ -43,8 +46,22 @@ impl Brake {
                 }
             }
         }
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        *self.known() = known;
         Ok(())
+    }
+
+    /// A Worker was uploaded: it is known from now on.
+    pub fn uploaded(&self, agent: AgentId, worker: &str) {
+        self.known().insert(agent, worker.to_owned());
+    }
+
+    /// A Worker was deleted on purpose: it is not missed.
+    pub fn deleted(&self, agent: AgentId) {
+        self.known().remove(&agent);
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<AgentId, String>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts a hold in force if too many agents entered deletion at once.
@@ -69,20 +86,20 @@ impl Brake {
     }
 
     async fn check_vanished(&self, after: &Inventory) -> StoreResult<()> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.known().clone();
         let suspects: Vec<AgentId> =
             known.iter().filter(|(_, name)| !after.workers.contains_key(*name)).map(|(id, _)| *id).collect();
         let limit = (self.config.vanished_min as f64).max(known.len() as f64 * self.config.vanished_share);
+        let mut fresh = Vec::new();
         if suspects.len() as f64 > limit {
             let mut vanished = 0u64;
             for id in &suspects {
                 let snapshot = self.store.load(*id).await?;
-                let meant = snapshot.is_none_or(|s| {
-                    s.agent.is_deleting()
-                        || s.agent.is_archived()
-                        || s.resource(ResourceKind::Worker).is_none_or(|r| r.state != ResourceState::Present)
-                });
-                vanished += u64::from(!meant);
+                match snapshot {
+                    Some(s) if self.is_missed(&s) => vanished += 1,
+                    Some(_) => fresh.push(*id),
+                    None => {}
+                }
             }
             if vanished as f64 > limit {
                 let reason = format!(
@@ -93,15 +110,26 @@ impl Brake {
                 return self.hold(&reason).await;
             }
         }
-        let shown = marked_workers(after, &self.install).map(|(id, w)| (id, w.name.clone())).collect();
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+        let mut known = self.known();
+        known.retain(|id, _| !suspects.contains(id) || fresh.contains(id));
+        known.extend(marked_workers(after, &self.install).map(|(id, w)| (id, w.name.clone())));
         Ok(())
+    }
+
+    /// Whether an agent should have its Worker, and for long enough that a list must show it.
+    fn is_missed(&self, snapshot: &Snapshot) -> bool {
+        let agent = &snapshot.agent;
+        let confirmed = snapshot
+            .resource(ResourceKind::Worker)
+            .filter(|r| r.state == ResourceState::Present)
+            .and_then(|r| r.confirmed_at);
+        !agent.is_deleting() && !agent.is_archived() && confirmed.is_some_and(|c| later(c, self.list_lag) < snapshot.now)
     }
 
     /// The hold was released: what the lists show now is what is known.
     pub fn accept(&self, inventory: &Inventory) {
         let shown = marked_workers(inventory, &self.install).map(|(id, w)| (id, w.name.clone())).collect();
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+        *self.known() = shown;
     }
 }
 

@@ -74,7 +74,6 @@ pub struct Daemon {
 
 struct Inner {
     shared: Shared,
-    brake: Arc<Brake>,
     holder: String,
     running: Mutex<HashMap<AgentId, Arc<Lease>>>,
     wake: Notify,
@@ -87,7 +86,9 @@ impl Daemon {
         let mut dice = [0u8; 8];
         parts.random.fill(&mut dice);
         let holder = format!("{}-{}", std::process::id(), talon_core::name::base32_lower(&dice));
-        let brake = Arc::new(Brake::new(parts.store.clone(), parts.install.clone(), config.brake.clone()));
+        let list_lag = seconds(config.list_lag_seconds);
+        let brake = Brake::new(parts.store.clone(), parts.install.clone(), config.brake.clone(), list_lag);
+        let brake = Arc::new(brake);
         let surveyor = Arc::new(Surveyor::new(parts.cloud.clone(), parts.clock.clone(), brake.clone()));
         let base = World {
             install: parts.install,
@@ -111,11 +112,11 @@ impl Daemon {
             config,
             account: Account::default(),
             surveyor,
+            brake,
             base,
         };
         let inner = Inner {
             shared,
-            brake,
             holder,
             running: Mutex::new(HashMap::new()),
             wake: Notify::new(),
@@ -133,7 +134,7 @@ impl Daemon {
     pub async fn run(&self, stop: CancellationToken) -> Result<(), DaemonError> {
         let inner = &self.inner;
         inner.check_restore().await?;
-        inner.brake.learn().await?;
+        inner.shared.brake.learn().await?;
         let helpers = stop.child_token();
         let mut tasks = JoinSet::new();
         let (waker, heart, comparer) = (inner.clone(), inner.clone(), inner.clone());
@@ -269,7 +270,7 @@ impl Inner {
 
     async fn claim(&self, limit: usize) -> Vec<Claim> {
         let lease = seconds(self.shared.config.lease_seconds);
-        if let Err(error) = self.brake.check_deletions().await {
+        if let Err(error) = self.shared.brake.check_deletions().await {
             tracing::warn!(%error, "the brake could not look at the database");
             tokio::time::sleep(DATABASE_RETRY).await;
             return Vec::new();
@@ -386,7 +387,7 @@ impl Inner {
         };
         let last_release = shared.store.brake_facts(Duration::ZERO).await?.last_release;
         if last_release > *released {
-            self.brake.accept(&inventory);
+            self.shared.brake.accept(&inventory);
             *released = last_release;
         }
         match resync::run(shared, &inventory).await? {

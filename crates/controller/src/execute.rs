@@ -20,6 +20,7 @@ use talon_plan::{Plan, Step, StepKind, Supply, SupplySource, World};
 use talon_store::{Store, StoreError};
 use talon_worker::Bundle;
 
+use crate::brake::Brake;
 use crate::failure::{self, Verdict};
 use crate::lease::Lease;
 use crate::observe::Values;
@@ -32,6 +33,8 @@ pub struct Executor<'a> {
     pub cloud: &'a dyn Cloud,
     /// The Router.
     pub registry: &'a dyn Registry,
+    /// The mass-change brake learns what was uploaded and deleted.
+    pub brake: &'a Brake,
     /// The code.
     pub bundle: &'a Bundle,
     /// As planning sees the world.
@@ -228,6 +231,7 @@ impl Executor<'_> {
                 let body = self.upload_body(snapshot, upload, values, made)?;
                 let version = self.cloud.upload_worker(cx, &upload.worker, body).await?;
                 made.auth_placed |= upload.brings_auth_token();
+                self.brake.uploaded(claim.agent_id, &upload.worker);
                 Ok(Answer::Version(version))
             }
             StepKind::EnableRoute { worker } => {
@@ -249,7 +253,10 @@ impl Executor<'_> {
                 let done = self.registry.register(claim.agent_id, claim.epoch, card).await;
                 done.map(|()| Answer::Done).map_err(StepError::Registry)
             }
-            StepKind::DeleteWorker { worker } => gone(self.cloud.delete_worker(cx, worker).await),
+            StepKind::DeleteWorker { worker } => {
+                self.brake.deleted(claim.agent_id);
+                gone(self.cloud.delete_worker(cx, worker).await)
+            }
             StepKind::EmptyBucket(bucket) => self.empty(lease, bucket, class).await,
             StepKind::DeleteBucket(bucket) => gone(self.cloud.delete_bucket(cx, bucket).await),
             StepKind::DeregisterCard => match self.registry.deregister(claim.agent_id, claim.epoch).await {

@@ -17,6 +17,7 @@ use talon_worker::Bundle;
 
 use crate::account::Account;
 use crate::backoff::RetryPolicy;
+use crate::brake::Brake;
 use crate::config::{ControllerConfig, seconds};
 use crate::execute::{Executor, Outcome};
 use crate::failure::{self, Verdict};
@@ -28,6 +29,8 @@ use crate::observe::{Anchor, Observer, Values};
 const ROUNDS: usize = 8;
 /// How long a stalled agent is left alone; a change of its row wakes it at once.
 const STALLED_RECHECK: Duration = Duration::from_secs(300);
+/// How soon a pass comes back that used up its time slice: whoever is due by now goes first.
+const NEXT_SLICE: Duration = Duration::from_millis(20);
 /// How soon a pass comes back that used up its rounds.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -55,6 +58,8 @@ pub struct Shared {
     pub account: Account,
     /// The lists.
     pub surveyor: Arc<Surveyor>,
+    /// The mass-change brake.
+    pub brake: Arc<Brake>,
     /// The world, without subdomain and hold, which are looked up for each pass.
     pub base: World,
 }
@@ -168,6 +173,7 @@ impl Pass<'_> {
                 store: self.shared.store.as_ref(),
                 cloud: self.shared.cloud.as_ref(),
                 registry: self.shared.registry.as_ref(),
+                brake: &self.shared.brake,
                 bundle: &self.shared.bundle,
                 world: &world,
                 clock: &self.shared.clock,
@@ -304,8 +310,10 @@ impl Pass<'_> {
         let archived = seen.snapshot.agent.is_archived();
         let (next_due_in, progress) = if archived {
             (None, Progress::Ok)
-        } else if outcome.interrupted || outcome.unfinished {
+        } else if outcome.interrupted {
             (Some(Duration::ZERO), Progress::Waiting)
+        } else if outcome.unfinished {
+            (Some(NEXT_SLICE), Progress::Waiting)
         } else if let Some(failure) = &outcome.failure {
             let (wait, progress) = self.come_back(&seen.snapshot, failure, outcome.retry_after);
             (Some(wait), progress)

@@ -274,7 +274,8 @@ impl Builder<'_> {
         } else if as_of.is_none_or(|a| a < recent) {
             self.plan.needs.push(Need::ListsAfter(recent));
         } else {
-            self.recheck(POLL);
+            let settles = (unknown.look_after - self.now()).to_std().unwrap_or_default();
+            self.recheck(POLL.min(settles + Duration::from_millis(50)));
         }
     }
 

@@ -29,9 +29,9 @@ pub(crate) fn permission_groups(cx: &Cx<'_>) -> Handled {
     ))
 }
 
-/// `GET …/tokens`: pages of at most 50.
+/// `GET …/tokens`: pages of at most [`SimConfig::token_page_limit`](crate::SimConfig::token_page_limit).
 pub(crate) fn list(cx: Cx<'_>) -> Handled {
-    let per_page = cx.number("per_page", 20, 50);
+    let per_page = cx.number("per_page", 20, cx.world.token_page_limit);
     let page = cx.number("page", 1, usize::MAX);
     let descending = cx.query.get("direction").is_some_and(|d| d == "desc");
     let now = cx.now;
@@ -66,7 +66,7 @@ pub(crate) fn list(cx: Cx<'_>) -> Handled {
 pub(crate) fn create(cx: Cx<'_>) -> Handled {
     let token = cx.world.create_token(&cx.json()?, cx.now)?;
     let mut shown = token.show(cx.now);
-    shown["value"] = json!(token.value.expose());
+    shown["value"] = token.value.show();
     Ok(Reply::ok(shown))
 }
 
@@ -94,5 +94,5 @@ pub(crate) fn delete(cx: Cx<'_>) -> Handled {
 pub(crate) fn roll(cx: Cx<'_>) -> Handled {
     let id = cx.param(0).to_owned();
     let value = cx.world.roll_token(&id, cx.now)?;
-    Ok(Reply::ok(json!(value.expose())))
+    Ok(Reply::ok(value.show()))
 }
