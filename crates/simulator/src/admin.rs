@@ -182,16 +182,20 @@ fn found(found: bool) -> Steered {
 }
 
 fn change_conditions(shared: &Shared, patch: Value) -> Steered {
-    let Value::Object(patch) = patch else {
-        return Err((StatusCode::BAD_REQUEST, "not an object".to_owned()));
+    let bad = |message: String| (StatusCode::BAD_REQUEST, message);
+    let Value::Object(mut patch) = patch else {
+        return Err(bad("not an object".to_owned()));
     };
+    // What a caller read and sends back may be part of it; it is not for writing.
+    patch.remove("fired");
     shared.with_world(|w, _| {
-        let mut merged = json!(w.conditions);
-        for (key, value) in patch {
-            merged[key] = value;
-        }
+        let Value::Object(mut merged) = json!(w.conditions) else {
+            return Err(bad("conditions are an object".to_owned()));
+        };
+        merged.remove("fired");
+        merged.extend(patch);
         let mut new: Conditions =
-            serde_json::from_value(merged).map_err(|e| (StatusCode::BAD_REQUEST, e.to_string()))?;
+            serde_json::from_value(Value::Object(merged)).map_err(|e| bad(e.to_string()))?;
         new.fired = w.conditions.fired;
         w.conditions = new;
         Ok(json!(w.conditions))

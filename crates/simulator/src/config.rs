@@ -59,6 +59,9 @@ pub struct SimConfig {
     pub max_workers: usize,
     /// Most tokens of the account.
     pub max_tokens: usize,
+    /// Most tokens on one page of their list, whatever `per_page` asks. Cloudflare documents 50 for users' tokens and
+    /// nothing for an account's.
+    pub token_page_limit: usize,
     /// Where the simulator's time comes from.
     pub clock: Arc<dyn Clock>,
     /// What happens to code when it is deployed.
@@ -92,6 +95,7 @@ impl Default for SimConfig {
             log_capacity: 200_000,
             max_workers: 500,
             max_tokens: 500,
+            token_page_limit: 100,
             clock: Arc::new(SystemClock::new()),
             runner: Arc::new(NoRunner),
         }

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, State};
 use axum::response::Response;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -128,7 +128,7 @@ async fn serve(
                 token_id,
             )
         }
-        Target::S3(call) => (None, call.access_key()),
+        Target::S3(call) => (None, call.access_key(&request)),
     };
     let call = Arc::new(Call {
         app,
@@ -242,7 +242,9 @@ impl Call {
     fn finish(&self, mut reply: Reply, done: Option<u16>, fault: Option<&str>) -> Response {
         self.record(Some(reply.status.as_u16()), done, reply.code, fault);
         if let Some(standing) = self.standing {
-            reply.headers.extend(standing.headers());
+            for (name, value) in standing.headers() {
+                reply = reply.header(name, value);
+            }
         }
         respond(reply)
     }
@@ -360,7 +362,10 @@ fn respond(reply: Reply) -> Response {
     headers.insert("server", HeaderValue::from_static("cloudflare"));
     headers.insert("cf-ray", HeaderValue::from_static("0000000000000000-SIM"));
     for (name, value) in reply.headers {
-        if let Ok(value) = HeaderValue::from_str(&value) {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::try_from(name.as_ref()),
+            HeaderValue::from_str(&value),
+        ) {
             headers.insert(name, value);
         }
     }

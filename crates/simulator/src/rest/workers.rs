@@ -9,6 +9,7 @@ use talon_core::secret::SecretValue;
 use super::Cx;
 use crate::operation::percent_decode;
 use crate::reply::{ApiError, Handled, Reply};
+use crate::world::binding::check_secret;
 use crate::world::metadata::{Metadata, Submission, check_tags};
 use crate::world::upload::Terms;
 use crate::world::view;
@@ -263,6 +264,7 @@ fn one_secret(body: &Value) -> Handled<(String, SecretValue)> {
     let text = |key: &str| body.get(key).and_then(Value::as_str);
     match (text("name"), text("text"), text("type")) {
         (Some(name), Some(value), Some("secret_text")) if !name.is_empty() => {
+            check_secret(name, value)?;
             Ok((name.to_owned(), SecretValue::new(value.to_owned())))
         }
         _ => Err(ApiError::invalid_script(

@@ -21,6 +21,8 @@ pub struct Conditions {
     pub refuse_bucket_delete: Option<String>,
     /// Tokens whose name contains this text cannot be deleted (403); an empty text means every one.
     pub refuse_token_delete: Option<String>,
+    /// S3's bulk delete fails for objects whose key contains this text; an empty text means every one.
+    pub refuse_object_delete: Option<String>,
     /// How often each of them showed; read-only.
     #[serde(skip_deserializing)]
     pub fired: ConditionsFired,
@@ -43,6 +45,8 @@ pub struct ConditionsFired {
     pub bucket_delete: u64,
     /// Refused deletions of tokens.
     pub token_delete: u64,
+    /// Refused deletions of objects.
+    pub object_delete: u64,
 }
 
 impl Conditions {
@@ -78,6 +82,13 @@ impl Conditions {
     pub(crate) fn refuses_token(&mut self, name: &str) -> bool {
         let refused = matches(self.refuse_token_delete.as_deref(), name);
         self.fired.token_delete += u64::from(refused);
+        refused
+    }
+
+    /// Whether deleting this object is refused.
+    pub(crate) fn refuses_object(&mut self, key: &str) -> bool {
+        let refused = matches(self.refuse_object_delete.as_deref(), key);
+        self.fired.object_delete += u64::from(refused);
         refused
     }
 }

@@ -19,7 +19,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use talon_core::secret::SecretValue;
 use talon_core::spec::Jurisdiction;
 
 use crate::config::SimConfig;
@@ -27,7 +26,7 @@ use crate::runner::RunnerEvent;
 use bucket::{Bucket, ObjectStore};
 use chance::Chance;
 use conditions::Conditions;
-use token::{Owner, Token};
+use token::{Owner, Token, TokenValue};
 use worker::Worker;
 
 /// A bucket's identity.
@@ -62,6 +61,7 @@ pub(crate) struct World {
     pub(crate) chance: Chance,
     pub(crate) max_workers: usize,
     pub(crate) max_tokens: usize,
+    pub(crate) token_page_limit: usize,
     pub(crate) objects: BTreeMap<BucketKey, ObjectStore>,
     /// What the runner has yet to hear.
     pub(crate) events: VecDeque<RunnerEvent>,
@@ -85,7 +85,7 @@ impl World {
                 catalog.tokens.push(Arc::new(Token {
                     id: chance.hex32(),
                     name: name.to_owned(),
-                    value: Arc::new(SecretValue::new(value.clone())),
+                    value: TokenValue::new(value.clone()),
                     owner,
                     policies: permission::everything(&config.account_id, &mut chance),
                     status: token::Status::Active,
@@ -108,6 +108,7 @@ impl World {
             chance,
             max_workers: config.max_workers,
             max_tokens: config.max_tokens,
+            token_page_limit: config.token_page_limit.max(1),
             objects: BTreeMap::new(),
             events: VecDeque::new(),
             catalog,

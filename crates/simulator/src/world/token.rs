@@ -36,12 +36,47 @@ impl Status {
     }
 }
 
+/// A token's value with its hash, which is both what calls are checked against and the S3 secret.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenValue {
+    secret: Arc<SecretValue>,
+    sha256: String,
+}
+
+impl TokenValue {
+    pub(crate) fn new(value: String) -> Self {
+        let secret = SecretValue::new(value);
+        Self {
+            sha256: secret.sha256_hex(),
+            secret: Arc::new(secret),
+        }
+    }
+
+    /// Lower-case hex SHA-256: the S3 secret.
+    pub(crate) fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    pub(crate) fn duplicate(&self) -> SecretValue {
+        self.secret.duplicate()
+    }
+
+    /// For the two answers in which Cloudflare shows a value: create and roll.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the side that hands values out"
+    )]
+    pub(crate) fn show(&self) -> Value {
+        json!(self.secret.expose())
+    }
+}
+
 /// A token.
 #[derive(Debug, Clone)]
 pub(crate) struct Token {
     pub(crate) id: String,
     pub(crate) name: String,
-    pub(crate) value: Arc<SecretValue>,
+    pub(crate) value: TokenValue,
     pub(crate) owner: Owner,
     pub(crate) policies: Vec<Policy>,
     pub(crate) status: Status,
@@ -96,10 +131,11 @@ fn whole_second(at: DateTime<Utc>) -> String {
 impl World {
     /// The token with this value, if it is accepted now.
     pub(crate) fn token_by_value(&self, value: &str, now: DateTime<Utc>) -> Option<Arc<Token>> {
+        let sha256 = SecretValue::new(value.to_owned()).sha256_hex();
         self.catalog()
             .tokens
             .iter()
-            .find(|t| t.value.expose() == value && t.usable(now))
+            .find(|t| t.value.sha256() == sha256 && t.usable(now))
             .cloned()
     }
 
@@ -141,7 +177,7 @@ impl World {
         let token = Arc::new(Token {
             id: self.chance.hex32(),
             name: name.to_owned(),
-            value: Arc::new(SecretValue::new(self.chance.token_value())),
+            value: TokenValue::new(self.chance.token_value()),
             owner: Owner::Account,
             policies,
             status: Status::Active,
@@ -200,9 +236,9 @@ impl World {
     }
 
     /// Gives a token a new value.
-    pub(crate) fn roll_token(&mut self, id: &str, now: DateTime<Utc>) -> Handled<Arc<SecretValue>> {
+    pub(crate) fn roll_token(&mut self, id: &str, now: DateTime<Utc>) -> Handled<TokenValue> {
         check_id(id)?;
-        let value = Arc::new(SecretValue::new(self.chance.token_value()));
+        let value = TokenValue::new(self.chance.token_value());
         let token = self
             .change(now)
             .tokens
@@ -210,7 +246,7 @@ impl World {
             .find(|t| t.id == id)
             .ok_or_else(not_found)?;
         let token = Arc::make_mut(token);
-        token.value = Arc::clone(&value);
+        token.value = value.clone();
         token.value_set_on = now;
         token.modified_on = now;
         Ok(value)

@@ -189,7 +189,7 @@ impl World {
     }
 
     /// Sets and removes secrets: a new version with the same code, live at once. `None` removes; removing what is not
-    /// there is no error.
+    /// there is no error. The caller has checked the lengths.
     pub(crate) fn push_secrets(
         &mut self,
         name: &str,
@@ -211,7 +211,6 @@ impl World {
                     .bindings
                     .retain(|b| b.name != secret || b.kind != "secret_text"),
                 Some(value) => {
-                    binding::check_secret(&secret, value.expose())?;
                     let new = Binding::secret(&secret, value);
                     match version.bindings.iter_mut().find(|b| b.name == secret) {
                         Some(old) if old.kind == "secret_text" => *old = new,

@@ -11,6 +11,7 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use talon_core::clock::Clock;
+use talon_core::secret::SecretValue;
 use talon_simulator::{SimConfig, SimHandle, Simulator};
 
 /// Time that stands still until told.
@@ -211,4 +212,9 @@ pub fn metadata(bindings: Value) -> Value {
 
 pub fn secret(name: &str, text: &str) -> Value {
     json!({"type": "secret_text", "name": name, "text": text})
+}
+
+/// Whether a secret is this text, without opening it.
+pub fn same(secret: &SecretValue, text: &str) -> bool {
+    secret.sha256_hex() == SecretValue::new(text.to_owned()).sha256_hex()
 }
