@@ -4,7 +4,7 @@ CREATE TABLE talon.agent_resource (
     kind           text NOT NULL,
     name           text NOT NULL,
     external_id    text,
-    try_id         text,
+    try            text,
     state          text NOT NULL,
     desired_hash   text,
     observed_hash  text,
@@ -24,13 +24,13 @@ CREATE INDEX agent_resource_leftover ON talon.agent_resource (agent_id) WHERE cl
 
 CREATE TABLE talon.agent_condition (
     agent_id            uuid NOT NULL REFERENCES talon.agent_source (id),
-    kind                text NOT NULL,
+    type                text NOT NULL,
     status              text NOT NULL,
     reason              text NOT NULL,
     message             text NOT NULL,
     observed_generation bigint NOT NULL,
     last_transition_at  timestamptz NOT NULL,
-    PRIMARY KEY (agent_id, kind)
+    PRIMARY KEY (agent_id, type)
 ) WITH (fillfactor = 80);
 
 CREATE TABLE talon.agent_secret (
@@ -47,19 +47,20 @@ CREATE TABLE talon.agent_secret (
 
 CREATE TABLE talon.agent_auth_token (
     agent_id   uuid NOT NULL REFERENCES talon.agent_source (id),
-    try_id     text NOT NULL,
+    try        text NOT NULL,
     sha256     text NOT NULL,
     state      text NOT NULL,
     created_at timestamptz NOT NULL,
-    PRIMARY KEY (agent_id, try_id)
+    PRIMARY KEY (agent_id, try)
 );
+CREATE UNIQUE INDEX agent_auth_token_current ON talon.agent_auth_token (agent_id) WHERE state = 'current';
 
 CREATE TABLE talon.agent_card (
-    agent_id      uuid PRIMARY KEY REFERENCES talon.agent_source (id),
+    agent_id   uuid PRIMARY KEY REFERENCES talon.agent_source (id),
+    hash       text NOT NULL,
+    updated_at timestamptz NOT NULL,
     -- json, not jsonb: its hash is over the text as it was written
-    card          json NOT NULL,
-    hash          text NOT NULL,
-    registered_at timestamptz NOT NULL
+    card       json NOT NULL
 );
 
 -- Equal events fold into one row. agent_id is NULL for events of the controller itself.

@@ -1,30 +1,38 @@
 -- What belongs to the installation as a whole.
 CREATE TABLE talon.install (
-    singleton  boolean PRIMARY KEY DEFAULT true,
+    one        integer PRIMARY KEY DEFAULT 1,
     id         text NOT NULL,
     key_check  text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now()
 );
 
-CREATE TABLE talon.hold (
-    singleton    boolean PRIMARY KEY DEFAULT true,
+-- The brake. kind NULL: no hold is in force.
+CREATE TABLE talon.controller_hold (
+    one          integer PRIMARY KEY DEFAULT 1,
     kind         text,
     reason       text,
     since        timestamptz,
     last_release timestamptz
 );
+INSERT INTO talon.controller_hold DEFAULT VALUES;
 
 CREATE TABLE talon.controller_lease (
-    name        text PRIMARY KEY,
-    holder      text NOT NULL,
-    lease_until timestamptz NOT NULL
+    name   text PRIMARY KEY,
+    holder text NOT NULL,
+    until  timestamptz NOT NULL
 );
 
--- slots: [[start in ms since 1970, calls], …]
+-- Cloudflare calls granted, by slot of time (milliseconds since 1970).
 CREATE TABLE talon.api_budget (
-    account      text PRIMARY KEY,
-    slots        jsonb NOT NULL DEFAULT '[]',
-    paused_until timestamptz
+    account text NOT NULL,
+    slot_ms bigint NOT NULL,
+    used    bigint NOT NULL,
+    PRIMARY KEY (account, slot_ms)
+);
+-- A row for each account; whoever decides about its slots holds this row's lock.
+CREATE TABLE talon.api_pause (
+    account text PRIMARY KEY,
+    until   timestamptz
 );
 
 -- The change feed. seq is given by readers, one after the other, to entries that are already committed: an entry that
@@ -44,8 +52,8 @@ CREATE INDEX agent_change_at ON talon.agent_change (at);
 -- The last seq given. A row and not a sequence: whoever numbers holds its lock until commit, and it neither runs ahead
 -- after a crash nor is forgotten when entries are pruned, so that a restored database is told by it.
 CREATE TABLE talon.agent_change_head (
-    singleton boolean PRIMARY KEY DEFAULT true,
-    seq       bigint NOT NULL
+    one integer PRIMARY KEY DEFAULT 1,
+    seq bigint NOT NULL
 );
 INSERT INTO talon.agent_change_head (seq) VALUES (0);
 

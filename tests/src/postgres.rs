@@ -4,7 +4,7 @@
 //! socket and log in a temporary directory, under an unprivileged user when the tests run as root, because it refuses
 //! root. A watchdog process holds the other end of a pipe: when this process ends, however it ends, the pipe closes, the
 //! watchdog stops the server and removes the directory. With `TALON_TEST_POSTGRES_URL` (an administrator's URL) that
-//! server is used instead. Databases are dropped as their tests end. `TMPDIR=/dev/shm` makes it twice as fast.
+//! server is used instead. Databases are dropped as their tests end.
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
@@ -284,7 +284,7 @@ impl Server {
         let user = unprivileged_user()?;
         let dir = tempfile::Builder::new()
             .prefix("talon-postgres-")
-            .tempdir()
+            .tempdir_in(place())
             .map_err(|error| error.to_string())?
             .keep();
         if let Some(user) = &user {
@@ -310,7 +310,7 @@ impl Server {
         for _ in 0..5 {
             let port = free_port()?;
             let settings = format!(
-                "-h 127.0.0.1 -p {port} -k {} -c fsync=off -c max_connections=300",
+                "-h 127.0.0.1 -p {port} -k {} -c fsync=off -c max_connections=300 -c max_wal_size=256MB",
                 dir.display()
             );
             let started = done(
@@ -441,6 +441,30 @@ fn as_user(user: &Option<String>, program: &Path) -> Command {
         .args(["--reuid", user, "--regid", group, "--clear-groups", "--"])
         .arg(program);
     command
+}
+
+/// Where the server's files go: memory if there is plenty, which makes the tests twice as fast; else the usual place.
+fn place() -> PathBuf {
+    const MEMORY: &str = "/dev/shm";
+    const PLENTY_MIB: u64 = 2048;
+    let free: Option<u64> = Command::new("df")
+        .args(["--output=avail", "--block-size=1M", MEMORY])
+        .stderr(Stdio::null())
+        .output()
+        .ok()
+        .and_then(|output| {
+            String::from_utf8(output.stdout)
+                .ok()?
+                .lines()
+                .last()?
+                .trim()
+                .parse()
+                .ok()
+        });
+    match free {
+        Some(mib) if mib >= PLENTY_MIB => PathBuf::from(MEMORY),
+        Some(_) | None => std::env::temp_dir(),
+    }
 }
 
 fn free_port() -> Result<u16, String> {

@@ -25,19 +25,26 @@ EXCEPTION
 END
 $$;
 
+-- Whoever runs this acts as talon_owner to migrate. (Since PostgreSQL 16, having created a role is not enough for that.)
 DO $$
 BEGIN
-    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'talon_owner') THEN
-        IF NOT pg_has_role(current_user, 'talon_owner', 'MEMBER') THEN
-            EXECUTE format('GRANT talon_owner TO %I', current_user);
-        END IF;
-        IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'talon') THEN
-            CREATE SCHEMA talon AUTHORIZATION talon_owner;
-        END IF;
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        EXECUTE format('GRANT talon_owner TO %I', current_user);
     END IF;
 EXCEPTION
-    WHEN insufficient_privilege THEN
-        RAISE NOTICE 'no right to act as talon_owner or to create the schema talon';
+    WHEN insufficient_privilege OR undefined_object THEN
+        RAISE NOTICE 'no right to grant talon_owner';
+END
+$$;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'talon') THEN
+        CREATE SCHEMA talon AUTHORIZATION talon_owner;
+    END IF;
+EXCEPTION
+    WHEN insufficient_privilege OR undefined_object THEN
+        RAISE NOTICE 'no right to create the schema talon for talon_owner';
 END
 $$;
 

@@ -18,8 +18,8 @@ BEGIN
         first_deployed_at, cloudflare_account, deleted_at) ON talon.agent_source TO talon_controller;
     GRANT UPDATE ON talon.agent_work TO talon_controller;
     GRANT INSERT, UPDATE, DELETE ON talon.agent_resource, talon.agent_condition, talon.agent_secret,
-        talon.agent_auth_token, talon.agent_card, talon.agent_event, talon.install, talon.hold, talon.controller_lease,
-        talon.api_budget TO talon_controller;
+        talon.agent_auth_token, talon.agent_card, talon.agent_event, talon.install, talon.controller_hold,
+        talon.controller_lease, talon.api_budget, talon.api_pause TO talon_controller;
     GRANT UPDATE (seq), DELETE ON talon.agent_change TO talon_controller;
     GRANT UPDATE (seq) ON talon.agent_change_head TO talon_controller;
 

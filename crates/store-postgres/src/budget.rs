@@ -1,12 +1,11 @@
-//! The call budget that all replicas share: one row for each account, locked while it is decided about.
+//! The call budget that all replicas share: an account's slots are decided about under the lock of its pause row.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
 use sqlx::postgres::PgPool;
-use talon_store::Grant;
 use talon_store::budget::{Slot, decide};
+use talon_store::{Grant, StoreResult};
 
 use crate::claims::secs;
 use crate::error::Work;
@@ -21,12 +20,12 @@ pub(crate) async fn take(
     window: Duration,
 ) -> Work<Grant> {
     let mut tx = pool.begin().await?;
-    sqlx::query("INSERT INTO api_budget (account) VALUES ($1) ON CONFLICT (account) DO NOTHING")
+    sqlx::query("INSERT INTO api_pause (account) VALUES ($1) ON CONFLICT (account) DO NOTHING")
         .bind(account)
         .execute(&mut *tx)
         .await?;
-    let row =
-        sqlx::query("SELECT slots, paused_until FROM api_budget WHERE account = $1 FOR UPDATE")
+    let until: Option<DateTime<Utc>> =
+        sqlx::query_scalar("SELECT until FROM api_pause WHERE account = $1 FOR UPDATE")
             .bind(account)
             .fetch_one(&mut *tx)
             .await?;
@@ -34,68 +33,50 @@ pub(crate) async fn take(
     let now: DateTime<Utc> = sqlx::query_scalar("SELECT clock_timestamp()")
         .fetch_one(&mut *tx)
         .await?;
-    let paused_until: Option<DateTime<Utc>> = cell(&row, "paused_until")?;
-    if let Some(pause) = paused_until
-        .and_then(|until| (until - now).to_std().ok())
-        .filter(|p| !p.is_zero())
-    {
-        return Ok(Grant {
-            calls: 0,
-            retry_in: pause,
-        });
+    let pause = until.and_then(|until| (until - now).to_std().ok());
+    if let Some(retry_in) = pause.filter(|pause| !pause.is_zero()) {
+        return Ok(Grant { calls: 0, retry_in });
     }
-    let mut slots = read_slots(&cell(&row, "slots")?);
-    let decision = decide(&slots, now.timestamp_millis(), want, ceiling, window);
+    let rows = sqlx::query("SELECT slot_ms, used FROM api_budget WHERE account = $1")
+        .bind(account)
+        .fetch_all(&mut *tx)
+        .await?;
+    let slots: StoreResult<Vec<Slot>> = rows
+        .iter()
+        .map(|row| {
+            Ok(Slot {
+                start_ms: cell(row, "slot_ms")?,
+                used: u32::try_from(cell::<i64>(row, "used")?).unwrap_or(u32::MAX),
+            })
+        })
+        .collect();
+    let decision = decide(&slots?, now.timestamp_millis(), want, ceiling, window);
     if decision.grant.calls > 0 {
-        slots.retain(|slot| slot.start_ms >= decision.forget_before_ms);
-        match slots
-            .iter_mut()
-            .find(|slot| slot.start_ms == decision.slot_ms)
-        {
-            Some(slot) => slot.used = slot.used.saturating_add(decision.grant.calls),
-            None => slots.push(Slot {
-                start_ms: decision.slot_ms,
-                used: decision.grant.calls,
-            }),
-        }
-        sqlx::query("UPDATE api_budget SET slots = $2 WHERE account = $1")
+        sqlx::query("DELETE FROM api_budget WHERE account = $1 AND slot_ms < $2")
             .bind(account)
-            .bind(write_slots(&slots))
+            .bind(decision.forget_before_ms)
             .execute(&mut *tx)
             .await?;
+        sqlx::query(
+            "INSERT INTO api_budget AS old (account, slot_ms, used) VALUES ($1, $2, $3)
+             ON CONFLICT (account, slot_ms) DO UPDATE SET used = old.used + EXCLUDED.used",
+        )
+        .bind(account)
+        .bind(decision.slot_ms)
+        .bind(i64::from(decision.grant.calls))
+        .execute(&mut *tx)
+        .await?;
     }
     tx.commit().await?;
     Ok(decision.grant)
 }
 
-/// What does not parse counts for nothing: it cannot have been written by this program.
-fn read_slots(stored: &Value) -> Vec<Slot> {
-    stored
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|pair| {
-            Some(Slot {
-                start_ms: pair.get(0)?.as_i64()?,
-                used: u32::try_from(pair.get(1)?.as_u64()?).ok()?,
-            })
-        })
-        .collect()
-}
-
-fn write_slots(slots: &[Slot]) -> Value {
-    slots
-        .iter()
-        .map(|slot| json!([slot.start_ms, slot.used]))
-        .collect()
-}
-
 /// Has every replica wait; a shorter pause ends no longer one.
 pub(crate) async fn pause(pool: &PgPool, account: &str, pause: Duration) -> Work<()> {
     sqlx::query(
-        "INSERT INTO api_budget AS old (account, paused_until)
+        "INSERT INTO api_pause AS old (account, until)
          VALUES ($1, clock_timestamp() + make_interval(secs => $2))
-         ON CONFLICT (account) DO UPDATE SET paused_until = greatest(old.paused_until, EXCLUDED.paused_until)",
+         ON CONFLICT (account) DO UPDATE SET until = greatest(old.until, EXCLUDED.until)",
     )
     .bind(account)
     .bind(secs(pause))

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use talon_store::{StoreError, StoreResult};
 
-use crate::error::{Failure, translate};
+use crate::error::Work;
 
 /// Connections one daemon uses at most, the listener's apart.
 const MAX_CONNECTIONS: u32 = 10;
@@ -26,15 +26,13 @@ pub(crate) fn parse(url: &str) -> StoreResult<PgConnectOptions> {
         .map_err(|_| StoreError::Unavailable("the database URL cannot be read".to_owned()))
 }
 
-/// The pool of a store.
-pub(crate) async fn pool(options: PgConnectOptions) -> StoreResult<PgPool> {
+/// The pool of a store. Connects when it is used.
+pub(crate) fn pool(options: PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .after_connect(|connection, _| Box::pin(limit(connection)))
-        .connect_with(options)
-        .await
-        .map_err(|error| translate(&error))
+        .connect_lazy_with(options)
 }
 
 /// A pool of one, for the listener, which keeps its connection for itself.
@@ -45,9 +43,14 @@ pub(crate) fn listener_pool(options: PgConnectOptions) -> PgPool {
         .connect_lazy_with(options)
 }
 
-/// One connection without limits, for migrations.
-pub(crate) async fn single(options: &PgConnectOptions) -> Result<PgConnection, Failure> {
-    Ok(PgConnection::connect_with(options).await?)
+/// One connection without limits. Unlike a pool it says at once, and exactly, why there is none.
+pub(crate) async fn single(options: &PgConnectOptions) -> Work<PgConnection> {
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(options)).await {
+        Ok(connected) => Ok(connected?),
+        Err(_) => {
+            Err(StoreError::Unavailable("the database server does not answer".to_owned()).into())
+        }
+    }
 }
 
 /// A pass must neither wait for ever behind somebody's open transaction nor leave one open itself.

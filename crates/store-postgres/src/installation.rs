@@ -30,13 +30,11 @@ fn read_install(row: &PgRow) -> StoreResult<Install> {
 
 /// Makes the row unless there is one; returns the one that stands.
 pub(crate) async fn init_install(pool: &PgPool, id: &InstallId, key_check: &str) -> Work<Install> {
-    sqlx::query(
-        "INSERT INTO install (id, key_check) VALUES ($1, $2) ON CONFLICT (singleton) DO NOTHING",
-    )
-    .bind(id.as_str())
-    .bind(key_check)
-    .execute(pool)
-    .await?;
+    sqlx::query("INSERT INTO install (id, key_check) VALUES ($1, $2) ON CONFLICT (one) DO NOTHING")
+        .bind(id.as_str())
+        .bind(key_check)
+        .execute(pool)
+        .await?;
     Ok(install(pool).await?.ok_or(StoreError::NotFound)?)
 }
 
@@ -48,10 +46,10 @@ pub(crate) async fn try_lease(
     ttl: Duration,
 ) -> Work<bool> {
     let taken = sqlx::query(
-        "INSERT INTO controller_lease AS old (name, holder, lease_until)
+        "INSERT INTO controller_lease AS old (name, holder, until)
          VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
-         ON CONFLICT (name) DO UPDATE SET holder = EXCLUDED.holder, lease_until = EXCLUDED.lease_until
-         WHERE old.holder = EXCLUDED.holder OR old.lease_until <= clock_timestamp()",
+         ON CONFLICT (name) DO UPDATE SET holder = EXCLUDED.holder, until = EXCLUDED.until
+         WHERE old.holder = EXCLUDED.holder OR old.until <= clock_timestamp()",
     )
     .bind(name)
     .bind(holder)
@@ -83,7 +81,7 @@ fn read_hold(row: &PgRow) -> StoreResult<Hold> {
 
 /// The hold in force.
 pub(crate) async fn hold(pool: &PgPool) -> Work<Option<Hold>> {
-    let row = sqlx::query("SELECT kind, reason, since FROM hold WHERE kind IS NOT NULL")
+    let row = sqlx::query("SELECT kind, reason, since FROM controller_hold WHERE kind IS NOT NULL")
         .fetch_optional(pool)
         .await?;
     Ok(row.as_ref().map(read_hold).transpose()?)
@@ -92,10 +90,7 @@ pub(crate) async fn hold(pool: &PgPool) -> Work<Option<Hold>> {
 /// Puts a hold in force unless one is; whether it is new.
 pub(crate) async fn set_hold(pool: &PgPool, kind: HoldKind, reason: &str) -> Work<bool> {
     let set = sqlx::query(
-        "INSERT INTO hold AS old (kind, reason, since) VALUES ($1, $2, clock_timestamp())
-         ON CONFLICT (singleton) DO UPDATE
-             SET kind = EXCLUDED.kind, reason = EXCLUDED.reason, since = EXCLUDED.since
-         WHERE old.kind IS NULL",
+        "UPDATE controller_hold SET kind = $1, reason = $2, since = clock_timestamp() WHERE kind IS NULL",
     )
     .bind(kind.as_str())
     .bind(reason)
@@ -107,13 +102,15 @@ pub(crate) async fn set_hold(pool: &PgPool, kind: HoldKind, reason: &str) -> Wor
 /// Ends the hold; every agent that is not archived becomes due.
 pub(crate) async fn release_hold(pool: &PgPool) -> Work<Option<Hold>> {
     let mut tx = pool.begin().await?;
-    let row = sqlx::query("SELECT kind, reason, since FROM hold WHERE kind IS NOT NULL FOR UPDATE")
-        .fetch_optional(&mut *tx)
-        .await?;
+    let row = sqlx::query(
+        "SELECT kind, reason, since FROM controller_hold WHERE kind IS NOT NULL FOR UPDATE",
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
     let Some(released) = row.as_ref().map(read_hold).transpose()? else {
         return Ok(None);
     };
-    sqlx::query("UPDATE hold SET kind = NULL, reason = NULL, since = NULL, last_release = clock_timestamp()")
+    sqlx::query("UPDATE controller_hold SET kind = NULL, reason = NULL, since = NULL, last_release = clock_timestamp()")
         .execute(&mut *tx)
         .await?;
     tx.commit().await?;
@@ -124,7 +121,7 @@ pub(crate) async fn release_hold(pool: &PgPool) -> Work<Option<Hold>> {
 /// What the brake looks at.
 pub(crate) async fn brake_facts(pool: &PgPool, window: Duration) -> Work<BrakeFacts> {
     let row = sqlx::query(
-        "WITH last AS (SELECT max(last_release) AS release FROM hold)
+        "WITH last AS (SELECT last_release AS release FROM controller_hold)
          SELECT last.release, (
              SELECT count(*) FROM agent_source
              WHERE deletion_requested_at > greatest(clock_timestamp() - make_interval(secs => $1), last.release)

@@ -27,6 +27,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use talon_core::card::AgentCard;
 use talon_core::event::{Event, NewEvent};
@@ -39,7 +40,7 @@ use talon_store::{
     HoldKind, Install, Leftover, ListFilter, RowState, Store, StoreResult,
 };
 
-use crate::error::{retrying, translate};
+use crate::error::retrying;
 use crate::listen::Listening;
 pub use crate::migrate::{BOOTSTRAP_SQL, MigrateOptions, MigrateReport};
 
@@ -60,10 +61,11 @@ impl PostgresStore {
     /// newer than the program.
     pub async fn open(url: &str) -> StoreResult<Self> {
         let options = connect::parse(url)?;
-        let pool = connect::pool(options.clone()).await?;
-        let mut connection = pool.acquire().await.map_err(|error| translate(&error))?;
+        let mut connection = connect::single(&options).await?;
         migrate::check(&mut connection).await?;
-        drop(connection);
+        // A failure to say goodbye changes nothing.
+        let _ = connection.close().await;
+        let pool = connect::pool(options.clone());
         Ok(Self {
             pool,
             options,

@@ -30,6 +30,9 @@ const ROLES: [&str; 4] = [
     "talon_reader",
 ];
 
+/// Key of the advisory lock under which a database is migrated: "talon" in ASCII.
+const MIGRATION_LOCK: i64 = 0x74_61_6c_6f_6e;
+
 /// How often the bootstrap is tried: roles belong to the whole server, so that two databases may race for them.
 const BOOTSTRAP_TRIES: u32 = 4;
 
@@ -69,6 +72,12 @@ pub(crate) async fn migrate(
     wanted: MigrateOptions,
 ) -> StoreResult<MigrateReport> {
     let mut connection = connect::single(options).await?;
+    // Held until the connection ends. Of two who migrate at once, the second finds everything done.
+    sqlx::query("SELECT pg_advisory_lock($1)")
+        .bind(MIGRATION_LOCK)
+        .execute(&mut connection)
+        .await
+        .map_err(|e| translate(&e))?;
     let mut warnings = Vec::new();
     bootstrap(&mut connection, &mut warnings).await?;
     if wanted.hardening {

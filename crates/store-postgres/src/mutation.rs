@@ -78,12 +78,12 @@ impl<'c> Writer<'c> {
         };
         let new = &row.record;
         sqlx::query(
-            "INSERT INTO agent_resource (agent_id, kind, name, external_id, try_id, state, desired_hash, observed_hash,
+            "INSERT INTO agent_resource (agent_id, kind, name, external_id, try, state, desired_hash, observed_hash,
                  version_id, attempts, last_error, intent_at, settle_until, confirmed_at, cleanup_result, cleanup_error,
                  cleaned_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
              ON CONFLICT (agent_id, kind) DO UPDATE SET
-                 name = EXCLUDED.name, external_id = EXCLUDED.external_id, try_id = EXCLUDED.try_id,
+                 name = EXCLUDED.name, external_id = EXCLUDED.external_id, try = EXCLUDED.try,
                  state = EXCLUDED.state, desired_hash = EXCLUDED.desired_hash, observed_hash = EXCLUDED.observed_hash,
                  version_id = EXCLUDED.version_id, attempts = EXCLUDED.attempts, last_error = EXCLUDED.last_error,
                  intent_at = EXCLUDED.intent_at, settle_until = EXCLUDED.settle_until,
@@ -147,8 +147,8 @@ impl<'c> Writer<'c> {
 
     async fn candidate(&mut self, try_id: &str, sha256: &str) -> Work<()> {
         sqlx::query(
-            "INSERT INTO agent_auth_token (agent_id, try_id, sha256, state, created_at)
-             VALUES ($1, $2, $3, 'candidate', clock_timestamp()) ON CONFLICT (agent_id, try_id) DO NOTHING",
+            "INSERT INTO agent_auth_token (agent_id, try, sha256, state, created_at)
+             VALUES ($1, $2, $3, 'candidate', clock_timestamp()) ON CONFLICT (agent_id, try) DO NOTHING",
         )
         .bind(self.id.0)
         .bind(try_id)
@@ -160,7 +160,7 @@ impl<'c> Writer<'c> {
 
     async fn auth_token(&mut self, try_id: &str, state: AuthTokenState) -> Work<()> {
         let sha256: Option<String> = sqlx::query_scalar(
-            "SELECT sha256 FROM agent_auth_token WHERE agent_id = $1 AND try_id = $2",
+            "SELECT sha256 FROM agent_auth_token WHERE agent_id = $1 AND try = $2",
         )
         .bind(self.id.0)
         .bind(try_id)
@@ -172,7 +172,7 @@ impl<'c> Writer<'c> {
         if state == AuthTokenState::Current {
             sqlx::query(
                 "UPDATE agent_auth_token SET state = 'retired'
-                 WHERE agent_id = $1 AND try_id <> $2 AND state = 'current'",
+                 WHERE agent_id = $1 AND try <> $2 AND state = 'current'",
             )
             .bind(self.id.0)
             .bind(try_id)
@@ -187,7 +187,7 @@ impl<'c> Writer<'c> {
             .execute(&mut *self.connection)
             .await?;
         }
-        sqlx::query("UPDATE agent_auth_token SET state = $3 WHERE agent_id = $1 AND try_id = $2 AND state <> $3")
+        sqlx::query("UPDATE agent_auth_token SET state = $3 WHERE agent_id = $1 AND try = $2 AND state <> $3")
             .bind(self.id.0)
             .bind(try_id)
             .bind(state.as_str())
@@ -287,9 +287,9 @@ impl<'c> Writer<'c> {
     async fn condition(&mut self, condition: &Condition) -> Work<()> {
         sqlx::query(
             "INSERT INTO agent_condition AS old
-                 (agent_id, kind, status, reason, message, observed_generation, last_transition_at)
+                 (agent_id, type, status, reason, message, observed_generation, last_transition_at)
              VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp())
-             ON CONFLICT (agent_id, kind) DO UPDATE SET
+             ON CONFLICT (agent_id, type) DO UPDATE SET
                  status = EXCLUDED.status, reason = EXCLUDED.reason, message = EXCLUDED.message,
                  observed_generation = EXCLUDED.observed_generation,
                  last_transition_at = CASE WHEN old.status = EXCLUDED.status THEN old.last_transition_at
@@ -312,10 +312,10 @@ impl<'c> Writer<'c> {
         let text = serde_json::to_string(card)
             .map_err(|_| StoreError::Corrupt("the card is not JSON".to_owned()))?;
         sqlx::query(
-            "INSERT INTO agent_card AS old (agent_id, card, hash, registered_at)
+            "INSERT INTO agent_card AS old (agent_id, card, hash, updated_at)
              VALUES ($1, $2::json, $3, clock_timestamp())
              ON CONFLICT (agent_id) DO UPDATE SET
-                 card = EXCLUDED.card, hash = EXCLUDED.hash, registered_at = EXCLUDED.registered_at
+                 card = EXCLUDED.card, hash = EXCLUDED.hash, updated_at = EXCLUDED.updated_at
              WHERE old.card::text <> EXCLUDED.card::text",
         )
         .bind(self.id.0)

@@ -167,7 +167,7 @@ async fn assemble(
     )?;
     let mut tokens = children(
         sqlx::query(
-            "SELECT * FROM agent_auth_token WHERE agent_id = ANY ($1) ORDER BY created_at, try_id",
+            "SELECT * FROM agent_auth_token WHERE agent_id = ANY ($1) ORDER BY created_at, try",
         )
         .bind(&ids)
         .fetch_all(&mut *connection)
@@ -304,7 +304,7 @@ pub(crate) fn resource(row: &PgRow) -> StoreResult<ResourceRecord> {
         kind: word(row, "kind")?,
         name: cell(row, "name")?,
         external_id: cell(row, "external_id")?,
-        try_id: cell::<Option<String>>(row, "try_id")?
+        try_id: cell::<Option<String>>(row, "try")?
             .map(|t| try_id(&t))
             .transpose()?,
         state: word(row, "state")?,
@@ -337,7 +337,7 @@ fn secret(row: &PgRow) -> StoreResult<SecretRecord> {
 }
 
 fn auth_token(row: &PgRow) -> StoreResult<AuthTokenRecord> {
-    let tried: String = cell(row, "try_id")?;
+    let tried: String = cell(row, "try")?;
     Ok(AuthTokenRecord {
         try_id: try_id(&tried)?,
         sha256: cell(row, "sha256")?,
@@ -349,7 +349,7 @@ fn auth_token(row: &PgRow) -> StoreResult<AuthTokenRecord> {
 fn condition(row: &PgRow) -> StoreResult<StoredCondition> {
     Ok(StoredCondition {
         condition: Condition {
-            kind: word(row, "kind")?,
+            kind: word(row, "type")?,
             status: word(row, "status")?,
             reason: word(row, "reason")?,
             message: cell(row, "message")?,
@@ -374,7 +374,7 @@ pub(crate) fn word<T: FromStr>(row: &PgRow, column: &'static str) -> StoreResult
 }
 
 fn try_id(text: &str) -> StoreResult<TryId> {
-    TryId::parse(text).ok_or_else(|| unreadable("try_id"))
+    TryId::parse(text).ok_or_else(|| unreadable("try"))
 }
 
 fn unreadable(column: &str) -> StoreError {

@@ -1,4 +1,4 @@
-//! The suite that every store passes.
+//! The suite that every store passes, some cases at a time, each on a database of its own.
 
 use std::sync::Arc;
 
@@ -6,13 +6,33 @@ use talon_store::{Store, conformance};
 
 use crate::harness::TestPostgres;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// Cases that run at once.
+const AT_ONCE: usize = 4;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn conformance() {
     let server = TestPostgres::shared().await;
-    // A database lives as long as its case: the store keeps it.
-    conformance::run(|| async {
-        let database = Box::leak(Box::new(server.database().await));
-        Arc::new(database.store().await) as Arc<dyn Store>
-    })
-    .await;
+    let places = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
+    let mut running = tokio::task::JoinSet::new();
+    for case in conformance::cases() {
+        let places = places.clone();
+        running.spawn(async move {
+            let _place = places.acquire().await;
+            let database = server.database().await;
+            let store: Arc<dyn Store> = Arc::new(database.store().await);
+            let passed = tokio::spawn((case.run)(store)).await.is_ok();
+            (case.name, passed)
+        });
+    }
+    let results = running.join_all().await;
+    let failed: Vec<&str> = results
+        .iter()
+        .filter(|(_, passed)| !passed)
+        .map(|(name, _)| *name)
+        .collect();
+    assert!(
+        failed.is_empty() && !results.is_empty(),
+        "{} failed: {failed:?}",
+        failed.len()
+    );
 }
