@@ -135,25 +135,36 @@ pub fn intent(step: &StepKind, cx: &StepCx<'_>) -> Vec<Mutation> {
     });
     match step {
         StepKind::Record(_) | StepKind::DropToken { .. } | StepKind::RegisterCard(_) => Vec::new(),
-        StepKind::CreateBucket(_) | StepKind::CreateToken(_) | StepKind::EnableRoute { .. } => {
+        StepKind::CreateBucket(_) | StepKind::EnableRoute { .. } => {
             vec![Mutation::Resource(ResourceWrite {
                 intent: open,
                 ..write(kind, &name, ResourceState::Unknown)
             })]
         }
-        StepKind::RollToken { .. } => {
-            vec![Mutation::Resource(write(
-                kind,
-                &name,
-                ResourceState::ValueUnplaced,
-            ))]
-        }
+        // The id of one that is gone must not hide the new one, should its answer be lost.
+        StepKind::CreateToken(_) => vec![Mutation::Resource(ResourceWrite {
+            external_id: Some(None),
+            intent: open,
+            ..write(kind, &name, ResourceState::Unknown)
+        })],
+        StepKind::RollToken { .. } => vec![Mutation::Resource(ResourceWrite {
+            intent: open,
+            ..write(kind, &name, ResourceState::ValueUnplaced)
+        })],
         StepKind::Upload(upload) => {
             let mut writes = vec![Mutation::Resource(ResourceWrite {
                 try_id: Some(cx.try_id.clone()),
                 intent: open,
                 ..write(kind, &name, ResourceState::Unknown)
             })];
+            if upload.fresh {
+                // Not after the answer only: it may get lost, and a new Worker has no address.
+                writes.push(Mutation::Resource(write(
+                    ResourceKind::WorkerRoute,
+                    &name,
+                    ResourceState::Absent,
+                )));
+            }
             writes.extend(candidate(&upload.supply, cx));
             writes.extend(secret_writes(&upload.supply, SecretState::Pushing));
             writes
@@ -257,12 +268,18 @@ pub fn done(step: &StepKind, answer: &Answer, cx: &StepCx<'_>) -> Vec<Mutation> 
             normal(EventReason::TokenRolled, kind, &name, "got a new value"),
         ],
         StepKind::DropToken { id } => {
-            vec![normal(
-                EventReason::CleanedUp,
-                kind,
-                id,
-                "removed: a second token of our name",
-            )]
+            // A list from before this must not have it removed again.
+            let noted = cx.snapshot.resource(kind).map(|r| {
+                Mutation::Resource(ResourceWrite {
+                    confirmed: true,
+                    ..write(kind, &r.name, r.state)
+                })
+            });
+            let text = "removed: a second token of our name";
+            noted
+                .into_iter()
+                .chain([normal(EventReason::CleanedUp, kind, id, text)])
+                .collect()
         }
         StepKind::Upload(upload) => {
             let version = version_of(answer);
@@ -274,13 +291,6 @@ pub fn done(step: &StepKind, answer: &Answer, cx: &StepCx<'_>) -> Vec<Mutation> 
                 version_id: Some(version.version_id.clone()),
                 ..present(kind, &name)
             })];
-            if upload.fresh {
-                writes.push(Mutation::Resource(write(
-                    ResourceKind::WorkerRoute,
-                    &name,
-                    ResourceState::Absent,
-                )));
-            }
             writes.extend(placed(&upload.supply, cx));
             writes.push(normal(
                 EventReason::Uploaded,
@@ -388,10 +398,10 @@ fn version_of(answer: &Answer) -> WorkerVersion {
     }
 }
 
+/// Intent and settle time stay: a request of before may still land, and the last look waits for it.
 fn cleaned(kind: ResourceKind, name: &str, result: CleanupResult) -> Vec<Mutation> {
     vec![Mutation::Resource(ResourceWrite {
         outcome: Some(Outcome::Ok),
-        intent: Some(Intent::Cleared),
         confirmed: true,
         cleanup: Some(Cleanup {
             result,
@@ -465,6 +475,9 @@ pub fn failed(step: &StepKind, failure: &Failure, cx: &StepCx<'_>) -> Vec<Mutati
         | StepKind::RegisterCard(_) => {
             let (state, intent) = if failure.ambiguous || failure.exists {
                 (ResourceState::Unknown, None)
+            } else if kind == ResourceKind::WorkerRoute {
+                // The record loaded before the plan may speak of an earlier Worker.
+                (ResourceState::Absent, Some(Intent::Cleared))
             } else {
                 (
                     previous.map_or(ResourceState::Absent, |r| r.state),
@@ -487,6 +500,7 @@ pub fn failed(step: &StepKind, failure: &Failure, cx: &StepCx<'_>) -> Vec<Mutati
             writes.push(Mutation::Resource(ResourceWrite {
                 outcome,
                 external_id,
+                intent: (!failure.ambiguous).then_some(Intent::Settled),
                 confirmed: failure.not_found,
                 ..write(kind, &name, state)
             }));
