@@ -150,6 +150,7 @@ impl Builder<'_> {
     }
 
     fn verdict(&mut self, kind: ResourceKind, action: Action, why: impl Into<String>) {
+        self.plan.verdicts.retain(|v| v.resource != kind);
         self.plan.verdicts.push(Verdict::new(kind, action, why));
     }
 
@@ -219,6 +220,9 @@ impl Builder<'_> {
             );
             return;
         }
+        if token_unplaced && self.roll_settling() {
+            return;
+        }
         let token = self.token_step(bucket, token_unplaced, deployed_before);
         let after: Vec<StepId> = [bucket, token].into_iter().flatten().collect();
         let write = match mode {
@@ -274,7 +278,9 @@ impl Builder<'_> {
         } else if as_of.is_none_or(|a| a < recent) {
             self.plan.needs.push(Need::ListsAfter(recent));
         } else {
-            let settles = (unknown.look_after - self.now()).to_std().unwrap_or_default();
+            let settles = (unknown.look_after - self.now())
+                .to_std()
+                .unwrap_or_default();
             self.recheck(POLL.min(settles + Duration::from_millis(50)));
         }
     }
@@ -289,6 +295,24 @@ impl Builder<'_> {
             .and_then(|r| r.settle_until)
             .is_some_and(|t| t > self.now())
             && !self.plan.facts.worker.is_missing()
+    }
+
+    /// A roll whose answer was lost may still land, and would take the next one's value from the Worker unseen.
+    fn roll_settling(&mut self) -> bool {
+        let record = self.record(ResourceKind::R2Token);
+        let until = record
+            .and_then(|r| r.settle_until)
+            .filter(|t| *t > self.now());
+        let Some(until) = until.filter(|_| self.plan.facts.token.is_present()) else {
+            return false;
+        };
+        self.recheck((until - self.now()).to_std().unwrap_or(POLL));
+        self.verdict(
+            ResourceKind::R2Token,
+            Action::Wait,
+            "an earlier roll may still land",
+        );
+        true
     }
 
     /// What must be written before the first effect.

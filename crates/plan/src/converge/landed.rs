@@ -1,19 +1,17 @@
 //! Acceptance of what a look shows that an earlier call did: the records are put right before anything is sent.
 
-use std::time::Duration;
-
+use chrono::{DateTime, Utc};
 use talon_core::TryId;
 use talon_core::cloud::WorkerInfo;
 use talon_core::event::{EventReason, NewEvent, Severity};
 use talon_core::mutation::{Intent, Mutation, Outcome, ResourceWrite, SecretWrite, StatusWrite};
 use talon_core::name::WorkerMarks;
-use talon_core::resource::{ResourceKind, ResourceState};
-use talon_core::snapshot::{AuthTokenState, SecretState};
+use talon_core::resource::{ResourceKind, ResourceRecord, ResourceState};
+use talon_core::snapshot::{AuthTokenState, SecretRecord, SecretSource, SecretState};
 
+use super::Builder;
 use super::drift::baseline;
-use super::{Builder, POLL};
-use crate::know::{Known, later};
-use crate::report::Action;
+use crate::know::{Known, Unknown, later};
 use crate::step::StepKind;
 
 impl Builder<'_> {
@@ -54,24 +52,23 @@ impl Builder<'_> {
                 ..StatusWrite::default()
             }));
         }
+        let mut waits = false;
         if let Known::Present(Some(info)) = self.plan.facts.worker.clone() {
             match self.landed(&info) {
                 Landed::AsRecorded => {}
                 Landed::OurTry(marks) => writes.extend(self.promote(&info, &marks)),
                 Landed::OtherTry(marks) => writes.extend(self.accept_other(&info, &marks)),
-                Landed::TooEarly(recheck) => {
-                    self.recheck(recheck);
-                    self.verdict(
-                        ResourceKind::Worker,
-                        Action::Wait,
-                        "an earlier upload may still land",
-                    );
-                    return true;
+                Landed::NotYet => writes.extend(self.give_up_try(&info)),
+                Landed::TooEarly(look_after) => {
+                    let why = "an earlier upload may still land".to_owned();
+                    let as_of = self.input.observed.worker.as_of;
+                    self.await_look(ResourceKind::Worker, &Unknown { why, look_after }, as_of);
+                    waits = true;
                 }
             }
         }
         if writes.is_empty() {
-            return false;
+            return waits;
         }
         self.step(
             StepKind::Record(writes),
@@ -83,33 +80,62 @@ impl Builder<'_> {
     }
 
     fn landed(&self, info: &WorkerInfo) -> Landed {
-        let Some(marks) = self.marks(info) else {
-            return Landed::AsRecorded;
-        };
-        let timing = &self.input.world.timing;
+        let marks = self.marks(info);
         let look = &self.input.observed.worker;
-        match self.record(ResourceKind::Worker) {
-            None => Landed::OtherTry(marks),
-            Some(r) if r.try_id.as_ref() == Some(&marks.try_id) => match r.state {
+        let Some(r) = self.record(ResourceKind::Worker) else {
+            return marks.map_or(Landed::AsRecorded, Landed::OtherTry);
+        };
+        let open = match r.state {
+            ResourceState::Unknown => true,
+            ResourceState::Present | ResourceState::ValueUnplaced | ResourceState::Absent => false,
+        };
+        match marks {
+            Some(m) if r.try_id.as_ref() == Some(&m.try_id) => match r.state {
                 ResourceState::Present | ResourceState::ValueUnplaced => Landed::AsRecorded,
-                ResourceState::Unknown | ResourceState::Absent => Landed::OurTry(marks),
+                ResourceState::Unknown | ResourceState::Absent => Landed::OurTry(m),
             },
-            Some(r) => {
-                let quiet = match r.state {
-                    ResourceState::Unknown => r.settle_until,
-                    ResourceState::Present
-                    | ResourceState::ValueUnplaced
-                    | ResourceState::Absent => r.confirmed_at.map(|c| later(c, timing.list_lag)),
+            None if !open => Landed::AsRecorded,
+            marks => {
+                let lag = self.input.world.timing.list_lag;
+                let quiet = if open {
+                    r.settle_until.or(r.intent_at)
+                } else {
+                    r.confirmed_at.map(|c| later(c, lag))
                 };
-                match quiet {
-                    Some(t) if !look.after(t) => {
-                        let wait = (t - self.now()).to_std().unwrap_or_default();
-                        Landed::TooEarly(wait.min(POLL))
+                match (quiet, marks) {
+                    (Some(t), _) if !look.after(t) => Landed::TooEarly(t),
+                    (_, Some(_)) if open && r.observed_hash == Some(baseline(info)) => {
+                        Landed::NotYet
                     }
-                    Some(_) | None => Landed::OtherTry(marks),
+                    (_, Some(m)) => Landed::OtherTry(m),
+                    (_, None) => Landed::AsRecorded,
                 }
             }
         }
+    }
+
+    /// The open try did not land, and what was live before it is untouched: its credentials are still the ones. The
+    /// secrets the try would have brought stay `pushing`, and so are sent again.
+    fn give_up_try(&self, info: &WorkerInfo) -> Vec<Mutation> {
+        let Some(live) = self.marks(info) else {
+            return Vec::new();
+        };
+        let open = self
+            .record(ResourceKind::Worker)
+            .and_then(|r| r.try_id.clone());
+        let mut writes = vec![Mutation::Resource(ResourceWrite {
+            try_id: Some(live.try_id),
+            desired_hash: Some(live.code),
+            intent: Some(Intent::Settled),
+            confirmed: true,
+            ..ResourceWrite::new(
+                ResourceKind::Worker,
+                &self.names.worker,
+                ResourceState::Present,
+            )
+        })];
+        writes.extend(self.retire(|t| Some(t) == open.as_ref()));
+        writes
     }
 
     pub(super) fn marks(&self, info: &WorkerInfo) -> Option<WorkerMarks> {
@@ -162,7 +188,7 @@ impl Builder<'_> {
             writes.extend(self.retire(|t| t != &marks.try_id));
             if let Some(token) = self
                 .record(ResourceKind::R2Token)
-                .filter(|r| r.state == ResourceState::ValueUnplaced)
+                .filter(|r| r.state == ResourceState::ValueUnplaced && self.older_than_try(r))
             {
                 writes.push(adopted(
                     ResourceKind::R2Token,
@@ -188,6 +214,18 @@ impl Builder<'_> {
             }));
         }
         writes
+    }
+
+    /// Whether the R2 token got its value before the open try was sent, so that the try carried it: a later roll made
+    /// the value that the try carried worthless.
+    fn older_than_try(&self, token: &ResourceRecord) -> bool {
+        let sent = self.record(ResourceKind::Worker).and_then(|r| r.intent_at);
+        let valued = [token.intent_at, token.confirmed_at]
+            .into_iter()
+            .flatten()
+            .max();
+        sent.zip(valued)
+            .is_some_and(|(sent, valued)| valued <= sent)
     }
 
     /// Another try than the recorded one is live: its code may do, its credentials do not.
@@ -225,8 +263,10 @@ impl Builder<'_> {
                 ResourceState::ValueUnplaced,
             ));
         }
-        // Whatever it carries of the other secrets is not known: all are pushed again.
-        for secret in &self.input.snapshot.secrets {
+        // Whatever it carries of the other secrets is not known: all that can be are pushed again. Keys that came over
+        // HTTP are kept by every upload.
+        let kept = |s: &&SecretRecord| s.source == SecretSource::WriteThrough;
+        for secret in self.input.snapshot.secrets.iter().filter(|s| !kept(s)) {
             writes.push(Mutation::Secret(SecretWrite {
                 name: secret.name.clone(),
                 provider: secret.provider.clone(),
@@ -257,7 +297,10 @@ enum Landed {
     AsRecorded,
     OurTry(WorkerMarks),
     OtherTry(WorkerMarks),
-    TooEarly(Duration),
+    /// The Worker is as it was before the open try, and the try can no longer land.
+    NotYet,
+    /// Only a look that began after this can tell.
+    TooEarly(DateTime<Utc>),
 }
 
 fn adopted(kind: ResourceKind, name: &str, state: ResourceState) -> Mutation {

@@ -5,9 +5,9 @@ use talon_core::resource::{ResourceKind, ResourceState};
 use super::Builder;
 use super::drift::Mode;
 use crate::desired;
-use crate::know::Known;
+use crate::know::{Known, later};
 use crate::report::Action;
-use crate::step::{StepId, StepKind, Supply, SupplySource, UploadPlan};
+use crate::step::{Need, StepId, StepKind, Supply, SupplySource, UploadPlan};
 
 impl Builder<'_> {
     pub(super) fn bucket_step(&mut self, deployed_before: bool) -> Option<StepId> {
@@ -284,14 +284,33 @@ impl Builder<'_> {
         self.step(StepKind::RegisterCard(Box::new(card)), after, false, why);
     }
 
+    /// Only a look that is younger than our last answer about tokens can tell which of them are too many. Alone in its
+    /// plan: what it writes must not undo what another step wrote.
     pub(super) fn drop_extra_tokens(&mut self) {
-        for token in self.plan.facts.extra_tokens.clone() {
-            self.step(
-                StepKind::DropToken { id: token.id },
-                Vec::new(),
-                false,
-                "a second token of our name",
-            );
+        let extra = self.plan.facts.extra_tokens.clone();
+        if extra.is_empty() || !self.plan.steps.is_empty() {
+            return;
+        }
+        let confirmed = self
+            .record(ResourceKind::R2Token)
+            .and_then(|r| r.confirmed_at);
+        let trusted = confirmed.map(|c| later(c, self.input.world.timing.list_lag));
+        let why = "a second token of our name";
+        match trusted {
+            Some(t) if !self.input.observed.tokens.after(t) => {
+                self.verdict(ResourceKind::R2Token, Action::Wait, why);
+                if t < self.now() {
+                    self.plan.needs.push(Need::ListsAfter(t));
+                } else {
+                    self.recheck((t - self.now()).to_std().unwrap_or_default());
+                }
+            }
+            Some(_) | None => {
+                self.verdict(ResourceKind::R2Token, Action::Delete, why);
+                for token in extra {
+                    self.step(StepKind::DropToken { id: token.id }, Vec::new(), false, why);
+                }
+            }
         }
     }
 }
