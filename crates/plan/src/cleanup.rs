@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use talon_core::event::{EventReason, NewEvent, Severity};
-use talon_core::mutation::{Cleanup, Intent, Mutation, ResourceWrite};
+use talon_core::mutation::{Cleanup, Mutation, ResourceWrite};
 use talon_core::resource::{CleanupResult, ResourceKind, ResourceRecord, ResourceState};
 use talon_core::spec::DeletionPolicy;
 
@@ -87,7 +87,6 @@ impl Builder<'_> {
         ));
         self.records.push(Mutation::Resource(ResourceWrite {
             confirmed: true,
-            intent: Some(Intent::Cleared),
             cleanup: Some(Cleanup {
                 result,
                 error: note.map(str::to_owned),
@@ -292,9 +291,11 @@ impl Builder<'_> {
                 .work
                 .unclean_until
                 .map(|t| later(t, timing.request_timeout));
-            let in_flight = self
-                .record(ResourceKind::Worker)
-                .and_then(|r| r.settle_until);
+            let in_flight = snapshot
+                .resources
+                .iter()
+                .filter_map(|r| r.settle_until)
+                .max();
             let quiet = [cleaned, frozen, in_flight]
                 .into_iter()
                 .flatten()
@@ -331,7 +332,7 @@ impl Builder<'_> {
 
     fn bucket_should_be_gone(&self) -> bool {
         self.record(ResourceKind::R2Bucket)
-            .is_some_and(|r| r.cleanup_result == Some(CleanupResult::Deleted))
+            .is_some_and(|r| r.cleanup_result != Some(CleanupResult::Kept))
     }
 
     fn wait_for_lists(&mut self, after: DateTime<Utc>) {
