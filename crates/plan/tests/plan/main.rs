@@ -1,0 +1,9 @@
+//! Tests of the planner against a model of the world: a store, an account and a router in miniature, in memory.
+
+mod create;
+mod database;
+mod fixture;
+mod lost;
+mod reality;
+mod scenario;
+mod stage;
