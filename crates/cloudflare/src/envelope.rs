@@ -167,3 +167,71 @@ fn number(v: &Value) -> Option<i64> {
 pub(crate) fn incomplete(call: &Call, what: &str) -> CloudError {
     call.unclear(crate::message::own(call.name, what))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use reqwest::Method;
+    use reqwest::header::HeaderMap;
+
+    use super::*;
+    use crate::taxonomy::Area;
+
+    fn read(method: Method, http: u16, body: &str) -> CloudResult<Success> {
+        let answer = Answer {
+            http,
+            headers: HeaderMap::new(),
+            body: body.to_owned().into(),
+        };
+        open(&Call::new("test", method, Area::Workers), &answer, &[])
+    }
+
+    #[test]
+    fn the_first_code_and_the_chain_are_told() {
+        let body = r#"{"success":false,"errors":[{"message":"no code"},{"code":6003,"message":"Invalid request headers",
+            "error_chain":[{"code":6111,"message":"Invalid format for Authorization header"}]}],"result":null}"#;
+        let error = read(Method::GET, 400, body).unwrap_err();
+        assert_eq!(error.code(), Some(6003));
+        assert_eq!(
+            error.api().map(|m| m.message.as_str()),
+            Some("no code; Invalid request headers; Invalid format for Authorization header")
+        );
+    }
+
+    #[test]
+    fn success_false_is_a_refusal_whatever_the_status() {
+        let error = read(
+            Method::PUT,
+            200,
+            r#"{"success":false,"errors":[],"result":{}}"#,
+        );
+        assert!(matches!(error, Err(CloudError::Invalid(_))));
+    }
+
+    fn word() -> impl Strategy<Value = String> {
+        prop_oneof![
+            ".{0,80}",
+            "[{}\\[\\]\",:a-z0-9 ]{0,80}",
+            Just(r#"{"success":true}"#.to_owned()),
+            Just(r#"{"result":null}"#.to_owned()),
+            Just(r#"{"errors":[{"code":"x","message":7,"error_chain":3},null,4]}"#.to_owned()),
+            Just(r#"{"success":"no","errors":{},"result_info":[]}"#.to_owned()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_write_is_definite_only_by_a_clear_answer(http in 100u16..600, body in word()) {
+            let outcome = read(Method::PUT, http, &body);
+            match outcome {
+                Ok(_) => prop_assert!((200..300).contains(&http)),
+                Err(e) if http >= 500 => prop_assert!(e.is_ambiguous()),
+                Err(e) if (200..300).contains(&http) => {
+                    let refused = body.contains("false");
+                    prop_assert!(e.is_ambiguous() || refused);
+                }
+                Err(e) => prop_assert!(e.api().is_none_or(|m| m.message.chars().count() <= 300)),
+            }
+        }
+    }
+}

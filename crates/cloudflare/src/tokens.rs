@@ -127,7 +127,8 @@ impl Client {
             let last = match (info.total_pages, info.total_count) {
                 (Some(pages), _) => page >= pages,
                 (None, Some(total)) => tokens.len() as u64 >= total,
-                (None, None) => count < per_page,
+                // Nor does a full page of a server that quietly gives fewer than it was asked for.
+                (None, None) => count < per_page.min(SAFE_PAGE),
             };
             if last || count == 0 {
                 return Ok(Listing {

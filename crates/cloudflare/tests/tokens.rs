@@ -69,6 +69,26 @@ async fn a_token_that_goes_away_between_pages_hides_no_other() {
 }
 
 #[tokio::test]
+async fn a_server_that_quietly_gives_smaller_pages_hides_no_token() {
+    for with_totals in [true, false] {
+        for count in [49, 50, 51, 100, 120] {
+            let tokens: BTreeSet<u32> = (0..count).collect();
+            let server = Recorder::start(move |seen| {
+                let mut capped = seen.clone();
+                capped.query = seen
+                    .query
+                    .as_deref()
+                    .map(|q| q.replace("per_page=100", "per_page=50"));
+                page(&tokens, &capped, with_totals)
+            })
+            .await;
+            let listed = server.client().list_tokens(cx()).await.unwrap();
+            assert_eq!(listed.len(), count as usize, "{with_totals}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_refuses_large_pages_is_asked_for_smaller_ones_from_then_on() {
     let tokens: BTreeSet<u32> = (0..120).collect();
     let server = Recorder::start(move |seen| {
