@@ -45,7 +45,6 @@ pub(crate) async fn correct(
 ) -> Work<()> {
     let corrected = sqlx::query(
         "UPDATE agent_resource r SET
-             state = CASE WHEN $3 THEN 'absent' ELSE 'present' END,
              cleanup_result = CASE WHEN $3 THEN 'deleted' ELSE 'failed' END,
              cleanup_error = $4,
              cleaned_at = CASE WHEN $3 THEN clock_timestamp() END
