@@ -55,7 +55,8 @@ CREATE TABLE agent_source (
   deletion_requested_at TEXT,
   reconcile_requested_at TEXT,
   -- Always NULL here: SQLite refuses what is not a reference and discards nothing.
-  secret_ref_discarded_at TEXT,
+  secret_ref_discarded_at TEXT
+    CONSTRAINT secret_ref_discarded_at_must_be_NULL_on_SQLite CHECK (secret_ref_discarded_at IS NULL),
   model TEXT NOT NULL
     CONSTRAINT model_must_have_1_to_200_bytes CHECK (length(CAST(model AS BLOB)) BETWEEN 1 AND 200 AND instr(CAST(model AS BLOB), x'00') = 0),
   keep_alive INTEGER NOT NULL DEFAULT 0

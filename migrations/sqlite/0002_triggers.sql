@@ -223,16 +223,6 @@ BEGIN
   INSERT INTO agent_change (agent_id, kind, at) VALUES (NEW.id, 'status', strftime('%Y-%m-%dT%H:%M:%fZ','now'));
 END;
 
-CREATE TRIGGER condition_made AFTER INSERT ON agent_condition BEGIN
-  INSERT INTO agent_change (agent_id, kind, at) VALUES (NEW.agent_id, 'status', strftime('%Y-%m-%dT%H:%M:%fZ','now'));
-END;
-
-CREATE TRIGGER condition_changed AFTER UPDATE ON agent_condition
-WHEN NEW.status IS NOT OLD.status OR NEW.reason IS NOT OLD.reason OR NEW.message IS NOT OLD.message
-BEGIN
-  INSERT INTO agent_change (agent_id, kind, at) VALUES (NEW.agent_id, 'status', strftime('%Y-%m-%dT%H:%M:%fZ','now'));
-END;
-
 -- DELETE is a request; the row stays and the statement reports no row.
 CREATE TRIGGER delete_is_a_request BEFORE DELETE ON agent_source BEGIN
   UPDATE agent_source SET deletion_requested_at = 'requested' WHERE seq = OLD.seq AND deletion_requested_at IS NULL;

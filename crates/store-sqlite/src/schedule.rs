@@ -215,12 +215,13 @@ impl SqliteStore {
         let rows = sqlx::query(
             "SELECT s.id, s.name AS agent, r.kind, r.name, r.external_id, r.cleanup_error
              FROM agent_source s JOIN agent_resource r ON r.agent_id = s.id
-             WHERE s.deleted_at IS NOT NULL AND r.cleanup_result = 'failed' ORDER BY s.name, s.id, r.kind",
+             WHERE s.deleted_at IS NOT NULL AND r.cleanup_result = 'failed'",
         )
         .fetch_all(&self.readers)
         .await
         .map_err(translate)?;
-        rows.iter()
+        let mut left = rows
+            .iter()
             .map(|row| {
                 let c = Columns(row);
                 Ok(Leftover {
@@ -232,7 +233,9 @@ impl SqliteStore {
                     error: c.maybe_text("cleanup_error")?,
                 })
             })
-            .collect()
+            .collect::<StoreResult<Vec<_>>>()?;
+        left.sort_by(|a, b| (&a.agent, a.agent_id, a.kind).cmp(&(&b.agent, b.agent_id, b.kind)));
+        Ok(left)
     }
 
     pub(crate) async fn do_correct_cleanup(

@@ -116,7 +116,7 @@ pub trait Store: Send + Sync + 'static {
     /// task of the runtime is told on its own, so that two that wait take nothing from each other.
     async fn wait(&self, max: Duration) -> StoreResult<()>;
 
-    /// What cleanup left behind in archived rows (resource rows with `cleanup_result = failed`).
+    /// What cleanup left behind in archived rows (resource rows with `cleanup_result = failed`), by agent name.
     async fn leftovers(&self) -> StoreResult<Vec<Leftover>>;
 
     /// Corrects the cleanup result of an archived agent (the sweep has removed, or found again, a leftover): `deleted`, or

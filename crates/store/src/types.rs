@@ -83,9 +83,9 @@ pub struct Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeKind {
-    /// A person wrote.
+    /// A person wrote: a changed spec, or a request.
     Spec,
-    /// The controller wrote.
+    /// The controller wrote a status column of `agent_source` (conditions and child rows make no entry).
     Status,
 }
 

@@ -7,16 +7,25 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task;
 
-/// More waiting tasks than this are never kept apart; the one told least recently is told once too often instead.
+/// More waiting tasks than this are never kept apart; the one that asked least recently is told once too often instead.
 const MAX_TASKS: usize = 64;
 
 /// Longest single wait; also keeps deadlines representable.
 const MAX_WAIT: Duration = Duration::from_secs(86_400);
 
+/// How far a task has been told, and when it last asked.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cursor {
+    seen: u64,
+    asked: u64,
+}
+
 #[derive(Debug, Default)]
 struct Told {
     announced: u64,
-    tasks: HashMap<Option<task::Id>, u64>,
+    /// Counts the calls, so that which task is forgotten never hangs on the order of a map.
+    asked: u64,
+    tasks: HashMap<Option<task::Id>, Cursor>,
 }
 
 /// Tells every waiting task of every announcement, also of those made while the task was not waiting. Each task of the
@@ -41,21 +50,18 @@ impl Wake {
     /// Whether there was an announcement since the last call in this task that said so. A task that asks for the first time hears of everything there ever was.
     pub fn take(&self) -> bool {
         let mut told = self.told();
-        let now = told.announced;
-        let key = task::try_id();
-        let before = told.tasks.get(&key).copied().unwrap_or(0);
-        if before == now {
+        told.asked += 1;
+        let (announced, asked) = (told.announced, told.asked);
+        let cursor = told.tasks.entry(task::try_id()).or_default();
+        cursor.asked = asked;
+        if cursor.seen == announced {
             return false;
         }
-        told.tasks.insert(key, now);
+        cursor.seen = announced;
         if told.tasks.len() > MAX_TASKS {
-            let oldest = told
-                .tasks
-                .iter()
-                .min_by_key(|(_, seen)| **seen)
-                .map(|(key, _)| *key);
-            if let Some(oldest) = oldest {
-                told.tasks.remove(&oldest);
+            let idlest = told.tasks.iter().min_by_key(|(_, cursor)| cursor.asked);
+            if let Some(idlest) = idlest.map(|(key, _)| *key) {
+                told.tasks.remove(&idlest);
             }
         }
         true

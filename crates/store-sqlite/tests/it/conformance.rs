@@ -20,3 +20,25 @@ async fn conforms() {
     })
     .await;
 }
+
+/// The clock of this machine, as the databases see it.
+struct System;
+
+impl talon_core::clock::Clock for System {
+    fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        chrono::Utc::now()
+    }
+    fn monotonic(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agrees_with_the_store_in_memory() {
+    for seed in 1..=10 {
+        let db = crate::support::Database::new().await;
+        let memory = Arc::new(talon_store::MemoryStore::with_seed(Arc::new(System), seed));
+        conformance::differential::agree(memory, Arc::new(db.store.clone()), seed * 7919, 120)
+            .await;
+    }
+}

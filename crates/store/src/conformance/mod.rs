@@ -7,6 +7,7 @@ mod apply;
 mod claims;
 mod commit;
 mod deletion;
+pub mod differential;
 mod events;
 mod feed;
 mod finish;

@@ -15,7 +15,7 @@ use crate::{StoreResult, codes, writes};
 pub(super) struct Pass {
     pub(super) row: Row,
     pub(super) events: Vec<NewEvent>,
-    /// Something that people watch has changed.
+    /// A status column has changed.
     pub(super) status_changed: bool,
     pub(super) latched: bool,
 }
@@ -104,7 +104,6 @@ impl Pass {
                     last_transition_at,
                 };
                 self.row.conditions.insert(condition.kind, stored);
-                self.status_changed = true;
             }
             Mutation::Event(event) => self.events.push(event.clone()),
             Mutation::Card(card) => self.row.card = Some((**card).clone()),
