@@ -5,7 +5,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use talon_store::StoreError;
+use talon_store::{StoreError, codes};
 
 /// The published exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,7 +126,17 @@ impl From<StoreError> for Failure {
                 message,
                 "look at what changed (talon diff -f FILE), then apply with the present generation",
             ),
+            StoreError::Rejected { message: said, .. } if said == NOT_ALLOWED => Self::new(
+                Exit::NotAllowed,
+                message,
+                "connect as a role that may: talon_writer for specs, talon_controller for the daemon",
+            ),
             StoreError::Rejected { code, .. } => Self::rejected(message, next_for(&code)),
+            StoreError::Unavailable(said) if said == LOGIN_REFUSED => Self::new(
+                Exit::NotAllowed,
+                message,
+                "check user and password of --database-url (talon config show says where it comes from)",
+            ),
             StoreError::Unavailable(_) => Self::new(
                 Exit::Unavailable,
                 message,
@@ -141,14 +151,20 @@ impl From<StoreError> for Failure {
     }
 }
 
+/// What PostgreSQL's store says of a missing privilege, and of a refused login.
+const NOT_ALLOWED: &str = "this database role may not do that";
+const LOGIN_REFUSED: &str = "the database refused the login";
+
 /// What to do about a rule of the contract that refused a write.
 fn next_for(code: &str) -> &'static str {
     match code {
-        "TALON-OC002" => "revert this field, or create a new agent under another name",
-        "TALON-OC003" | "TALON-OC004" => {
+        codes::IMMUTABLE => "revert this field, or create a new agent under another name",
+        codes::DELETION_STANDS | codes::DELETING => {
             "wait until the deletion is done (talon wait NAME --for=delete), then apply again"
         }
-        "TALON-OC010" => {
+        codes::PROTECTED => "set spec.deletionProtected: false first, if it really shall go",
+        codes::BUCKET_FIXED => "revert spec.r2, or create a new agent under another name",
+        codes::NOT_A_REFERENCE => {
             "write a reference (env:NAME, file:NAME or vault:path#field); if a key was pasted, treat it as exposed and rotate it"
         }
         _ => "talon describe NAME shows the row as it is; the rule named above says what it wants",
@@ -200,6 +216,8 @@ mod tests {
                 Exit::Rejected,
             ),
             (StoreError::Unavailable("down".into()), Exit::Unavailable),
+            (StoreError::Unavailable(LOGIN_REFUSED.into()), Exit::NotAllowed),
+            (codes::invalid(NOT_ALLOWED), Exit::NotAllowed),
             (StoreError::Corrupt("old".into()), Exit::Failure),
         ];
         for (error, exit) in cases {

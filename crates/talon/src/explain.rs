@@ -2,6 +2,8 @@
 //!
 //! Pure: a snapshot and the hold in force go in, an explanation comes out. Every reason has a "do this".
 
+mod advice;
+
 use serde::Serialize;
 use talon_core::Snapshot;
 use talon_core::condition::{ConditionType, Reason, StoredCondition};
@@ -11,6 +13,7 @@ use talon_store::{Hold, HoldKind};
 
 use crate::output::{age, safe};
 use crate::view;
+use advice::advice;
 
 /// An explanation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -133,7 +136,7 @@ fn held(snapshot: &Snapshot, hold: &Hold) -> Explanation {
         blocked_at: Some("Hold › the whole installation".to_owned()),
         reason: reason.to_string(),
         what: safe(&hold.reason),
-        do_this: advice(snapshot, reason),
+        do_this: advice(name(snapshot), reason),
         waiting: steps_to_come(snapshot),
     }
 }
@@ -153,7 +156,7 @@ fn violations(snapshot: &Snapshot) -> Explanation {
             .map(|v| safe(&format!("{}: {}", v.pointer, v.detail)))
             .collect::<Vec<_>>()
             .join("\n"),
-        do_this: advice(snapshot, Reason::InvalidSpec),
+        do_this: advice(name(snapshot), Reason::InvalidSpec),
         waiting: steps_to_come(snapshot),
     }
 }
@@ -170,7 +173,7 @@ fn stalled_for(snapshot: &Snapshot, stalled: &StoredCondition) -> Explanation {
         blocked_at: Some(place(snapshot, reason)),
         reason: reason.to_string(),
         what: said_or(&stalled.condition.message, "the controller gave no more words"),
-        do_this: advice(snapshot, reason),
+        do_this: advice(name(snapshot), reason),
         waiting: steps_to_come(snapshot),
     }
 }
@@ -188,7 +191,7 @@ fn waiting_for(snapshot: &Snapshot, condition: &StoredCondition) -> Explanation 
         blocked_at: Some(place(snapshot, reason)),
         reason: reason.to_string(),
         what: said_or(&condition.condition.message, "effects are withheld"),
-        do_this: advice(snapshot, reason),
+        do_this: advice(name(snapshot), reason),
         waiting: steps_to_come(snapshot),
     }
 }
@@ -222,7 +225,7 @@ fn suspended(snapshot: &Snapshot) -> Explanation {
         blocked_at: Some("spec.suspend".to_owned()),
         reason: Reason::Suspended.to_string(),
         what: "The row asks to leave the agent exactly as it is.".to_owned(),
-        do_this: advice(snapshot, Reason::Suspended),
+        do_this: advice(name(snapshot), Reason::Suspended),
         waiting: if view::sync(snapshot) == view::Sync::InSync {
             Vec::new()
         } else {
@@ -284,7 +287,7 @@ fn under_way(snapshot: &Snapshot) -> Explanation {
         blocked_at: failing.map(|r| view::kind_label(r.kind).to_owned()),
         reason: reason.to_string(),
         what,
-        do_this: advice(snapshot, reason),
+        do_this: advice(name(snapshot), reason),
         waiting: steps_to_come(snapshot),
     }
 }
@@ -358,94 +361,6 @@ fn place(snapshot: &Snapshot, reason: Reason) -> String {
     text.to_owned()
 }
 
-/// What to do about a reason. Never empty.
-fn advice(snapshot: &Snapshot, reason: Reason) -> Vec<String> {
-    use Reason as R;
-    let name = name(snapshot);
-    let lines: &[&str] = match reason {
-        R::InvalidSpec => &[
-            "correct the manifest and talon apply -f it, or UPDATE the column named above by SQL",
-            "talon export NAME prints what is stored now",
-        ],
-        R::SecretValueMissing => &[
-            "put a value where the reference points (the daemon's environment or file), then talon reconcile NAME",
-            "or point spec.apiKeyRefs at a source that has one, and talon apply",
-        ],
-        R::SecretOutOfScope => &[
-            "use a reference that this owner may read (talon config show lists secretScopes)",
-            "or let the owner read it: secretScopes in talon.yaml, then restart the daemon",
-        ],
-        R::SecretRefDiscarded => &[
-            "what was stored was not a reference and was thrown away: if it was a key, rotate it, it was exposed to your SQL client",
-            "then write a reference: env:NAME, file:NAME or vault:path#field",
-        ],
-        R::AwaitingKeys => &[
-            "give the model's provider a key: spec.apiKeyRefs.PROVIDER: env:TALON_SECRET_…, then talon apply",
-        ],
-        R::NameConflict => &[
-            "something in the account bears this name without Talon's mark; Talon never touches it",
-            "rename or remove it at Cloudflare, then talon reconcile NAME; or delete this agent and choose another name",
-        ],
-        R::CloudflareAuth => &[
-            "talon doctor says which permission the token lacks",
-            "give the daemon a token that has it (TALON_CLOUDFLARE_API_TOKEN), and restart it",
-        ],
-        R::NoSubdomain => &[
-            "choose a workers.dev subdomain in the Cloudflare dashboard (Workers & Pages), then talon reconcile NAME",
-        ],
-        R::R2NotEnabled => &[
-            "enable R2 in the Cloudflare dashboard (R2 object storage), then talon reconcile NAME",
-        ],
-        R::QuotaReached => &[
-            "raise the limit at Cloudflare or delete something, then talon reconcile NAME",
-        ],
-        R::Unschedulable => &[
-            "no account has room: raise a limit or delete agents; it goes on by itself afterwards",
-        ],
-        R::CloudflareRejected => &[
-            "Cloudflare refuses the request as it stands: what it said is above; correct the spec and talon apply",
-            "if the spec is right, this is a defect: talon events NAME has the ray id to report",
-        ],
-        R::MassChange => &[
-            "talon doctor shows what vanished or is to be deleted; make sure that it is meant",
-            "then talon release-hold",
-        ],
-        R::RestoredDatabase => &[
-            "the database is older than it was: check that it is the one you want",
-            "then talon release-hold; agents made since the backup are reported as orphans",
-        ],
-        R::HeldByOperator => &["talon release-hold, when whoever set it is done"],
-        R::ObserveOnly => &[
-            "the daemon runs with --observe-only: talon diff NAME shows what it would do",
-            "restart it without the flag to let it act",
-        ],
-        R::Suspended => &["talon resume NAME"],
-        R::InternalError => &[
-            "talon events NAME shows what the controller met; please report it",
-            "talon reconcile NAME tries again now",
-        ],
-        R::RateLimited => &[
-            "nothing: Cloudflare asks to wait, and the controller does; it goes on by itself",
-        ],
-        R::BackingOff | R::CloudflareError | R::RegistryError | R::Unsettled => &[
-            "nothing: it is tried again by itself",
-            "or try now: talon reconcile NAME",
-        ],
-        R::LeftOver => &["nothing at once: the sweep goes on trying"],
-        R::Deleting | R::Deleted => &["wait for it: talon wait NAME --for=delete"],
-        R::AsExpected
-        | R::Deployed
-        | R::NotDeployed
-        | R::OutOfDate
-        | R::Idle
-        | R::InProgress
-        | R::AwaitingObservation
-        | R::Provisioned
-        | R::Missing
-        | R::Pushed
-        | R::PushedUnverified
-        | R::CardAccepted
-        | R::NotObserved => &["nothing; to watch: talon wait NAME --for=condition=Ready"],
-    };
-    lines.iter().map(|l| l.replace("NAME", name)).collect()
-}
+#[cfg(test)]
+#[path = "explain/tests.rs"]
+mod tests;

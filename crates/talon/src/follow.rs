@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use talon_core::condition::{ConditionType, Truth};
 use talon_core::{AgentId, Generation, Snapshot};
 use talon_store::Store;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::{Exit, Failure};
 use crate::jsonpath::{self, Path};
@@ -108,7 +109,7 @@ pub struct Wait<'a> {
 impl Wait<'_> {
     /// Waits until `goal` is decided for every target. `Err(Interrupted)` on Ctrl-C.
     pub async fn until(&self, goal: &Goal, targets: Vec<Target>) -> Result<Vec<Ended>, Failure> {
-        let mut progress = Progress::new(self.output, self.reattach);
+        let mut progress = Progress::new(self.output, self.reattach, targets.len() > 1);
         let result = self.look(goal, targets, &mut progress).await;
         progress.finish();
         result
@@ -124,7 +125,9 @@ impl Wait<'_> {
         let order: Vec<AgentId> = targets.iter().map(|t| t.id).collect();
         let mut open = targets;
         let mut ended: BTreeMap<AgentId, Ended> = BTreeMap::new();
-        let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+        // Before anything is shown, so that whoever sees the first line can interrupt.
+        let mut interrupt = signal(SignalKind::interrupt())
+            .map_err(|e| Failure::io("signals cannot be waited for", &e))?;
         let mut warned = false;
         loop {
             let mut still = Vec::new();
@@ -148,6 +151,7 @@ impl Wait<'_> {
                 }
             }
             open = still;
+            progress.tick();
             if open.is_empty() {
                 break;
             }
@@ -155,10 +159,9 @@ impl Wait<'_> {
             let pause = Duration::from_millis((open.len() as u64 * 2).clamp(20, 1_000));
             let next = Duration::from_secs(1).min(deadline.saturating_duration_since(Instant::now()));
             tokio::select! {
-                _ = &mut interrupt => return Err(self.interrupted(&open)),
+                _ = interrupt.recv() => return Err(self.interrupted(&open)),
                 hint = self.hint(pause, next) => hint?,
             }
-            progress.tick();
         }
         Ok(order.iter().filter_map(|id| ended.remove(id)).collect())
     }

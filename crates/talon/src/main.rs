@@ -8,6 +8,8 @@ mod daemon;
 mod database;
 mod exit;
 mod explain;
+#[cfg(test)]
+mod fixtures;
 mod follow;
 mod install_key;
 mod jsonpath;
@@ -35,7 +37,7 @@ fn main() -> ExitCode {
         }
     };
     match runtime.block_on(commands::run(cli)) {
-        Ok(exit) => exit.into(),
+        Ok(exit) => output::exit_code(exit),
         Err(failure) => output::fail(colour, &failure),
     }
 }

@@ -294,8 +294,63 @@ pub fn kind_label(kind: ResourceKind) -> &'static str {
     }
 }
 
+/// What is said of a kind of resource once it is in place by our doing.
+pub fn done_word(kind: ResourceKind) -> &'static str {
+    match kind {
+        ResourceKind::Worker => "uploaded",
+        ResourceKind::WorkerRoute => "switched on",
+        ResourceKind::R2Objects | ResourceKind::R2Bucket | ResourceKind::R2Token => "created",
+        ResourceKind::AgentCard => "registered",
+    }
+}
+
 /// How long the effect behind a record took, if both ends are known.
 pub fn took(record: &ResourceRecord) -> Option<std::time::Duration> {
     let end: DateTime<Utc> = record.cleaned_at.or(record.confirmed_at)?;
     (end - record.intent_at?).to_std().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+
+    #[test]
+    fn in_sync_means_ready_at_this_generation() {
+        let mut s = fixtures::deployed("bot");
+        assert_eq!((ready(&s), sync(&s)), (Truth::True, Sync::InSync));
+        s.agent.generation.0 += 1;
+        assert_eq!((ready(&s), sync(&s)), (Truth::False, Sync::OutOfDate));
+        s.agent.deletion_requested_at = Some(fixtures::now());
+        assert_eq!(sync(&s), Sync::Deleting);
+    }
+
+    #[test]
+    fn the_message_tells_the_most_urgent_thing() {
+        let mut s = fixtures::deployed("bot");
+        assert_eq!(message(&s), "generation 1");
+        fixtures::set(&mut s, ConditionType::HubConnected, Truth::True, Reason::AsExpected, "");
+        assert_eq!(message(&s), "connected 1h ago");
+        fixtures::set(&mut s, ConditionType::Throttled, Truth::True, Reason::RateLimited, "429");
+        assert_eq!(message(&s), "RateLimited: 429");
+        s.agent.status.deployment_error = Some("it broke".to_owned());
+        assert_eq!(message(&s), "it broke");
+        fixtures::set(&mut s, ConditionType::Stalled, Truth::True, Reason::SecretValueMissing, "no value");
+        assert_eq!(message(&s), "SecretValueMissing: no value");
+    }
+
+    #[test]
+    fn deletion_tells_how_far_it_is() {
+        let mut s = fixtures::deployed("bot");
+        s.agent.deletion_requested_at = Some(fixtures::now());
+        s.resources[0].cleanup_result = Some(CleanupResult::AlreadyAbsent);
+        s.resources[1].cleanup_result = Some(CleanupResult::Failed);
+        assert_eq!(message(&s), "1 of 4 cleaned, r2_bucket retrying");
+    }
+
+    #[test]
+    fn the_document_holds_no_hash_of_a_token() {
+        let text = document(&fixtures::deployed("bot")).to_string();
+        assert!(!text.contains("secret-hash"), "{text}");
+    }
 }

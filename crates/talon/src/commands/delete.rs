@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
+use serde_json::json;
 use talon_core::Snapshot;
 use talon_store::Store;
 
@@ -82,6 +83,11 @@ fn refuse_protected(agents: &[Snapshot]) -> Result<(), Failure> {
 }
 
 fn dry_run(args: &Args, session: &Session, agents: &[Snapshot]) -> Result<Exit, Failure> {
+    if session.output.is_machine() {
+        let names: Vec<_> = agents.iter().map(|s| &s.agent.name).collect();
+        session.output.document(&json!({ "dryRun": true, "wouldDelete": names, "keepBucket": args.keep_bucket }))?;
+        return Ok(Exit::Success);
+    }
     for s in agents {
         let mut parts: Vec<String> = s
             .resources

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use talon_core::Snapshot;
 use talon_core::condition::{ConditionType, Truth};
-use talon_simulator::CallRecord;
+use talon_simulator::{CallClass, CallRecord, Fault, FaultRule};
 
 use super::dev::apply_examples;
 use crate::exit::{Exit, Failure};
@@ -18,18 +18,23 @@ use crate::session::Session;
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Uses a temporary directory and a local Cloudflare: no account, no configuration, nothing left behind.")]
-pub struct Args {}
+pub struct Args {
+    /// How long the local Cloudflare takes for each call that changes something
+    #[arg(long, default_value = "800ms", value_parser = age::parse_duration, value_name = "DURATION")]
+    latency: Duration,
+}
 
 /// Longest time one act may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Plays it, and cleans up even if an act fails.
-pub async fn run(_args: Args, session: Session) -> Result<Exit, Failure> {
+pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     logging::start(LogFormat::Text, "error")?;
     let mut config = session.config.settings.controller();
     config.list_lag_seconds = 1.0;
     let began = Instant::now();
     let local = Local::start(Place::Temporary, config).await?;
+    slow_down(&local, args.latency)?;
     let out = &session.output;
     out.line(&format!(
         "talon demo: a database ({}) and a local Cloudflare ({}); nothing leaves this machine.\n",
@@ -44,6 +49,20 @@ pub async fn run(_args: Args, session: Session) -> Result<Exit, Failure> {
         age::short(began.elapsed())
     ));
     Ok(Exit::Success)
+}
+
+/// As far away as the real one, so that there is something to see.
+fn slow_down(local: &Local, latency: Duration) -> Result<(), Failure> {
+    if latency.is_zero() {
+        return Ok(());
+    }
+    let ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
+    let rule = FaultRule::on_class(CallClass::Write, Fault::Latency { ms });
+    local
+        .cloud
+        .faults()
+        .add(vec![rule])
+        .map_err(|e| Failure::new(Exit::Failure, e, "try again with --latency 0s"))
 }
 
 async fn play(session: &Session, local: &Local) -> Result<(), Failure> {
@@ -61,7 +80,7 @@ async fn play(session: &Session, local: &Local) -> Result<(), Failure> {
     for s in live.iter().filter_map(|e| e.snapshot.as_ref()) {
         let since = began.unwrap_or(s.agent.created_at);
         out.line(&format!("   agent/{}", s.agent.name));
-        out.write(&steps::render(&steps::deploying(s, since), out.colour));
+        out.write(&indented(&steps::render(&steps::deploying(s, since), out.colour)));
     }
     show_calls(session, local, &live);
     out.line("\n3. The row, as SELECT sees it");
@@ -77,10 +96,14 @@ async fn play(session: &Session, local: &Local) -> Result<(), Failure> {
     let gone = wait(session, local, &Goal::Gone, &agents).await?;
     for s in gone.iter().filter_map(|e| e.snapshot.as_ref()) {
         out.line(&format!("   agent/{}", s.agent.name));
-        out.write(&steps::render(&steps::deleting(s), out.colour));
+        out.write(&indented(&steps::render(&steps::deleting(s), out.colour)));
     }
     out.line("");
     Ok(())
+}
+
+fn indented(block: &str) -> String {
+    block.lines().map(|line| format!("   {line}\n")).collect()
 }
 
 async fn wait(

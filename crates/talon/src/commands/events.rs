@@ -54,7 +54,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         return Ok(Exit::Success);
     }
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
-    loop {
+    while !session.output.is_closed() {
         tokio::select! {
             _ = &mut interrupt => return Ok(Exit::Interrupted),
             waited = store.wait(Duration::from_secs(2)) => waited?,
@@ -65,6 +65,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             print(&session, &fresh, true)?;
         }
     }
+    Ok(Exit::Success)
 }
 
 fn print(session: &Session, events: &[Event], stream: bool) -> Result<(), Failure> {

@@ -199,6 +199,9 @@ async fn watch(
             };
             show(session, &s, kind, &mut shown)?;
         }
+        if out.is_closed() {
+            return Ok(Exit::Success);
+        }
         if full {
             continue;
         }

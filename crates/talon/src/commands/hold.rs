@@ -23,7 +23,12 @@ pub struct Args {
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let store = session.store().await?;
     if args.dry_run.is_set() {
-        let text = match store.hold().await? {
+        let hold = store.hold().await?;
+        if session.output.is_machine() {
+            session.output.document(&json!({ "dryRun": true, "new": hold.is_none(), "hold": hold }))?;
+            return Ok(Exit::Success);
+        }
+        let text = match hold {
             Some(hold) => format!("a hold is in force already since {} (dry run)", age::stamp(hold.since)),
             None => "every effect on every agent would be withheld (dry run)".to_owned(),
         };

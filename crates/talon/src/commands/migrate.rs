@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::database;
+use super::DryRunFlag;
+use crate::database::{self, Database};
 use crate::exit::{Exit, Failure};
 use crate::install_key;
 use crate::output::safe;
@@ -16,11 +17,16 @@ pub struct Args {
     /// PostgreSQL: keep statements that fail, and their values, out of the server's log
     #[arg(long)]
     hardening: bool,
+    #[command(flatten)]
+    dry_run: DryRunFlag,
 }
 
 /// Creates or updates the schema.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let database = session.database()?;
+    if args.dry_run.is_set() {
+        return dry_run(&session, &database).await;
+    }
     let migrated = database::migrate(&database, args.hardening).await?;
     for warning in &migrated.warnings {
         session.output.warn(&safe(warning));
@@ -50,6 +56,22 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             install.install.id,
             key_file.display()
         ));
+    }
+    Ok(Exit::Success)
+}
+
+async fn dry_run(session: &Session, database: &Database) -> Result<Exit, Failure> {
+    let what = match (database, database::open(database).await) {
+        (_, Ok(_)) => "up to date: nothing would be done".to_owned(),
+        (Database::Sqlite(path), Err(_)) if !path.exists() => "would be created".to_owned(),
+        // Out of reach or not allowed: migrating would fail, too.
+        (_, Err(failure)) if matches!(failure.exit, Exit::Unavailable | Exit::NotAllowed) => return Err(failure),
+        (_, Err(failure)) => format!("would be brought up to date: {}", failure.message),
+    };
+    if session.output.is_machine() {
+        session.output.document(&json!({ "dryRun": true, "database": database.shown(), "result": what }))?;
+    } else {
+        session.output.line(&format!("{}: {} (dry run)", safe(&database.shown()), safe(&what)));
     }
     Ok(Exit::Success)
 }

@@ -1,5 +1,6 @@
 //! `talon reconcile`.
 
+use serde_json::json;
 use talon_core::condition::{ConditionType, Truth};
 
 use super::DryRunFlag;
@@ -24,6 +25,10 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let name = agent_name(&args.name)?;
     let store = session.store().await?;
     let before = session.agent(&*store, &args.name).await?;
+    if args.dry_run.is_set() && session.output.is_machine() {
+        session.output.document(&json!({ "dryRun": true, "wouldReconcile": name }))?;
+        return Ok(Exit::Success);
+    }
     if args.dry_run.is_set() {
         session.output.line(&format!("agent/{name} would be reconciled now (dry run)"));
         return Ok(Exit::Success);
@@ -33,6 +38,10 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         session.output.line(&format!("agent/{name} reconcile requested"));
     }
     if !args.wait {
+        if session.output.is_machine() {
+            let after = session.agent(&*store, &args.name).await?;
+            session.output.document(&crate::view::document(&after))?;
+        }
         return Ok(Exit::Success);
     }
     session.warn_if_held(&*store).await?;

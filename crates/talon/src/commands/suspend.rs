@@ -1,5 +1,7 @@
 //! `talon suspend` and `talon resume`.
 
+use serde_json::json;
+
 use super::DryRunFlag;
 use crate::exit::{Exit, Failure};
 use crate::session::{Session, agent_name};
@@ -19,6 +21,13 @@ pub async fn run(args: Args, session: Session, suspend: bool) -> Result<Exit, Fa
     let store = session.store().await?;
     let before = session.agent(&*store, &args.name).await?;
     let word = if suspend { "suspended" } else { "resumed" };
+    if args.dry_run.is_set() && session.output.is_machine() {
+        let changes = before.agent.spec.suspend != suspend;
+        session
+            .output
+            .document(&json!({ "dryRun": true, "name": name, "suspend": suspend, "changes": changes }))?;
+        return Ok(Exit::Success);
+    }
     if args.dry_run.is_set() {
         let text = if before.agent.spec.suspend == suspend {
             format!("agent/{name} is {word} already (dry run)")

@@ -48,22 +48,41 @@ fn render(e: &Explanation, width: usize) -> String {
     text
 }
 
-/// Breaks a line between words. A word that is longer than the line stays whole: it may be a URL.
+/// Breaks a line between words. What is longer than the line stays whole: it may be a URL. Commands stay whole, too,
+/// so that they can be copied.
 fn wrap(line: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for word in line.split(' ') {
+    for piece in pieces(line) {
         let last = lines.len() - 1;
         let used = console::measure_text_width(&lines[last]);
-        if used > 0 && used + 1 + console::measure_text_width(word) > width {
-            lines.push(word.to_owned());
+        if used > 0 && used + 1 + console::measure_text_width(&piece) > width {
+            lines.push(piece);
         } else {
             if used > 0 {
                 lines[last].push(' ');
             }
-            lines[last].push_str(word);
+            lines[last].push_str(&piece);
         }
     }
     lines
+}
+
+/// Words; `talon` and what follows it up to a punctuation mark is one of them.
+fn pieces(line: &str) -> Vec<String> {
+    let mut pieces: Vec<String> = Vec::new();
+    let mut in_command = false;
+    for word in line.split(' ') {
+        match pieces.last_mut() {
+            Some(command) if in_command => {
+                command.push(' ');
+                command.push_str(word);
+            }
+            _ => pieces.push(word.to_owned()),
+        }
+        let begins = word.trim_start_matches('(') == "talon";
+        in_command = (in_command || begins) && !word.ends_with([',', ';', ')', '.', ':']);
+    }
+    pieces
 }
 
 #[cfg(test)]
@@ -76,5 +95,11 @@ mod tests {
         let lines = wrap(text.trim_end(), 30);
         assert!(lines.iter().all(|l| l.len() <= 30));
         assert_eq!(lines.join(" "), text.trim_end());
+    }
+
+    #[test]
+    fn commands_are_not_broken() {
+        let lines = wrap("set it there, then talon reconcile bot, or talon apply", 24);
+        assert_eq!(lines, ["set it there, then", "talon reconcile bot, or", "talon apply"]);
     }
 }

@@ -15,14 +15,16 @@ pub struct Progress {
     output: Output,
     bar: Option<ProgressBar>,
     hint: &'static str,
+    many: bool,
     began: Instant,
     since: Option<DateTime<Utc>>,
     seen: BTreeMap<AgentId, Snapshot>,
 }
 
 impl Progress {
-    /// Begins. `hint` tells how to re-attach, and stands at the foot of the block.
-    pub fn new(output: &Output, hint: &'static str) -> Self {
+    /// Begins. `hint` tells how to re-attach, and stands at the foot of the block; `many`: more than one agent is
+    /// watched, so that each line must say whose it is.
+    pub fn new(output: &Output, hint: &'static str, many: bool) -> Self {
         let bar = output.is_interactive().then(|| {
             let bar = ProgressBar::new_spinner();
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
@@ -35,6 +37,7 @@ impl Progress {
             output: output.clone(),
             bar,
             hint,
+            many,
             began: Instant::now(),
             since: None,
             seen: BTreeMap::new(),
@@ -43,17 +46,17 @@ impl Progress {
 
     /// Takes a new look at an agent.
     pub fn update(&mut self, snapshot: &Snapshot) {
-        let since = *self.since.get_or_insert(snapshot.now);
+        self.since.get_or_insert(snapshot.now);
         let before = self.seen.insert(snapshot.agent.id, snapshot.clone());
         if self.bar.is_none() {
+            let which = self.many.then(|| format!(" agent={}", snapshot.agent.name)).unwrap_or_default();
             for line in transitions::between(before.as_ref(), snapshot) {
-                self.output.progress(&line);
+                self.output.progress(&format!("{line}{which}"));
             }
         }
-        self.draw(since);
     }
 
-    /// Draws again, for the clock at the foot.
+    /// Draws the block anew, with the clock at its foot.
     pub fn tick(&self) {
         if let Some(since) = self.since {
             self.draw(since);

@@ -11,6 +11,7 @@ pub mod tree;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use console::{Style, Term};
 use serde::Serialize;
@@ -18,8 +19,20 @@ use serde::Serialize;
 use crate::cli::{Format, Global};
 use crate::exit::{Exit, Failure};
 
+/// Set when standard output was found closed.
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
 /// What a shell reports for a process that wrote into a closed pipe.
-const CLOSED_PIPE: i32 = 141;
+const CLOSED_PIPE: u8 = 141;
+
+/// The code to exit with after a command that ended well.
+pub fn exit_code(exit: Exit) -> ExitCode {
+    if CLOSED.load(Ordering::Relaxed) {
+        ExitCode::from(CLOSED_PIPE)
+    } else {
+        exit.into()
+    }
+}
 
 /// Escapes control, ANSI and bidi characters.
 pub fn safe(text: &str) -> String {
@@ -39,6 +52,12 @@ impl Colour {
     /// For standard error.
     pub fn of_stderr(no_color: bool) -> Self {
         Self(std::io::stderr().is_terminal() && Self::wanted(no_color))
+    }
+
+    /// No colour.
+    #[cfg(test)]
+    pub fn none() -> Self {
+        Self(false)
     }
 
     fn wanted(no_color: bool) -> bool {
@@ -134,9 +153,14 @@ impl Output {
     pub fn write(&self, text: &str) {
         let mut out = std::io::stdout().lock();
         if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-            // The reader has seen enough (`talon get | head`): stop without a word, as other tools do.
-            std::process::exit(CLOSED_PIPE);
+            // The reader has seen enough (`talon get | head`): what was begun is brought to its end without a word.
+            CLOSED.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Whether nobody reads standard output any more.
+    pub fn is_closed(&self) -> bool {
+        CLOSED.load(Ordering::Relaxed)
     }
 
     /// Writes one document in the machine format asked for (JSON unless YAML).

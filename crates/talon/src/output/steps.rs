@@ -96,15 +96,15 @@ fn pad(text: &str, width: usize) -> String {
 
 /// The steps of bringing an agent up. `since`: when what is being watched began; what was in place before says so.
 pub fn deploying(snapshot: &Snapshot, since: DateTime<Utc>) -> Vec<Step> {
-    let made = |kind, word| resource_step(snapshot, kind, since, word);
+    let made = |kind| resource_step(snapshot, kind, since);
     let mut steps = vec![
         identity_step(snapshot),
-        made(ResourceKind::R2Bucket, "created"),
-        made(ResourceKind::R2Token, "created"),
-        made(ResourceKind::Worker, "uploaded"),
+        made(ResourceKind::R2Bucket),
+        made(ResourceKind::R2Token),
+        made(ResourceKind::Worker),
         secrets_step(snapshot),
-        made(ResourceKind::WorkerRoute, "switched on"),
-        made(ResourceKind::AgentCard, "registered"),
+        made(ResourceKind::WorkerRoute),
+        made(ResourceKind::AgentCard),
     ];
     if let Some(hub) = view::condition(snapshot, ConditionType::HubConnected) {
         let connected = hub.condition.status == Truth::True;
@@ -174,8 +174,8 @@ fn resource_step(
     snapshot: &Snapshot,
     kind: ResourceKind,
     since: DateTime<Utc>,
-    done: &str,
 ) -> Step {
+    let done = view::done_word(kind);
     let label = view::kind_label(kind);
     let Some(record) = snapshot.resource(kind) else {
         return Step {
@@ -340,5 +340,57 @@ fn cleanup_step(snapshot: &Snapshot, record: &ResourceRecord) -> Step {
         detail: text,
         word,
         took: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+
+    fn rendered(steps: &[Step]) -> String {
+        render(steps, Colour::none())
+    }
+
+    #[test]
+    fn what_has_not_begun_says_what_it_waits_for() {
+        let mut s = fixtures::pending("bot");
+        s.agent.status.identity_sha256 = Some("9be1000000000000000004ac".to_owned());
+        s.resources.push(fixtures::record(ResourceKind::R2Bucket, ResourceState::Present));
+        s.resources.push(fixtures::record(ResourceKind::R2Token, ResourceState::Unknown));
+        let text = rendered(&deploying(&s, fixtures::now()));
+        assert!(text.contains("✓ R2 bucket    bot-r2_bucket"), "{text}");
+        assert!(text.contains("created"), "{text}");
+        assert!(text.contains("0.8s"), "{text}");
+        assert!(text.contains("⟳ R2 token"), "{text}");
+        assert!(text.contains("waiting for R2 token"), "{text}");
+    }
+
+    #[test]
+    fn what_was_there_before_is_in_place() {
+        let s = fixtures::deployed("bot");
+        let text = rendered(&deploying(&s, fixtures::now() + chrono::TimeDelta::hours(1)));
+        assert!(text.contains("in place") && !text.contains("created"), "{text}");
+    }
+
+    #[test]
+    fn each_result_of_cleanup_has_its_word() {
+        let mut s = fixtures::deployed("bot");
+        s.agent.deletion_requested_at = Some(fixtures::now());
+        s.agent.status.deleted_at = Some(fixtures::now());
+        let results = [
+            CleanupResult::Deleted,
+            CleanupResult::Failed,
+            CleanupResult::Kept,
+            CleanupResult::AlreadyAbsent,
+        ];
+        for (record, result) in s.resources.iter_mut().zip(results) {
+            record.cleanup_result = Some(result);
+        }
+        s.resources[1].cleanup_error = Some("BucketNotEmpty".to_owned());
+        let text = rendered(&deleting(&s));
+        for expected in ["deleted", "✗ R2 bucket", "FAILED  BucketNotEmpty", "kept on request", "already gone"] {
+            assert!(text.contains(expected), "{expected} in {text}");
+        }
     }
 }

@@ -14,7 +14,11 @@ pub fn between(before: Option<&Snapshot>, after: &Snapshot) -> Vec<String> {
     let mut lines = Vec::new();
     for record in &after.resources {
         let old = before.and_then(|b| b.resource(record.kind));
-        lines.extend(resource(old, record));
+        // At the first look, what was in place before the last edit is no news.
+        let news = before.is_some() || record.confirmed_at.max(record.cleaned_at) >= Some(after.agent.updated_at);
+        if news {
+            lines.extend(resource(old, record));
+        }
     }
     let pushed = |s: &Snapshot| -> Vec<String> {
         s.secrets
@@ -24,7 +28,7 @@ pub fn between(before: Option<&Snapshot>, after: &Snapshot) -> Vec<String> {
             .collect()
     };
     let now_pushed = pushed(after);
-    if !now_pushed.is_empty() && before.map(pushed).as_ref() != Some(&now_pushed) {
+    if !now_pushed.is_empty() && before.is_some_and(|b| pushed(b) != now_pushed) {
         lines.push(format!("secrets pushed names={}", safe(&now_pushed.join(","))));
     }
     for kind in [
@@ -35,7 +39,7 @@ pub fn between(before: Option<&Snapshot>, after: &Snapshot) -> Vec<String> {
         lines.extend(condition(kind, before, after));
     }
     let status = after.agent.status.deployment_status;
-    if before.is_some_and(|b| b.agent.status.deployment_status != status) {
+    if before.map(|b| b.agent.status.deployment_status) != Some(status) {
         lines.push(format!("agent/{} {status}", after.agent.name));
     }
     lines.into_iter().map(|l| format!("{stamp} {l}")).collect()
@@ -65,7 +69,7 @@ fn resource(old: Option<&ResourceRecord>, new: &ResourceRecord) -> Option<String
         return None;
     }
     let word = match new.state {
-        ResourceState::Present => "present",
+        ResourceState::Present => view::done_word(new.kind),
         ResourceState::Unknown => "requested",
         ResourceState::ValueUnplaced => "created value=unplaced",
         ResourceState::Absent => {
@@ -90,4 +94,55 @@ fn condition(kind: ConditionType, before: Option<&Snapshot>, after: &Snapshot) -
             safe(&now.condition.message)
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use talon_core::condition::{Reason, Truth};
+    use talon_core::resource::ResourceKind;
+    use talon_core::status::DeploymentStatus;
+
+    #[test]
+    fn each_change_is_one_line_with_a_stamp() {
+        let before = fixtures::pending("bot");
+        let mut after = before.clone();
+        after.agent.status.deployment_status = DeploymentStatus::Deploying;
+        after.resources.push(fixtures::record(ResourceKind::R2Bucket, ResourceState::Present));
+        let mut token = fixtures::record(ResourceKind::R2Token, ResourceState::Unknown);
+        token.attempts = 2;
+        token.last_error = Some("POST token: \u{1b}[31mbad".to_owned());
+        after.resources.push(token);
+        fixtures::set(&mut after, ConditionType::Throttled, Truth::True, Reason::RateLimited, "429");
+        assert_eq!(
+            between(Some(&before), &after),
+            [
+                "2026-11-23T03:40:01Z r2_bucket created name=bot-r2_bucket",
+                "2026-11-23T03:40:01Z r2_token retrying attempt=2 error=\"POST token: \\u{1b}[31mbad\"",
+                "2026-11-23T03:40:01Z agent/bot throttled reason=RateLimited message=\"429\"",
+                "2026-11-23T03:40:01Z agent/bot deploying",
+            ]
+        );
+        assert_eq!(between(Some(&after), &after), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_in_place_before_is_no_news() {
+        let mut s = fixtures::deployed("bot");
+        s.agent.updated_at = fixtures::now() + chrono::TimeDelta::hours(1);
+        assert_eq!(between(None, &s), ["2026-11-23T03:40:01Z agent/bot deployed"]);
+    }
+
+    #[test]
+    fn cleanup_is_told_by_its_result() {
+        let before = fixtures::deployed("bot");
+        let mut after = before.clone();
+        for r in &mut after.resources {
+            r.state = ResourceState::Absent;
+            r.cleanup_result = Some(CleanupResult::Deleted);
+        }
+        let lines = between(Some(&before), &after);
+        assert!(lines.iter().any(|l| l.ends_with("worker deleted name=bot-worker")), "{lines:?}");
+    }
 }
