@@ -291,12 +291,14 @@ impl Builder<'_> {
                 .work
                 .unclean_until
                 .map(|t| later(t, timing.request_timeout));
-            let in_flight = snapshot
+            let sent = snapshot
                 .resources
                 .iter()
                 .filter_map(|r| r.settle_until)
                 .max();
-            let quiet = [cleaned, frozen, in_flight]
+            // What lands at the last moment is listed a little later.
+            let [frozen, sent] = [frozen, sent].map(|t| t.map(|t| later(t, timing.list_lag)));
+            let quiet = [cleaned, frozen, sent]
                 .into_iter()
                 .flatten()
                 .max()

@@ -487,6 +487,8 @@ pub fn failed(step: &StepKind, failure: &Failure, cx: &StepCx<'_>) -> Vec<Mutati
             writes.push(Mutation::Resource(ResourceWrite {
                 outcome,
                 intent,
+                // "There already" is an answer: a list that shows nothing is older.
+                confirmed: failure.exists,
                 ..write(kind, &name, state)
             }));
         }
@@ -511,7 +513,9 @@ pub fn failed(step: &StepKind, failure: &Failure, cx: &StepCx<'_>) -> Vec<Mutati
                 writes.push(Mutation::Resource(ResourceWrite {
                     outcome,
                     try_id: previous.and_then(|r| r.try_id.clone()),
-                    intent: previous_intent(Some(state)),
+                    intent: open_or(previous_intent(Some(state)), state),
+                    // With an earlier try still open, only a list from after this refusal can tell what is live.
+                    confirmed: state == ResourceState::Unknown,
                     ..write(kind, &name, state)
                 }));
                 writes.extend(unplaced(&upload.supply, cx));
@@ -557,6 +561,11 @@ pub fn failed(step: &StepKind, failure: &Failure, cx: &StepCx<'_>) -> Vec<Mutati
         }
     }
     writes
+}
+
+/// An earlier try that is still open stays so.
+fn open_or(intent: Option<Intent>, state: ResourceState) -> Option<Intent> {
+    intent.filter(|_| state != ResourceState::Unknown)
 }
 
 fn previous_intent(previous: Option<ResourceState>) -> Option<Intent> {

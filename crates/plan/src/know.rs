@@ -4,6 +4,8 @@
 //! answers by `list_lag`: within that time it may confirm but not contradict. A thing whose last call has no known
 //! outcome is `unknown` until a look shows it, or a look that began after the call can no longer land does not.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use talon_core::cloud::{BucketInfo, TokenInfo, WorkerInfo};
 use talon_core::name::WorkerMarks;
@@ -11,6 +13,9 @@ use talon_core::resource::{ResourceKind, ResourceRecord, ResourceState};
 
 use crate::desired::Names;
 use crate::input::{Input, Look, Timing};
+
+/// How long a fresh Worker may be listed without its tags. Source: observed on the live API.
+const TAGLESS: Duration = Duration::from_secs(60);
 
 /// What is known of a thing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,7 +72,7 @@ pub struct Facts {
 }
 
 /// Adds a duration to a time without panicking.
-pub fn later(t: DateTime<Utc>, d: std::time::Duration) -> DateTime<Utc> {
+pub fn later(t: DateTime<Utc>, d: Duration) -> DateTime<Utc> {
     TimeDelta::from_std(d)
         .ok()
         .and_then(|d| t.checked_add_signed(d))
@@ -118,7 +123,15 @@ fn unseen<T, S>(
         ResourceState::Unknown => {
             let intent = record.intent_at.unwrap_or(confirmed);
             let settled = record.settle_until.unwrap_or(intent);
-            let decided = if patient { settled } else { intent };
+            // A list may lag behind what landed last; a call that can simply be repeated need not wait for that.
+            let decided = if patient {
+                later(settled, timing.list_lag)
+            } else {
+                intent
+            };
+            // An answer that came after the intent and contradicts the look needs a younger one.
+            let answered = record.confirmed_at.filter(|c| *c >= intent);
+            let decided = answered.map_or(decided, |c| decided.max(later(c, timing.list_lag)));
             if look.after(decided) {
                 Known::Absent
             } else {
@@ -184,13 +197,12 @@ fn worker(input: &Input<'_>, names: &Names, record: Option<&ResourceRecord>) -> 
     if ours || same_script {
         return Known::Present(Some(info.clone()));
     }
-    let intent = record.and_then(|r| r.intent_at);
-    match (tags.filter(|t| !t.is_empty()), intent) {
-        (None, Some(intent)) if !look.after(later(intent, std::time::Duration::from_secs(60))) => {
-            unknown(
-                "a Worker of our name shows no tags yet".to_owned(),
-                look.as_of.unwrap_or(now),
-            )
+    // A request may land until it is settled; the tags may follow later still.
+    let sent = record.and_then(|r| r.settle_until.max(r.intent_at));
+    let tagged = sent.map(|t| later(later(t, TAGLESS), timing.list_lag));
+    match (tags.filter(|t| !t.is_empty()), tagged) {
+        (None, Some(tagged)) if !look.after(tagged) => {
+            unknown("a Worker of our name shows no tags yet".to_owned(), tagged)
         }
         (None | Some(_), _) => Known::Foreign(names.worker.clone()),
     }

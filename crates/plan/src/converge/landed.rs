@@ -98,7 +98,7 @@ impl Builder<'_> {
             marks => {
                 let lag = self.input.world.timing.list_lag;
                 let quiet = if open {
-                    r.settle_until.or(r.intent_at)
+                    r.settle_until.or(r.intent_at).map(|t| later(t, lag))
                 } else {
                     r.confirmed_at.map(|c| later(c, lag))
                 };
