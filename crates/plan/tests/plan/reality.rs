@@ -100,6 +100,8 @@ pub struct Lists {
     pub tokens: Vec<TokenInfo>,
 }
 
+type Things = (BTreeMap<String, Worker>, BTreeMap<String, Bucket>, Vec<Token>);
+
 #[derive(Debug, Clone)]
 pub struct Reality {
     pub workers: BTreeMap<String, Worker>,
@@ -115,7 +117,8 @@ pub struct Reality {
     /// Refused with "not allowed to" by whoever wrote the test: kinds of calls by name.
     pub undeletable: Vec<&'static str>,
     serial: u64,
-    history: Vec<(DateTime<Utc>, Lists)>,
+    /// Workers, buckets and tokens as they were, for lists that lag.
+    history: Vec<(DateTime<Utc>, Things)>,
 }
 
 pub fn sha(text: &str) -> String {
@@ -152,8 +155,8 @@ impl Reality {
 
     /// Notes how the lists look now, for looks that lag.
     pub fn remember(&mut self, now: DateTime<Utc>) {
-        let lists = self.lists(now);
-        self.history.push((now, lists));
+        let things = (self.workers.clone(), self.buckets.clone(), self.tokens.clone());
+        self.history.push((now, things));
     }
 
     fn carry_out(&mut self, now: DateTime<Utc>, call: &Call) -> Result<Reply, Refusal> {
@@ -338,7 +341,9 @@ impl Reality {
             return self.lists(now);
         }
         let past = self.history.iter().rev().find(|(t, _)| *t <= then);
-        past.map(|(_, l)| l.clone()).unwrap_or_default()
+        let Some((_, (workers, buckets, tokens))) = past else { return Lists::default() };
+        let (workers, buckets, tokens) = (workers.clone(), buckets.clone(), tokens.clone());
+        Self { workers, buckets, tokens, tagless: self.tagless, ..Self::new() }.lists(then)
     }
 
     pub fn settings(&self, name: &str) -> Option<WorkerSettings> {
