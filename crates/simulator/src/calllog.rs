@@ -30,7 +30,7 @@ pub struct CallRecord {
     pub path: String,
     /// Read or write.
     pub class: CallClass,
-    /// HTTP status the caller got; `None` if it got no answer.
+    /// HTTP status the caller got; `None` if it got no answer, or only after a `timeout_after`.
     pub status: Option<u16>,
     /// Status with which the world itself carried it out; `None` if it never reached the world. A write took effect
     /// if and only if this is below 300.

@@ -33,6 +33,11 @@ async fn who_may_call() {
         send(user("user/tokens/verify", &token)).await.refused(),
         (401, 1000)
     );
+    assert_eq!(send(user("user", &token)).await.refused(), (403, 9109));
+    assert_eq!(
+        send(user("memberships", &token)).await.refused(),
+        (403, 10000)
+    );
     for path in ["user/tokens/verify", "user", "memberships", "accounts"] {
         send(user(path, "user-token")).await.result();
     }

@@ -12,15 +12,30 @@ use talon_simulator::{
     CallClass, CallRecord, Deployed, Fault, FaultRule, Quota, Runner, SimConfig, WorkerEdit,
 };
 
-async fn create(cloud: &Cloud, name: &str) -> Option<u16> {
+/// Long enough for any answer that comes.
+const PATIENT: Duration = Duration::from_secs(20);
+/// How long a caller waits for an answer that never comes.
+const HASTY: Duration = Duration::from_millis(300);
+
+async fn create(cloud: &Cloud, name: &str, timeout: Duration) -> Option<u16> {
     cloud
         .request(Method::POST, "r2/buckets")
         .json(&json!({"name": name}))
-        .timeout(Duration::from_millis(500))
+        .timeout(timeout)
         .send()
         .await
         .ok()
         .map(|r| r.status().as_u16())
+}
+
+/// Waits until something is so; what happens behind a lost answer has no other sign.
+async fn until(mut so: impl FnMut() -> bool) {
+    let wait = async {
+        while !so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENT, wait).await.unwrap();
 }
 
 fn rule(kind: Fault) -> Vec<FaultRule> {
@@ -64,7 +79,10 @@ async fn each_fault_does_what_it_says() {
     for (kind, answered, there) in table {
         let cloud = Cloud::start().await;
         cloud.sim.faults().add(rule(kind.clone())).unwrap();
-        assert_eq!(create(&cloud, "bucket").await, answered, "{kind:?}");
+        let timeout = if answered.is_some() { PATIENT } else { HASTY };
+        let got = create(&cloud, "bucket", timeout).await;
+        assert_eq!(got, answered, "{kind:?}");
+        until(|| !cloud.sim.calls().is_empty()).await;
         assert_eq!(cloud.sim.buckets().len(), usize::from(there), "{kind:?}");
         assert_eq!(cloud.sim.faults().fired(), 1);
         let call: &CallRecord = &cloud.sim.calls()[0];
@@ -74,7 +92,11 @@ async fn each_fault_does_what_it_says() {
         let took = call.took_effect() || matches!(kind, Fault::Duplicate);
         assert_eq!(took, there, "{kind:?}");
         // The next call is not hit any more.
-        assert_eq!(create(&cloud, "second").await, Some(200), "{kind:?}");
+        assert_eq!(
+            create(&cloud, "second", PATIENT).await,
+            Some(200),
+            "{kind:?}"
+        );
         cloud.sim.shutdown().await;
     }
 }
@@ -100,33 +122,16 @@ async fn a_call_can_land_after_its_caller_has_gone() {
     cloud
         .sim
         .faults()
-        .add(rule(Fault::LandLate { after_ms: 700 }))
+        .add(rule(Fault::LandLate { after_ms: 2_000 }))
         .unwrap();
-    assert_eq!(create(&cloud, "bucket").await, None);
+    assert_eq!(create(&cloud, "bucket", HASTY).await, None);
     assert!(cloud.sim.buckets().is_empty());
-    let landed = async {
-        while cloud.sim.buckets().is_empty() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), landed)
-        .await
-        .unwrap();
+    until(|| !cloud.sim.buckets().is_empty()).await;
     let late = || {
-        cloud
-            .sim
-            .calls()
-            .into_iter()
-            .find(|c| c.fault.as_deref() == Some("landed_late"))
+        let mut calls = cloud.sim.calls().into_iter();
+        calls.find(|c| c.fault.as_deref() == Some("landed_late"))
     };
-    let logged = async {
-        while late().is_none() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), logged)
-        .await
-        .unwrap();
+    until(|| late().is_some()).await;
     let late = late().unwrap();
     assert!(late.took_effect() && late.status.is_none());
 }
@@ -321,8 +326,8 @@ async fn everything_can_be_steered_over_http() {
         "kind": {"type": "status", "status": 502, "html": true}, "times": 1,
     }]);
     assert_eq!(call(Method::POST, "faults", rules).await.status, 200);
-    assert_eq!(create(&cloud, "memory").await, Some(502));
-    assert_eq!(create(&cloud, "memory").await, Some(200));
+    assert_eq!(create(&cloud, "memory", PATIENT).await, Some(502));
+    assert_eq!(create(&cloud, "memory", PATIENT).await, Some(200));
     let report = call(Method::GET, "faults", Value::Null).await;
     assert_eq!(
         (&report.body[0]["matched"], &report.body[0]["fired"]),
@@ -475,9 +480,7 @@ async fn shutting_down_lets_go_of_hanging_calls() {
         .request(Method::POST, "r2/buckets")
         .json(&json!({"name": "bucket"}));
     let hanging = tokio::spawn(request.send());
-    while cloud.sim.calls().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    until(|| !cloud.sim.calls().is_empty()).await;
     cloud.sim.shutdown().await;
     assert!(hanging.await.unwrap().is_err());
 }

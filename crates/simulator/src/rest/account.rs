@@ -57,11 +57,8 @@ pub(crate) fn memberships(cx: &Cx<'_>) -> Handled {
             "account": account(cx),
             "roles": ["Super Administrator - All Privileges"],
         })])),
-        Owner::Account => Err(ApiError::new(
-            403,
-            9109,
-            "Valid user-level authentication not found",
-        )),
+        // wrangler reads this code as "no membership to see" and goes on.
+        Owner::Account => Err(ApiError::forbidden()),
     }
 }
 
