@@ -207,11 +207,11 @@ BEGIN
     END IF;
     IF (NEW.deployment_status, NEW.deployment_error, NEW.observed_generation, NEW.worker_url, NEW.worker_name,
         NEW.r2_bucket, NEW.r2_token_id, NEW.auth_token_hash, NEW.has_anthropic_key, NEW.has_openai_key,
-        NEW.identity_sha256, NEW.first_deployed_at, NEW.cloudflare_account, NEW.deleted_at)
+        NEW.identity_md, NEW.identity_sha256, NEW.first_deployed_at, NEW.cloudflare_account, NEW.deleted_at)
         IS DISTINCT FROM
        (OLD.deployment_status, OLD.deployment_error, OLD.observed_generation, OLD.worker_url, OLD.worker_name,
         OLD.r2_bucket, OLD.r2_token_id, OLD.auth_token_hash, OLD.has_anthropic_key, OLD.has_openai_key,
-        OLD.identity_sha256, OLD.first_deployed_at, OLD.cloudflare_account, OLD.deleted_at) THEN
+        OLD.identity_md, OLD.identity_sha256, OLD.first_deployed_at, OLD.cloudflare_account, OLD.deleted_at) THEN
         INSERT INTO agent_change (agent_id, kind) VALUES (NEW.id, 'status');
     END IF;
     RETURN NULL;

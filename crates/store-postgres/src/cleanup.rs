@@ -9,13 +9,12 @@ use uuid::Uuid;
 use crate::error::Work;
 use crate::snapshot::{cell, word};
 
-/// Resources of archived agents that cleanup could not remove.
+/// Resources of archived agents that cleanup could not remove, by agent name.
 pub(crate) async fn leftovers(pool: &PgPool) -> Work<Vec<Leftover>> {
     let rows = sqlx::query(
         "SELECT s.id, s.name AS agent, r.kind, r.name, r.external_id, r.cleanup_error
          FROM agent_resource r JOIN agent_source s ON s.id = r.agent_id
-         WHERE r.cleanup_result = 'failed' AND s.deleted_at IS NOT NULL
-         ORDER BY s.deleted_at, s.id, r.kind",
+         WHERE r.cleanup_result = 'failed' AND s.deleted_at IS NOT NULL",
     )
     .fetch_all(pool)
     .await?;
@@ -32,7 +31,9 @@ pub(crate) async fn leftovers(pool: &PgPool) -> Work<Vec<Leftover>> {
             })
         })
         .collect();
-    Ok(found?)
+    let mut found = found?;
+    found.sort_by(|a, b| (&a.agent, a.agent_id, a.kind).cmp(&(&b.agent, b.agent_id, b.kind)));
+    Ok(found)
 }
 
 /// Corrects how the cleanup of an archived agent's resource ended.

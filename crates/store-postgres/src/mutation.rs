@@ -158,17 +158,18 @@ impl<'c> Writer<'c> {
         Ok(())
     }
 
+    /// `auth_token_hash` is always the current token's, or NULL if there is none.
     async fn auth_token(&mut self, try_id: &str, state: AuthTokenState) -> Work<()> {
-        let sha256: Option<String> = sqlx::query_scalar(
-            "SELECT sha256 FROM agent_auth_token WHERE agent_id = $1 AND try = $2",
+        let known: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM agent_auth_token WHERE agent_id = $1 AND try = $2)",
         )
         .bind(self.id.0)
         .bind(try_id)
-        .fetch_optional(&mut *self.connection)
+        .fetch_one(&mut *self.connection)
         .await?;
-        let Some(sha256) = sha256 else {
+        if !known {
             return Ok(());
-        };
+        }
         if state == AuthTokenState::Current {
             sqlx::query(
                 "UPDATE agent_auth_token SET state = 'retired'
@@ -178,21 +179,24 @@ impl<'c> Writer<'c> {
             .bind(try_id)
             .execute(&mut *self.connection)
             .await?;
-            sqlx::query(
-                "UPDATE agent_source SET auth_token_hash = $2
-                 WHERE id = $1 AND auth_token_hash IS DISTINCT FROM $2",
-            )
-            .bind(self.id.0)
-            .bind(&sha256)
-            .execute(&mut *self.connection)
-            .await?;
         }
-        sqlx::query("UPDATE agent_auth_token SET state = $3 WHERE agent_id = $1 AND try = $2 AND state <> $3")
-            .bind(self.id.0)
-            .bind(try_id)
-            .bind(state.as_str())
-            .execute(&mut *self.connection)
-            .await?;
+        sqlx::query(
+            "UPDATE agent_auth_token SET state = $3
+             WHERE agent_id = $1 AND try = $2 AND state <> $3",
+        )
+        .bind(self.id.0)
+        .bind(try_id)
+        .bind(state.as_str())
+        .execute(&mut *self.connection)
+        .await?;
+        sqlx::query(
+            "UPDATE agent_source s SET auth_token_hash = c.sha256
+             FROM (SELECT (SELECT sha256 FROM agent_auth_token WHERE agent_id = $1 AND state = 'current')) c (sha256)
+             WHERE s.id = $1 AND s.auth_token_hash IS DISTINCT FROM c.sha256",
+        )
+        .bind(self.id.0)
+        .execute(&mut *self.connection)
+        .await?;
         Ok(())
     }
 

@@ -89,12 +89,12 @@ pub(crate) async fn get(
     Ok(found.transpose()?)
 }
 
-/// Agents in name order, the living one of a name before its archived ones.
+/// Agents in name order, those of one name by age.
 pub(crate) async fn list(pool: &PgPool, filter: &ListFilter) -> Work<Vec<Snapshot>> {
     let mut tx = read(pool).await?;
     let rows = sqlx::query(select_agents!(
         "WHERE ($1::text IS NULL OR s.deployment_status = $1) AND ($2::text IS NULL OR s.owner = $2) \
-         AND (s.deleted_at IS NULL OR $3) ORDER BY s.name COLLATE \"C\", s.deleted_at DESC NULLS FIRST"
+         AND (s.deleted_at IS NULL OR $3) ORDER BY s.name COLLATE \"C\", s.created_at, s.id"
     ))
     .bind(filter.status.map(|status| status.as_str()))
     .bind(filter.owner.as_ref().map(|owner| owner.0.as_str()))
@@ -159,15 +159,17 @@ async fn assemble(
         resource,
     )?;
     let mut secrets = children(
-        sqlx::query("SELECT * FROM agent_secret WHERE agent_id = ANY ($1) ORDER BY name")
-            .bind(&ids)
-            .fetch_all(&mut *connection)
-            .await?,
+        sqlx::query(
+            "SELECT * FROM agent_secret WHERE agent_id = ANY ($1) ORDER BY name COLLATE \"C\"",
+        )
+        .bind(&ids)
+        .fetch_all(&mut *connection)
+        .await?,
         secret,
     )?;
     let mut tokens = children(
         sqlx::query(
-            "SELECT * FROM agent_auth_token WHERE agent_id = ANY ($1) ORDER BY created_at, try",
+            "SELECT * FROM agent_auth_token WHERE agent_id = ANY ($1) ORDER BY try COLLATE \"C\"",
         )
         .bind(&ids)
         .fetch_all(&mut *connection)

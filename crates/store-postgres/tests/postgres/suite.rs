@@ -36,3 +36,26 @@ async fn conformance() {
         failed.len()
     );
 }
+
+/// The clock of this machine, as the server sees it.
+struct System;
+
+impl talon_core::clock::Clock for System {
+    fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        chrono::Utc::now()
+    }
+    fn monotonic(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agrees_with_the_store_in_memory() {
+    let server = TestPostgres::shared().await;
+    for seed in 1..=10 {
+        let database = server.database().await;
+        let memory = Arc::new(talon_store::MemoryStore::with_seed(Arc::new(System), seed));
+        let store: Arc<dyn Store> = Arc::new(database.store().await);
+        conformance::differential::agree(memory, store, seed * 7919, 120).await;
+    }
+}
