@@ -99,6 +99,11 @@ impl Shared {
         }))
     }
 
+    /// Whether the latest lists began after this.
+    fn seen_since(&self, moment: Duration) -> bool {
+        self.surveyor.latest().is_some_and(|i| i.taken > moment)
+    }
+
     /// Observes one agent with the given lists.
     pub async fn observe(
         &self,
@@ -132,6 +137,7 @@ impl Pass<'_> {
         let Some(first) = self.shared.store.load(self.lease.claim.agent_id).await? else {
             return Err(StoreError::NotFound);
         };
+        let begun = self.shared.clock.monotonic();
         let class = class_of(&first);
         let (generation, requested) = (first.agent.generation, first.agent.reconcile_requested_at);
         let world = match self.shared.world(class).await {
@@ -162,6 +168,16 @@ impl Pass<'_> {
             }
             if plan.steps.is_empty() {
                 if let Err(verdict) = self.meet(&plan, &seen, class).await {
+                    outcome.failure = Some(verdict.pass);
+                    outcome.retry_after = verdict.retry_after;
+                    break (seen, plan);
+                }
+                continue;
+            }
+            if plan.steps.iter().any(|s| s.rebuilds) && !self.shared.seen_since(begun) {
+                // Making again what was there before rests on a look of this pass, never on an old one.
+                if let Err(e) = self.shared.surveyor.newer_than(begun, class).await {
+                    let verdict = failure::of_cloud(&e);
                     outcome.failure = Some(verdict.pass);
                     outcome.retry_after = verdict.retry_after;
                     break (seen, plan);

@@ -1,7 +1,8 @@
 //! Resync: compares every row with the lists in memory, and wakes only the agents whose plan is not empty.
 
-use talon_core::AgentId;
 use talon_core::cloud::CallClass;
+use talon_core::condition::{ConditionType, StoredCondition, Truth};
+use talon_core::{AgentId, Snapshot};
 use talon_plan::Input;
 use talon_store::StoreResult;
 
@@ -52,8 +53,8 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<R
             let card = Some(cards.get(&id).cloned());
             let seen = shared.observe(&world, snapshot, Some(inventory), anchor, card, None).await;
             let plan = talon_plan::plan(&Input { snapshot: &seen.snapshot, observed: &seen.observed, world: &world });
-            let idle = plan.steps.is_empty() && plan.needs.is_empty();
-            if !idle {
+            let untold = plan.held.is_some() && !says_held(&seen.snapshot);
+            if !plan.steps.is_empty() || !plan.needs.is_empty() || untold {
                 wake.push(id);
             }
         }
@@ -63,4 +64,10 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<R
         }
     }
     Ok(Ok(report))
+}
+
+/// Whether the row already tells people that effects are withheld.
+fn says_held(snapshot: &Snapshot) -> bool {
+    let held = |c: &StoredCondition| c.condition.kind == ConditionType::Held && c.condition.status == Truth::True;
+    snapshot.conditions.iter().any(held)
 }

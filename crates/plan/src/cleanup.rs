@@ -327,6 +327,7 @@ impl Builder<'_> {
             }
         }
         self.archive(
+            Vec::new(),
             "everything is cleaned up; the row is kept for billing".to_owned(),
             Severity::Normal,
         );
@@ -356,14 +357,15 @@ impl Builder<'_> {
         }
     }
 
-    fn archive(&mut self, message: String, severity: Severity) {
+    fn archive(&mut self, mut writes: Vec<Mutation>, message: String, severity: Severity) {
         let event = NewEvent {
             severity,
             reason: EventReason::Archived,
             object: format!("agent/{}", self.input.snapshot.agent.name),
             message,
         };
-        let kind = StepKind::Record(vec![Mutation::Event(event), Mutation::Archive]);
+        writes.extend([Mutation::Event(event), Mutation::Archive]);
+        let kind = StepKind::Record(writes);
         let id = self.next;
         self.next += 1;
         let why = "cleanup is over".to_owned();
@@ -402,8 +404,24 @@ impl Builder<'_> {
         {
             return;
         }
+        // A bucket whose objects stay was never tried, and stays as well.
+        let untried = self
+            .record(ResourceKind::R2Bucket)
+            .filter(|r| r.cleanup_result.is_none());
+        let error = Some("not tried: its objects could not be removed".to_owned());
+        let left = untried.map(|r| {
+            Mutation::Resource(ResourceWrite {
+                cleanup: Some(Cleanup {
+                    result: CleanupResult::Failed,
+                    error,
+                }),
+                ..ResourceWrite::new(r.kind, &r.name, r.state)
+            })
+        });
         let names: Vec<String> = failing
             .iter()
+            .copied()
+            .chain(untried)
             .map(|r| format!("{} {}", r.kind, r.name))
             .collect();
         let message = format!(
@@ -414,6 +432,6 @@ impl Builder<'_> {
         self.plan.steps.clear();
         self.plan.needs.clear();
         self.plan.recheck_in = None;
-        self.archive(message, Severity::Warning);
+        self.archive(left.into_iter().collect(), message, Severity::Warning);
     }
 }

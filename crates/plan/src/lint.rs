@@ -48,6 +48,11 @@ pub fn lint(plan: &Plan) -> Vec<String> {
     if plan.block.as_ref().is_some_and(|b| b.stalled) && makes {
         broken.push("a stalled plan makes things".to_owned());
     }
+    let rolls = has(|k| matches!(k, StepKind::RollToken { .. }));
+    let places = has(|k| matches!(k, StepKind::Upload(_) | StepKind::PushSecrets { .. }));
+    if rolls && !places {
+        broken.push("a token is rolled and its new value brought nowhere".to_owned());
+    }
     let uploads = plan
         .steps
         .iter()

@@ -1,7 +1,9 @@
 //! Answers that are lost, and requests that land late: the agent ends with working credentials, or gone.
 
+use std::time::Duration;
+
 use talon_core::Snapshot;
-use talon_simulator::{Fault, FaultRule};
+use talon_simulator::{Fault, FaultRule, WorkerEdit};
 use talon_tests::stage::{Stage, name, spec, wait_for};
 
 const AGENT: &str = "research-pro";
@@ -53,9 +55,17 @@ async fn every_write_survives_a_lost_answer_before_and_after_it_took_effect() {
     }
 }
 
-/// The upload of the first try lands after the second one was answered: its credentials are not the current ones.
+async fn late_upload_landed(stage: &Stage) {
+    wait_for(|| async {
+        let landed = |c: &talon_simulator::CallRecord| c.fault.as_deref() == Some("landed_late");
+        stage.sim.calls().iter().any(landed).then_some(())
+    })
+    .await
+    .expect("the upload landed late");
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_lands_after_the_next_try_gets_working_credentials() {
+async fn a_first_upload_that_lands_after_the_next_try_does_no_harm() {
     let mut stage = Stage::in_memory().await;
     stage.config.request_timeout_seconds = 1.0;
     stage.config.settle_grace_seconds = 0.5;
@@ -63,12 +73,39 @@ async fn an_upload_that_lands_after_the_next_try_gets_working_credentials() {
     stage.sim.faults().add(vec![FaultRule::on("workers.upload", late).times(1)]).expect("a valid rule");
     let daemon = stage.daemon();
     stage.apply(AGENT, &spec()).await;
+    stage.deployed(AGENT).await;
+    late_upload_landed(&stage).await;
+    daemon.daemon.resync_now();
+    let agent = stage.deployed(AGENT).await;
+    daemon.stop().await;
+    working(&stage, &agent);
+}
+
+/// The upload of one repair lands after the next one was answered, and brings credentials back that were replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_lands_after_the_next_try_gets_working_credentials() {
+    let mut stage = Stage::in_memory().await;
+    stage.config.request_timeout_seconds = 1.0;
+    stage.config.settle_grace_seconds = 0.5;
+    let daemon = stage.daemon();
+    stage.apply(AGENT, &spec()).await;
     let first = stage.deployed(AGENT).await;
     let worker = first.agent.status.worker_name.clone().expect("a Worker name");
+    tokio::time::sleep(Duration::from_secs_f64(stage.config.list_lag_seconds)).await;
+    stage.sim.edit_worker(&worker, &WorkerEdit { tags: Some(Vec::new()), ..WorkerEdit::default() });
+    let late = Fault::LandLate { after_ms: 6_000 };
+    stage.sim.faults().add(vec![FaultRule::on("workers.upload", late).times(1)]).expect("a valid rule");
+    daemon.daemon.resync_now();
+    wait_for(|| async { (stage.sim.faults().fired() == 1).then_some(()) }).await.expect("the repair was sent");
+    let second = stage
+        .until(AGENT, "repaired", |s| {
+            s.agent.status.auth_token_hash != first.agent.status.auth_token_hash && talon_tests::stage::idle(s)
+        })
+        .await;
     let token = || stage.sim.secret_value(&worker, "SOCIETY_AI_AUTH_TOKEN").map(|t| t.sha256_hex());
-    assert_eq!(token(), first.agent.status.auth_token_hash);
-    let landed = wait_for(|| async { (token() != first.agent.status.auth_token_hash).then_some(()) }).await;
-    assert!(landed.is_some(), "the first upload landed late");
+    assert_eq!(token(), second.agent.status.auth_token_hash);
+    late_upload_landed(&stage).await;
+    assert_ne!(token(), second.agent.status.auth_token_hash, "the late upload brought its own credentials");
     wait_for(|| async {
         daemon.daemon.resync_now();
         (token() == stage.deployed(AGENT).await.agent.status.auth_token_hash).then_some(())

@@ -99,10 +99,12 @@ impl Builder<'_> {
                     id,
                     name: self.names.token.clone(),
                 };
+                // Rolled for a Worker that is made again, it belongs to that: a brake must stop both or neither.
+                let rebuilds = deployed_before && self.plan.facts.worker.is_missing();
                 Some(self.step(
                     kind,
                     bucket.into_iter().collect(),
-                    false,
+                    rebuilds,
                     "its value is shown once and was not kept",
                 ))
             }
