@@ -21,17 +21,26 @@ impl MapReader {
 
     /// Takes the value behind a reference away.
     pub fn remove(&self, reference: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(reference);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(reference);
     }
 }
 
 #[async_trait]
 impl SecretReader for MapReader {
-    async fn read(&self, _owner: &Owner, reference: &SecretRef) -> Result<SecretValue, SecretReadError> {
+    async fn read(
+        &self,
+        _owner: &Owner,
+        reference: &SecretRef,
+    ) -> Result<SecretValue, SecretReadError> {
         let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match map.get(&reference.0) {
             Some(value) => Ok(SecretValue::new(value.clone())),
-            None => Err(SecretReadError::Missing(format!("{reference:?} is not set"))),
+            None => Err(SecretReadError::Missing(format!(
+                "{reference:?} is not set"
+            ))),
         }
     }
 }

@@ -69,7 +69,10 @@ impl Running {
     pub async fn crash(self) {
         self.task.abort();
         let ended = self.task.await;
-        assert!(ended.is_err_and(|e| e.is_cancelled()), "the daemon was aborted");
+        assert!(
+            ended.is_err_and(|e| e.is_cancelled()),
+            "the daemon was aborted"
+        );
     }
 }
 
@@ -94,8 +97,14 @@ pub fn quick() -> ControllerConfig {
 pub fn spec() -> AgentSpec {
     let text = "apiVersion: talon.dev/v1\nkind: OpenClawAgent\nmetadata: {name: some-agent}\nspec:\n  persona: You are careful.\n  \
                 instructions: Cite every claim.\n  model: anthropic/claude-sonnet-4-6\n";
-    let mut spec = manifest::parse(text, "fixture").expect("the fixture is valid").remove(0).spec;
-    spec.api_key_refs.insert(Provider("anthropic".to_owned()), SecretRef(ANTHROPIC.to_owned()));
+    let mut spec = manifest::parse(text, "fixture")
+        .expect("the fixture is valid")
+        .remove(0)
+        .spec;
+    spec.api_key_refs.insert(
+        Provider("anthropic".to_owned()),
+        SecretRef(ANTHROPIC.to_owned()),
+    );
     spec.skills.push(Skill {
         id: "research".to_owned(),
         name: "Research".to_owned(),
@@ -116,7 +125,11 @@ pub fn name(text: &str) -> AgentName {
 impl Stage {
     /// A stage on the in-memory store.
     pub async fn in_memory() -> Self {
-        Self::on(Arc::new(MemoryStore::new(Arc::new(SystemClock::default()))), SimConfig::default()).await
+        Self::on(
+            Arc::new(MemoryStore::new(Arc::new(SystemClock::default()))),
+            SimConfig::default(),
+        )
+        .await
     }
 
     /// A stage on this store and simulator.
@@ -126,8 +139,20 @@ impl Stage {
         secrets.set(ANTHROPIC, "sk-ant-canary-value-of-the-fixture");
         let key = Arc::new(InstallKey::from_hex(&"5a".repeat(32)).expect("a key"));
         let install = InstallId::from_random(*b"0123456789");
-        let install = store.init_install(&install, &key.check()).await.expect("the store initialises").id;
-        Self { store, sim, secrets, install, key, bundle: Bundle::embedded(), config: quick() }
+        let install = store
+            .init_install(&install, &key.check())
+            .await
+            .expect("the store initialises")
+            .id;
+        Self {
+            store,
+            sim,
+            secrets,
+            install,
+            key,
+            bundle: Bundle::embedded(),
+            config: quick(),
+        }
     }
 
     /// A client of the local Cloudflare with this budget.
@@ -138,7 +163,11 @@ impl Stage {
             s3_endpoint: Some(self.sim.s3_endpoint()),
             account_id: self.sim.account_id().to_owned(),
             token: SecretValue::new(DEV_API_TOKEN.to_owned()),
-            timeouts: Timeouts { connect: timeout, request: timeout, upload: timeout },
+            timeouts: Timeouts {
+                connect: timeout,
+                request: timeout,
+                upload: timeout,
+            },
             user_agent: "talon-tests".to_owned(),
         };
         Client::new(config, budget).expect("a client")
@@ -169,13 +198,25 @@ impl Stage {
 
     /// Applies a spec.
     pub async fn apply(&self, agent: &str, spec: &AgentSpec) {
-        let applied = self.store.apply(&name(agent), &Owner::default(), spec, ApplyOptions::default()).await;
+        let applied = self
+            .store
+            .apply(
+                &name(agent),
+                &Owner::default(),
+                spec,
+                ApplyOptions::default(),
+            )
+            .await;
         applied.expect("the spec is accepted");
     }
 
     /// The agent as it is now, archived or not.
     pub async fn get(&self, agent: &str) -> Snapshot {
-        self.store.get(agent, true).await.expect("the store answers").expect("the agent exists")
+        self.store
+            .get(agent, true)
+            .await
+            .expect("the store answers")
+            .expect("the agent exists")
     }
 
     /// Waits until the agent is so.
@@ -203,12 +244,17 @@ impl Stage {
 
     /// Waits until the agent's row is archived.
     pub async fn archived(&self, agent: &str) -> Snapshot {
-        self.until(agent, "archived", |s| s.agent.is_archived() && idle(s)).await
+        self.until(agent, "archived", |s| s.agent.is_archived() && idle(s))
+            .await
     }
 
     /// The logged calls that may change something, S3's left out.
     pub fn writes(&self) -> Vec<CallRecord> {
-        self.sim.calls().into_iter().filter(|c| c.class == CallClass::Write && !c.operation.starts_with("s3.")).collect()
+        self.sim
+            .calls()
+            .into_iter()
+            .filter(|c| c.class == CallClass::Write && !c.operation.starts_with("s3."))
+            .collect()
     }
 
     /// Names of the operations of [`Stage::writes`].

@@ -15,7 +15,12 @@ impl Account {
     pub async fn subdomain(&self, cloud: &dyn Cloud, class: CallClass) -> CloudResult<Subdomain> {
         let mut known = self.subdomain.lock().await;
         if known.is_none() {
-            *known = cloud.account_subdomain(CallCx { class, remaining: None }).await?;
+            *known = cloud
+                .account_subdomain(CallCx {
+                    class,
+                    remaining: None,
+                })
+                .await?;
         }
         Ok(known.clone().map_or(Subdomain::Missing, Subdomain::Known))
     }

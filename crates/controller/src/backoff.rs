@@ -50,12 +50,18 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_longest_and_stay_within_their_jitter() {
-        let policy = RetryPolicy { initial: Duration::from_secs(1), max: Duration::from_secs(300) };
+        let policy = RetryPolicy {
+            initial: Duration::from_secs(1),
+            max: Duration::from_secs(300),
+        };
         for (failures, whole) in [(1, 1), (2, 2), (3, 4), (9, 256), (10, 300), (1000, 300)] {
             let low = policy.after(failures, &Fixed(0));
             let high = policy.after(failures, &Fixed(255));
             assert_eq!(low, Duration::from_secs(whole) / 2, "after {failures}");
-            assert!(high > low && high <= Duration::from_secs(whole), "after {failures}");
+            assert!(
+                high > low && high <= Duration::from_secs(whole),
+                "after {failures}"
+            );
         }
     }
 }

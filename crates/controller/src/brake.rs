@@ -27,8 +27,19 @@ pub struct Brake {
 
 impl Brake {
     /// A brake that knows no Worker yet; see [`Brake::learn`].
-    pub fn new(store: Arc<dyn Store>, install: InstallId, config: BrakeConfig, list_lag: Duration) -> Self {
-        Self { store, install, config, list_lag, known: Mutex::new(HashMap::new()) }
+    pub fn new(
+        store: Arc<dyn Store>,
+        install: InstallId,
+        config: BrakeConfig,
+        list_lag: Duration,
+    ) -> Self {
+        Self {
+            store,
+            install,
+            config,
+            list_lag,
+            known: Mutex::new(HashMap::new()),
+        }
     }
 
     /// Learns from the database which Workers are known, before the first inventory.
@@ -40,7 +51,9 @@ impl Brake {
             let Some(last) = page.last() else { break };
             after = Some(last.agent.id);
             for snapshot in &page {
-                let worker = snapshot.resource(ResourceKind::Worker).filter(|r| r.state == ResourceState::Present);
+                let worker = snapshot
+                    .resource(ResourceKind::Worker)
+                    .filter(|r| r.state == ResourceState::Present);
                 if let Some(worker) = worker.filter(|_| !snapshot.agent.is_deleting()) {
                     known.insert(snapshot.agent.id, worker.name.clone());
                 }
@@ -66,7 +79,10 @@ impl Brake {
 
     /// Puts a hold in force if too many agents entered deletion at once.
     pub async fn check_deletions(&self) -> StoreResult<()> {
-        let facts = self.store.brake_facts(seconds(self.config.deletions_window_seconds)).await?;
+        let facts = self
+            .store
+            .brake_facts(seconds(self.config.deletions_window_seconds))
+            .await?;
         if facts.recent_deletions > self.config.deletions {
             let reason = format!(
                 "{} agents entered deletion within {} s (more than {} hold everything that destroys); \
@@ -87,9 +103,13 @@ impl Brake {
 
     async fn check_vanished(&self, after: &Inventory) -> StoreResult<()> {
         let known = self.known().clone();
-        let suspects: Vec<AgentId> =
-            known.iter().filter(|(_, name)| !after.workers.contains_key(*name)).map(|(id, _)| *id).collect();
-        let limit = (self.config.vanished_min as f64).max(known.len() as f64 * self.config.vanished_share);
+        let suspects: Vec<AgentId> = known
+            .iter()
+            .filter(|(_, name)| !after.workers.contains_key(*name))
+            .map(|(id, _)| *id)
+            .collect();
+        let limit =
+            (self.config.vanished_min as f64).max(known.len() as f64 * self.config.vanished_share);
         let mut fresh = Vec::new();
         if suspects.len() as f64 > limit {
             let mut vanished = 0u64;
@@ -123,12 +143,16 @@ impl Brake {
             .resource(ResourceKind::Worker)
             .filter(|r| r.state == ResourceState::Present)
             .and_then(|r| r.confirmed_at);
-        !agent.is_deleting() && !agent.is_archived() && confirmed.is_some_and(|c| later(c, self.list_lag) < snapshot.now)
+        !agent.is_deleting()
+            && !agent.is_archived()
+            && confirmed.is_some_and(|c| later(c, self.list_lag) < snapshot.now)
     }
 
     /// The hold was released: what the lists show now is what is known.
     pub fn accept(&self, inventory: &Inventory) {
-        let shown = marked_workers(inventory, &self.install).map(|(id, w)| (id, w.name.clone())).collect();
+        let shown = marked_workers(inventory, &self.install)
+            .map(|(id, w)| (id, w.name.clone()))
+            .collect();
         *self.known() = shown;
     }
 }

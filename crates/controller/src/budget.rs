@@ -54,11 +54,21 @@ impl CallBudget {
             pause_to_share: None,
             refused_since: HashMap::new(),
         };
-        Self { clock, capacity: f64::from(calls.max(1)), shared: None, state: Mutex::new(state) }
+        Self {
+            clock,
+            capacity: f64::from(calls.max(1)),
+            shared: None,
+            state: Mutex::new(state),
+        }
     }
 
     /// A budget shared by every daemon on one database: taken from there in chunks.
-    pub fn shared(clock: Arc<dyn Clock>, calls: u32, store: Arc<dyn Store>, account: String) -> Self {
+    pub fn shared(
+        clock: Arc<dyn Clock>,
+        calls: u32,
+        store: Arc<dyn Store>,
+        account: String,
+    ) -> Self {
         let mut budget = Self::in_process(clock, calls);
         budget.shared = Some(Shared { store, account });
         budget.lock().calls = 0.0;
@@ -66,7 +76,9 @@ impl CallBudget {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn reserve(class: CallClass) -> f64 {
@@ -86,12 +98,20 @@ impl CallBudget {
             return Err(state.paused_until - now);
         }
         if self.shared.is_none() {
-            let refill = (now.saturating_sub(state.at)).as_secs_f64() * self.capacity / WINDOW.as_secs_f64();
+            let refill =
+                (now.saturating_sub(state.at)).as_secs_f64() * self.capacity / WINDOW.as_secs_f64();
             state.calls = (state.calls + refill).min(self.capacity);
             state.at = now;
         }
-        let aged = state.refused_since.get(&class).is_some_and(|t| now.saturating_sub(*t) >= AGEING);
-        let reserve = if aged || self.shared.is_some() { 0.0 } else { Self::reserve(class) * self.capacity };
+        let aged = state
+            .refused_since
+            .get(&class)
+            .is_some_and(|t| now.saturating_sub(*t) >= AGEING);
+        let reserve = if aged || self.shared.is_some() {
+            0.0
+        } else {
+            Self::reserve(class) * self.capacity
+        };
         if state.calls >= 1.0 + reserve {
             state.calls -= 1.0;
             state.refused_since.remove(&class);
@@ -99,19 +119,30 @@ impl CallBudget {
         }
         state.refused_since.entry(class).or_insert(now);
         let missing = 1.0 + reserve - state.calls;
-        Err(Duration::from_secs_f64(missing * WINDOW.as_secs_f64() / self.capacity).max(Duration::from_millis(100)))
+        Err(
+            Duration::from_secs_f64(missing * WINDOW.as_secs_f64() / self.capacity)
+                .max(Duration::from_millis(100)),
+        )
     }
 
     async fn refill_from_store(&self, shared: &Shared) -> Result<(), Duration> {
         let pause = self.lock().pause_to_share.take();
         if let Some(pause) = pause
-            && shared.store.pause_budget(&shared.account, pause).await.is_err()
+            && shared
+                .store
+                .pause_budget(&shared.account, pause)
+                .await
+                .is_err()
         {
             self.lock().pause_to_share = Some(pause);
         }
         // The capacity came from a u32, so the way back is exact.
         let ceiling = self.capacity as u32;
-        match shared.store.take_budget(&shared.account, CHUNK, ceiling, WINDOW).await {
+        match shared
+            .store
+            .take_budget(&shared.account, CHUNK, ceiling, WINDOW)
+            .await
+        {
             Ok(grant) if grant.calls > 0 => {
                 self.lock().calls += f64::from(grant.calls);
                 Ok(())
@@ -176,7 +207,12 @@ mod tests {
     }
 
     fn signal(retry_after: Option<Duration>, limited: bool) -> RateSignal {
-        RateSignal { remaining: None, reset_in: None, retry_after, limited }
+        RateSignal {
+            remaining: None,
+            reset_in: None,
+            retry_after,
+            limited,
+        }
     }
 
     #[tokio::test]
@@ -202,7 +238,10 @@ mod tests {
         assert!(budget.admit(CallClass::Delete).await.is_ok());
         while budget.admit(CallClass::Resync).await.is_ok() {}
         clock.turn(AGEING);
-        assert!(budget.admit(CallClass::Sweep).await.is_ok(), "a class that waited goes");
+        assert!(
+            budget.admit(CallClass::Sweep).await.is_ok(),
+            "a class that waited goes"
+        );
     }
 
     #[tokio::test]
@@ -210,7 +249,10 @@ mod tests {
         let clock = Arc::new(Hand::default());
         let budget = CallBudget::in_process(clock.clone(), 1000);
         budget.observe(signal(Some(Duration::from_secs(7)), true));
-        assert_eq!(budget.admit(CallClass::Delete).await, Err(Duration::from_secs(7)));
+        assert_eq!(
+            budget.admit(CallClass::Delete).await,
+            Err(Duration::from_secs(7))
+        );
         clock.turn(Duration::from_secs(7));
         assert!(budget.admit(CallClass::Delete).await.is_ok());
         budget.observe(signal(None, true));

@@ -68,7 +68,12 @@ pub struct BrakeConfig {
 
 impl Default for BrakeConfig {
     fn default() -> Self {
-        Self { vanished_min: 5, vanished_share: 0.1, deletions: 20, deletions_window_seconds: 60.0 }
+        Self {
+            vanished_min: 5,
+            vanished_share: 0.1,
+            deletions: 20,
+            deletions_window_seconds: 60.0,
+        }
     }
 }
 

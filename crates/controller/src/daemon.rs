@@ -85,11 +85,24 @@ impl Daemon {
     pub fn new(parts: Parts, config: ControllerConfig) -> Self {
         let mut dice = [0u8; 8];
         parts.random.fill(&mut dice);
-        let holder = format!("{}-{}", std::process::id(), talon_core::name::base32_lower(&dice));
+        let holder = format!(
+            "{}-{}",
+            std::process::id(),
+            talon_core::name::base32_lower(&dice)
+        );
         let list_lag = seconds(config.list_lag_seconds);
-        let brake = Brake::new(parts.store.clone(), parts.install.clone(), config.brake.clone(), list_lag);
+        let brake = Brake::new(
+            parts.store.clone(),
+            parts.install.clone(),
+            config.brake.clone(),
+            list_lag,
+        );
         let brake = Arc::new(brake);
-        let surveyor = Arc::new(Surveyor::new(parts.cloud.clone(), parts.clock.clone(), brake.clone()));
+        let surveyor = Arc::new(Surveyor::new(
+            parts.cloud.clone(),
+            parts.clock.clone(),
+            brake.clone(),
+        ));
         let base = World {
             install: parts.install,
             account_id: parts.cloud.account_id().to_owned(),
@@ -122,7 +135,9 @@ impl Daemon {
             wake: Notify::new(),
             resync_now: Notify::new(),
         };
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Asks for a resync now rather than when it is due.
@@ -159,14 +174,24 @@ impl Inner {
 
     /// Holds if the database is older than it was.
     async fn check_restore(&self) -> Result<(), DaemonError> {
-        let Some(path) = &self.shared.config.high_water_file else { return Ok(()) };
-        let (mark, last) = (high_water::read(path), self.shared.store.last_change().await?);
+        let Some(path) = &self.shared.config.high_water_file else {
+            return Ok(());
+        };
+        let (mark, last) = (
+            high_water::read(path),
+            self.shared.store.last_change().await?,
+        );
         if last < mark {
             let reason = format!(
                 "the database is older than it was (change {last}, seen {mark}): it was restored. Nothing is made again or \
                  destroyed until somebody looked: talon doctor, then talon release-hold"
             );
-            if self.shared.store.set_hold(HoldKind::RestoredDatabase, &reason).await? {
+            if self
+                .shared
+                .store
+                .set_hold(HoldKind::RestoredDatabase, &reason)
+                .await?
+            {
                 tracing::error!(reason, "holding");
             }
             if let Err(error) = high_water::reset(path, last) {
@@ -177,7 +202,9 @@ impl Inner {
     }
 
     async fn remember_high_water(&self) {
-        let Some(path) = &self.shared.config.high_water_file else { return };
+        let Some(path) = &self.shared.config.high_water_file else {
+            return;
+        };
         if let Ok(last) = self.shared.store.last_change().await
             && let Err(error) = high_water::raise(path, last)
         {
@@ -233,8 +260,17 @@ impl Inner {
     async fn work(self: Arc<Self>, stop: CancellationToken) {
         let mut passes: JoinSet<()> = JoinSet::new();
         while !stop.is_cancelled() {
-            let free = self.shared.config.concurrency.max(1).saturating_sub(passes.len());
-            let claimed = if free > 0 { self.claim(free).await } else { Vec::new() };
+            let free = self
+                .shared
+                .config
+                .concurrency
+                .max(1)
+                .saturating_sub(passes.len());
+            let claimed = if free > 0 {
+                self.claim(free).await
+            } else {
+                Vec::new()
+            };
             let all_taken = claimed.len() == free;
             for claim in claimed {
                 passes.spawn(self.clone().guarded(claim, stop.child_token()));
@@ -275,7 +311,12 @@ impl Inner {
             tokio::time::sleep(DATABASE_RETRY).await;
             return Vec::new();
         }
-        match self.shared.store.claim_due(&self.holder, lease, limit).await {
+        match self
+            .shared
+            .store
+            .claim_due(&self.holder, lease, limit)
+            .await
+        {
             Ok(claims) => claims,
             Err(error) => {
                 tracing::warn!(%error, "nothing could be claimed");
@@ -317,15 +358,21 @@ impl Inner {
             Some(Err(_)) => {}
         }
         let mut running = self.running();
-        if running.get(&claim.agent_id).is_some_and(|l| l.claim.epoch == claim.epoch) {
+        if running
+            .get(&claim.agent_id)
+            .is_some_and(|l| l.claim.epoch == claim.epoch)
+        {
             running.remove(&claim.agent_id);
         }
     }
 
     async fn after_panic(&self, claim: &Claim) {
         tracing::error!(agent = %claim.agent_id, "a pass panicked; this is a defect of Talon");
-        let Ok(Some(snapshot)) = self.shared.store.load(claim.agent_id).await else { return };
-        let message = "the controller hit a defect of its own in this agent's pass; see its log".to_owned();
+        let Ok(Some(snapshot)) = self.shared.store.load(claim.agent_id).await else {
+            return;
+        };
+        let message =
+            "the controller hit a defect of its own in this agent's pass; see its log".to_owned();
         let policy = RetryPolicy {
             initial: seconds(self.shared.config.backoff_initial_seconds),
             max: seconds(self.shared.config.backoff_max_seconds),
@@ -391,7 +438,9 @@ impl Inner {
             *released = last_release;
         }
         match resync::run(shared, &inventory).await? {
-            Ok(report) => tracing::debug!(looked_at = report.looked_at, woken = report.woken, "resync"),
+            Ok(report) => {
+                tracing::debug!(looked_at = report.looked_at, woken = report.woken, "resync")
+            }
             Err(verdict) => tracing::warn!(error = verdict.pass.message, "resync"),
         }
         let name = "sweep";
@@ -399,11 +448,17 @@ impl Inner {
         if shared.store.try_lease(name, &self.holder, lease).await? {
             let report = sweep::run(shared, &inventory).await?;
             if report.removed > 0 || !report.unowned.is_empty() {
-                tracing::info!(removed = report.removed, unowned = report.unowned.len(), "sweep");
+                tracing::info!(
+                    removed = report.removed,
+                    unowned = report.unowned.len(),
+                    "sweep"
+                );
             }
-            shared.store.prune(seconds(shared.config.keep_events_seconds)).await?;
+            shared
+                .store
+                .prune(seconds(shared.config.keep_events_seconds))
+                .await?;
         }
         Ok(())
     }
 }
-

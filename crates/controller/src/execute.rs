@@ -133,7 +133,10 @@ impl Executor<'_> {
                 self.store.commit(&lease.claim, &pending).await?;
                 pending.clear();
             }
-            match self.call(lease, snapshot, &step, values, &mut made, class).await {
+            match self
+                .call(lease, snapshot, &step, values, &mut made, class)
+                .await
+            {
                 Ok(answer) => {
                     if matches!(answer, Answer::Emptied { empty: false, .. }) {
                         outcome.unfinished = true;
@@ -141,7 +144,9 @@ impl Executor<'_> {
                     }
                     pending.extend(effect::done(&step.kind, &answer, &cx));
                 }
-                Err(StepError::Registry(RegistryError::StaleEpoch)) => return Err(StoreError::StaleEpoch),
+                Err(StepError::Registry(RegistryError::StaleEpoch)) => {
+                    return Err(StoreError::StaleEpoch);
+                }
                 Err(error) => {
                     let verdict = error.verdict();
                     tracing::warn!(agent = %snapshot.agent.name, step = step.kind.name(), error = %verdict.failure.message, "step failed");
@@ -210,11 +215,19 @@ impl Executor<'_> {
         made: &mut Made,
         class: CallClass,
     ) -> Result<Answer, StepError> {
-        let cx = CallCx { class, remaining: Some(lease.remaining(self.clock.as_ref())) };
+        let cx = CallCx {
+            class,
+            remaining: Some(lease.remaining(self.clock.as_ref())),
+        };
         let claim = &lease.claim;
         match &step.kind {
             StepKind::Record(_) => Ok(Answer::Done),
-            StepKind::CreateBucket(bucket) => self.cloud.create_bucket(cx, bucket).await.map(|_| Answer::Done).map_err(Into::into),
+            StepKind::CreateBucket(bucket) => self
+                .cloud
+                .create_bucket(cx, bucket)
+                .await
+                .map(|_| Answer::Done)
+                .map_err(Into::into),
             StepKind::CreateToken(token) => {
                 let created = self.cloud.create_token(cx, token).await?;
                 made.r2_token_id = Some(created.id.clone());
@@ -226,7 +239,9 @@ impl Executor<'_> {
                 made.r2_token_id = Some(id.clone());
                 Ok(Answer::Done)
             }
-            StepKind::DropToken { id } | StepKind::DeleteToken { id, .. } => gone(self.cloud.delete_token(cx, id).await),
+            StepKind::DropToken { id } | StepKind::DeleteToken { id, .. } => {
+                gone(self.cloud.delete_token(cx, id).await)
+            }
             StepKind::Upload(upload) => {
                 let body = self.upload_body(snapshot, upload, values, made)?;
                 let version = self.cloud.upload_worker(cx, &upload.worker, body).await?;
@@ -242,15 +257,24 @@ impl Executor<'_> {
                 let mut changes = Vec::with_capacity(set.len() + unset.len());
                 for supply in set {
                     let value = Some(resolve(supply, values, made)?);
-                    changes.push(SecretChange { name: supply.name.clone(), value });
+                    changes.push(SecretChange {
+                        name: supply.name.clone(),
+                        value,
+                    });
                 }
-                changes.extend(unset.iter().map(|name| SecretChange { name: name.clone(), value: None }));
+                changes.extend(unset.iter().map(|name| SecretChange {
+                    name: name.clone(),
+                    value: None,
+                }));
                 let version = self.cloud.change_secrets(cx, worker, changes).await?;
                 made.auth_placed |= brings_auth_token(set);
                 Ok(Answer::Version(version))
             }
             StepKind::RegisterCard(card) => {
-                let done = self.registry.register(claim.agent_id, claim.epoch, card).await;
+                let done = self
+                    .registry
+                    .register(claim.agent_id, claim.epoch, card)
+                    .await;
                 done.map(|()| Answer::Done).map_err(StepError::Registry)
             }
             StepKind::DeleteWorker { worker } => {
@@ -259,11 +283,13 @@ impl Executor<'_> {
             }
             StepKind::EmptyBucket(bucket) => self.empty(lease, bucket, class).await,
             StepKind::DeleteBucket(bucket) => gone(self.cloud.delete_bucket(cx, bucket).await),
-            StepKind::DeregisterCard => match self.registry.deregister(claim.agent_id, claim.epoch).await {
-                Ok(true) => Ok(Answer::Done),
-                Ok(false) => Ok(Answer::WasAbsent),
-                Err(e) => Err(StepError::Registry(e)),
-            },
+            StepKind::DeregisterCard => {
+                match self.registry.deregister(claim.agent_id, claim.epoch).await {
+                    Ok(true) => Ok(Answer::Done),
+                    Ok(false) => Ok(Answer::WasAbsent),
+                    Err(e) => Err(StepError::Registry(e)),
+                }
+            }
         }
     }
 
@@ -275,7 +301,10 @@ impl Executor<'_> {
         made: &Made,
     ) -> Result<WorkerUpload, StepError> {
         let manifest = &self.bundle.manifest;
-        let text = |name: &str, text: &str| Binding::PlainText { name: name.to_owned(), text: text.to_owned() };
+        let text = |name: &str, text: &str| Binding::PlainText {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        };
         let mut bindings: Vec<Binding> = upload.plain.iter().map(|(k, v)| text(k, v)).collect();
         bindings.push(text(TRY_VARIABLE, made.try_id.as_str()));
         bindings.push(Binding::R2Bucket {
@@ -289,10 +318,16 @@ impl Executor<'_> {
         });
         for supply in &upload.supply {
             let value = resolve(supply, values, made)?;
-            bindings.push(Binding::SecretText { name: supply.name.clone(), value });
+            bindings.push(Binding::SecretText {
+                name: supply.name.clone(),
+                value,
+            });
         }
         for name in &upload.inherit {
-            bindings.push(Binding::Inherit { name: name.clone(), version_id: upload.inherit_version.clone() });
+            bindings.push(Binding::Inherit {
+                name: name.clone(),
+                version_id: upload.inherit_version.clone(),
+            });
         }
         let marks = WorkerMarks {
             install: self.world.install.clone(),
@@ -315,11 +350,19 @@ impl Executor<'_> {
     }
 
     /// Empties a bucket for one time slice: page by page, then unfinished uploads.
-    async fn empty(&self, lease: &Lease, bucket: &BucketRef, class: CallClass) -> Result<Answer, StepError> {
+    async fn empty(
+        &self,
+        lease: &Lease,
+        bucket: &BucketRef,
+        class: CallClass,
+    ) -> Result<Answer, StepError> {
         let begun = self.clock.monotonic();
         let mut removed = 0u64;
         loop {
-            let cx = CallCx { class, remaining: Some(lease.remaining(self.clock.as_ref())) };
+            let cx = CallCx {
+                class,
+                remaining: Some(lease.remaining(self.clock.as_ref())),
+            };
             let page = match self.cloud.list_objects(cx, bucket).await {
                 Ok(page) => page,
                 Err(CloudError::NotFound(_)) => return Ok(Answer::WasAbsent),
@@ -331,27 +374,38 @@ impl Executor<'_> {
             let left = self.cloud.delete_objects(cx, bucket, &page.keys).await?;
             removed += (page.keys.len() - left.len()) as u64;
             if left.len() == page.keys.len() {
-                return Err(StepError::Cloud(CloudError::Transient(talon_core::cloud::ApiMessage {
-                    call: "S3 DeleteObjects",
-                    http: None,
-                    code: None,
-                    message: format!("none of {} objects could be removed", left.len()),
-                    ray: None,
-                })));
+                return Err(StepError::Cloud(CloudError::Transient(
+                    talon_core::cloud::ApiMessage {
+                        call: "S3 DeleteObjects",
+                        http: None,
+                        code: None,
+                        message: format!("none of {} objects could be removed", left.len()),
+                        ray: None,
+                    },
+                )));
             }
             let spent = self.clock.monotonic().saturating_sub(begun);
             if spent >= self.empty_slice || lease.stop.is_cancelled() {
-                return Ok(Answer::Emptied { removed, empty: false });
+                return Ok(Answer::Emptied {
+                    removed,
+                    empty: false,
+                });
             }
         }
-        let cx = CallCx { class, remaining: Some(lease.remaining(self.clock.as_ref())) };
+        let cx = CallCx {
+            class,
+            remaining: Some(lease.remaining(self.clock.as_ref())),
+        };
         for upload in self.cloud.list_uploads(cx, bucket).await? {
             match self.cloud.abort_upload(cx, bucket, &upload).await {
                 Ok(()) | Err(CloudError::NotFound(_)) => {}
                 Err(e) => return Err(e.into()),
             }
         }
-        Ok(Answer::Emptied { removed, empty: true })
+        Ok(Answer::Emptied {
+            removed,
+            empty: true,
+        })
     }
 }
 
@@ -367,7 +421,11 @@ fn gone(answer: Result<(), CloudError>) -> Result<Answer, StepError> {
 /// The card carries the hash of the token that is on the Worker by now.
 fn fill_credentials(card: &mut talon_core::card::AgentCard, snapshot: &Snapshot, made: &Made) {
     let current = snapshot.agent.status.auth_token_hash.clone();
-    let hash = made.auth_sha256.clone().filter(|_| made.auth_placed).or(current);
+    let hash = made
+        .auth_sha256
+        .clone()
+        .filter(|_| made.auth_placed)
+        .or(current);
     if let (Some(hash), Some(authentication)) = (hash, card.authentication.as_mut()) {
         authentication.credentials = hash;
     }
@@ -377,13 +435,24 @@ fn resolve(supply: &Supply, values: &Values, made: &Made) -> Result<SecretValue,
     let lacking = || StepError::Defect(format!("no value for {} at hand", supply.name));
     match &supply.source {
         SupplySource::Text(text) => Ok(SecretValue::new(text.clone())),
-        SupplySource::Reference { .. } | SupplySource::ControlToken => {
-            values.get(&supply.name).map(SecretValue::duplicate).ok_or_else(lacking)
-        }
-        SupplySource::AuthToken => made.auth_token.as_ref().map(SecretValue::duplicate).ok_or_else(lacking),
-        SupplySource::R2AccessKeyId => made.r2_token_id.clone().map(SecretValue::new).ok_or_else(lacking),
-        SupplySource::R2SecretAccessKey => {
-            made.r2_token_value.as_ref().map(|v| SecretValue::new(v.sha256_hex())).ok_or_else(lacking)
-        }
+        SupplySource::Reference { .. } | SupplySource::ControlToken => values
+            .get(&supply.name)
+            .map(SecretValue::duplicate)
+            .ok_or_else(lacking),
+        SupplySource::AuthToken => made
+            .auth_token
+            .as_ref()
+            .map(SecretValue::duplicate)
+            .ok_or_else(lacking),
+        SupplySource::R2AccessKeyId => made
+            .r2_token_id
+            .clone()
+            .map(SecretValue::new)
+            .ok_or_else(lacking),
+        SupplySource::R2SecretAccessKey => made
+            .r2_token_value
+            .as_ref()
+            .map(|v| SecretValue::new(v.sha256_hex()))
+            .ok_or_else(lacking),
     }
 }

@@ -42,8 +42,16 @@ pub fn of_cloud(error: &CloudError) -> Verdict {
     };
     let pass = match error {
         CloudError::Throttled { retry_after } => {
-            let message = format!("Cloudflare or the call budget asks to wait {} s", retry_after.as_secs().max(1));
-            PassFailure { reason: Reason::RateLimited, message, stalled: false, throttled: true }
+            let message = format!(
+                "Cloudflare or the call budget asks to wait {} s",
+                retry_after.as_secs().max(1)
+            );
+            PassFailure {
+                reason: Reason::RateLimited,
+                message,
+                stalled: false,
+                throttled: true,
+            }
         }
         CloudError::Auth(m) => stalled(
             Reason::CloudflareAuth,
@@ -57,28 +65,44 @@ pub fn of_cloud(error: &CloudError) -> Verdict {
         | CloudError::Transient(m)
         | CloudError::Ambiguous(m) => passing(m.to_string()),
     };
-    Verdict { failure, pass, retry_after }
+    Verdict {
+        failure,
+        pass,
+        retry_after,
+    }
 }
 
 fn of_invalid(m: &ApiMessage) -> PassFailure {
     match m.code {
         Some(code) if PASSING_CODES.contains(&code) => passing(m.to_string()),
-        Some(code) if QUOTA_CODES.contains(&code) => {
-            stalled(Reason::QuotaReached, format!("{m}; the account is full: raise its limit or delete something"))
-        }
-        Some(R2_OFF_CODE) => {
-            stalled(Reason::R2NotEnabled, format!("{m}; enable R2 for the account in Cloudflare's dashboard"))
-        }
+        Some(code) if QUOTA_CODES.contains(&code) => stalled(
+            Reason::QuotaReached,
+            format!("{m}; the account is full: raise its limit or delete something"),
+        ),
+        Some(R2_OFF_CODE) => stalled(
+            Reason::R2NotEnabled,
+            format!("{m}; enable R2 for the account in Cloudflare's dashboard"),
+        ),
         Some(_) | None => stalled(Reason::CloudflareRejected, m.to_string()),
     }
 }
 
 fn passing(message: String) -> PassFailure {
-    PassFailure { reason: Reason::CloudflareError, message, stalled: false, throttled: false }
+    PassFailure {
+        reason: Reason::CloudflareError,
+        message,
+        stalled: false,
+        throttled: false,
+    }
 }
 
 fn stalled(reason: Reason, message: String) -> PassFailure {
-    PassFailure { reason, message, stalled: true, throttled: false }
+    PassFailure {
+        reason,
+        message,
+        stalled: true,
+        throttled: false,
+    }
 }
 
 /// What an error of the Registry means.
@@ -86,8 +110,19 @@ pub fn of_registry(error: &RegistryError) -> Verdict {
     let stalls = matches!(error, RegistryError::Refused(_));
     let message = error.to_string();
     Verdict {
-        failure: Failure { message: message.clone(), ambiguous: false, throttled: false, not_found: false, exists: false },
-        pass: PassFailure { reason: Reason::RegistryError, message, stalled: stalls, throttled: false },
+        failure: Failure {
+            message: message.clone(),
+            ambiguous: false,
+            throttled: false,
+            not_found: false,
+            exists: false,
+        },
+        pass: PassFailure {
+            reason: Reason::RegistryError,
+            message,
+            stalled: stalls,
+            throttled: false,
+        },
         retry_after: None,
     }
 }
@@ -95,8 +130,19 @@ pub fn of_registry(error: &RegistryError) -> Verdict {
 /// What a defect of our own means.
 pub fn internal(message: String) -> Verdict {
     Verdict {
-        failure: Failure { message: message.clone(), ambiguous: false, throttled: false, not_found: false, exists: false },
-        pass: PassFailure { reason: Reason::InternalError, message, stalled: false, throttled: false },
+        failure: Failure {
+            message: message.clone(),
+            ambiguous: false,
+            throttled: false,
+            not_found: false,
+            exists: false,
+        },
+        pass: PassFailure {
+            reason: Reason::InternalError,
+            message,
+            stalled: false,
+            throttled: false,
+        },
         retry_after: None,
     }
 }

@@ -4,7 +4,10 @@ use std::path::Path;
 
 /// Reads the mark; 0 if there is none.
 pub fn read(path: &Path) -> i64 {
-    std::fs::read_to_string(path).ok().and_then(|s| s.trim().parse().ok()).unwrap_or(0)
+    std::fs::read_to_string(path)
+        .ok()
+        .and_then(|s| s.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// Raises the mark. Written to a sibling first, so that a crash leaves the old or the new one.

@@ -59,21 +59,36 @@ impl Surveyor {
 
     /// The latest inventory, if any.
     pub fn latest(&self) -> Option<Arc<Inventory>> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.latest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Has the buckets of this jurisdiction listed from now on.
     pub fn want(&self, jurisdiction: Jurisdiction) {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(jurisdiction);
+        self.wanted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(jurisdiction);
     }
 
     fn good(&self, after: Duration) -> Option<Arc<Inventory>> {
-        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.latest().filter(|i| i.taken > after && wanted.is_subset(&i.jurisdictions))
+        let wanted = self
+            .wanted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        self.latest()
+            .filter(|i| i.taken > after && wanted.is_subset(&i.jurisdictions))
     }
 
     /// An inventory whose fetch began after this monotonic time.
-    pub async fn newer_than(&self, after: Duration, class: CallClass) -> CloudResult<Arc<Inventory>> {
+    pub async fn newer_than(
+        &self,
+        after: Duration,
+        class: CallClass,
+    ) -> CloudResult<Arc<Inventory>> {
         if let Some(good) = self.good(after) {
             return Ok(good);
         }
@@ -89,8 +104,15 @@ impl Surveyor {
     }
 
     async fn fetch(&self, class: CallClass) -> CloudResult<Inventory> {
-        let cx = CallCx { class, remaining: None };
-        let jurisdictions = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let cx = CallCx {
+            class,
+            remaining: None,
+        };
+        let jurisdictions = self
+            .wanted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let taken = self.clock.monotonic();
         let workers = self.cloud.list_workers(cx).await?;
         let mut buckets = HashMap::new();
@@ -107,7 +129,13 @@ impl Surveyor {
             same_name.sort_by(|a, b| (a.issued_on, &a.id).cmp(&(b.issued_on, &b.id)));
         }
         let workers = workers.into_iter().map(|w| (w.name.clone(), w)).collect();
-        Ok(Inventory { taken, workers, buckets, tokens, jurisdictions })
+        Ok(Inventory {
+            taken,
+            workers,
+            buckets,
+            tokens,
+            jurisdictions,
+        })
     }
 }
 

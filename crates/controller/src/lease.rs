@@ -20,17 +20,27 @@ pub struct Lease {
 impl Lease {
     /// A lease that ends at this monotonic time.
     pub fn new(claim: Claim, stop: CancellationToken, until: Duration) -> Self {
-        Self { claim, stop, until: Mutex::new(until) }
+        Self {
+            claim,
+            stop,
+            until: Mutex::new(until),
+        }
     }
 
     /// Moves the end.
     pub fn prolong(&self, until: Duration) {
-        *self.until.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = until;
+        *self
+            .until
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = until;
     }
 
     /// How long the pass may still act.
     pub fn remaining(&self, clock: &dyn Clock) -> Duration {
-        let until = *self.until.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let until = *self
+            .until
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         until.saturating_sub(clock.monotonic())
     }
 }

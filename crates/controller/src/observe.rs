@@ -62,25 +62,51 @@ impl Observer<'_> {
         card: Option<Option<String>>,
         settings: Option<WorkerSettings>,
     ) -> (Observed, Values) {
-        let mut observed = Observed { card, settings, ..Observed::default() };
-        let names = Names::of(&Input { snapshot, observed: &observed, world: self.world });
+        let mut observed = Observed {
+            card,
+            settings,
+            ..Observed::default()
+        };
+        let names = Names::of(&Input {
+            snapshot,
+            observed: &observed,
+            world: self.world,
+        });
         if let Some(inventory) = inventory {
             let as_of = Some(anchor.to_database(inventory.taken));
-            observed.worker = Look { as_of, seen: inventory.workers.get(&names.worker).cloned() };
-            let listed = inventory.jurisdictions.contains(&snapshot.agent.spec.r2.jurisdiction);
-            observed.bucket =
-                Look { as_of: as_of.filter(|_| listed), seen: inventory.buckets.get(&names.bucket).cloned() };
-            observed.tokens =
-                Look { as_of, seen: inventory.tokens.get(&name::token_name(&self.world.install, snapshot.agent.id)).cloned() };
+            observed.worker = Look {
+                as_of,
+                seen: inventory.workers.get(&names.worker).cloned(),
+            };
+            let listed = inventory
+                .jurisdictions
+                .contains(&snapshot.agent.spec.r2.jurisdiction);
+            observed.bucket = Look {
+                as_of: as_of.filter(|_| listed),
+                seen: inventory.buckets.get(&names.bucket).cloned(),
+            };
+            observed.tokens = Look {
+                as_of,
+                seen: inventory
+                    .tokens
+                    .get(&name::token_name(&self.world.install, snapshot.agent.id))
+                    .cloned(),
+            };
         }
         let mut values = Values::new();
         if !snapshot.agent.is_deleting() {
-            self.read_secrets(snapshot, &mut observed, &mut values).await;
+            self.read_secrets(snapshot, &mut observed, &mut values)
+                .await;
         }
         (observed, values)
     }
 
-    async fn read_secrets(&self, snapshot: &Snapshot, observed: &mut Observed, values: &mut Values) {
+    async fn read_secrets(
+        &self,
+        snapshot: &Snapshot,
+        observed: &mut Observed,
+        values: &mut Values,
+    ) {
         let agent = &snapshot.agent;
         let control = self.key.control_token(agent.id);
         for (provider, reference) in &agent.spec.api_key_refs {
@@ -91,7 +117,10 @@ impl Observer<'_> {
                     values.insert(name.clone(), value);
                     Ok(fingerprint)
                 }
-                Err(error) => Err(problem(&error, matches!(reference.parse(), Some(RefTarget::Discarded)))),
+                Err(error) => Err(problem(
+                    &error,
+                    matches!(reference.parse(), Some(RefTarget::Discarded)),
+                )),
             };
             observed.references.insert(name, outcome);
         }
@@ -100,10 +129,15 @@ impl Observer<'_> {
             (secret_names::KEEP_ALIVE, agent.spec.keep_alive.to_string()),
         ];
         for (name, text) in texts {
-            observed.derived.insert(name.to_owned(), SecretValue::new(text).fingerprint(&control, name));
+            observed.derived.insert(
+                name.to_owned(),
+                SecretValue::new(text).fingerprint(&control, name),
+            );
         }
         let fingerprint = control.fingerprint(&control, secret_names::CONTROL_TOKEN);
-        observed.derived.insert(secret_names::CONTROL_TOKEN.to_owned(), fingerprint);
+        observed
+            .derived
+            .insert(secret_names::CONTROL_TOKEN.to_owned(), fingerprint);
         values.insert(secret_names::CONTROL_TOKEN.to_owned(), control);
     }
 }
@@ -112,9 +146,9 @@ fn problem(error: &SecretReadError, discarded: bool) -> SecretProblem {
     let (reason, transient) = match error {
         _ if discarded => (Reason::SecretRefDiscarded, false),
         SecretReadError::OutOfScope(_) => (Reason::SecretOutOfScope, false),
-        SecretReadError::Missing(_) | SecretReadError::Empty(_) | SecretReadError::Unsupported(_) => {
-            (Reason::SecretValueMissing, false)
-        }
+        SecretReadError::Missing(_)
+        | SecretReadError::Empty(_)
+        | SecretReadError::Unsupported(_) => (Reason::SecretValueMissing, false),
         SecretReadError::Unavailable(_) => (Reason::SecretValueMissing, true),
     };
     let message = if discarded {
@@ -124,5 +158,9 @@ fn problem(error: &SecretReadError, discarded: bool) -> SecretProblem {
     } else {
         error.to_string()
     };
-    SecretProblem { reason, message, transient }
+    SecretProblem {
+        reason,
+        message,
+        transient,
+    }
 }

@@ -80,22 +80,43 @@ impl Shared {
     /// The world as it is now: subdomain and hold included.
     pub async fn world(&self, class: CallClass) -> Result<World, Verdict> {
         let mut world = self.base.clone();
-        world.held = self.held().await.map_err(|e| failure::internal(e.to_string()))?;
-        world.subdomain = self.account.subdomain(self.cloud.as_ref(), class).await.map_err(|e| failure::of_cloud(&e))?;
+        world.held = self
+            .held()
+            .await
+            .map_err(|e| failure::internal(e.to_string()))?;
+        world.subdomain = self
+            .account
+            .subdomain(self.cloud.as_ref(), class)
+            .await
+            .map_err(|e| failure::of_cloud(&e))?;
         Ok(world)
     }
 
     async fn held(&self) -> StoreResult<Option<Held>> {
         if self.config.observe_only {
             let message = "the daemon only observes (--observe-only)".to_owned();
-            return Ok(Some(Held { reason: Reason::ObserveOnly, message, scope: HeldScope::All }));
+            return Ok(Some(Held {
+                reason: Reason::ObserveOnly,
+                message,
+                scope: HeldScope::All,
+            }));
         }
         Ok(self.store.hold().await?.map(|hold| match hold.kind {
-            HoldKind::MassChange => Held { reason: Reason::MassChange, message: hold.reason, scope: HeldScope::Risky },
-            HoldKind::RestoredDatabase => {
-                Held { reason: Reason::RestoredDatabase, message: hold.reason, scope: HeldScope::Risky }
-            }
-            HoldKind::Operator => Held { reason: Reason::HeldByOperator, message: hold.reason, scope: HeldScope::All },
+            HoldKind::MassChange => Held {
+                reason: Reason::MassChange,
+                message: hold.reason,
+                scope: HeldScope::Risky,
+            },
+            HoldKind::RestoredDatabase => Held {
+                reason: Reason::RestoredDatabase,
+                message: hold.reason,
+                scope: HeldScope::Risky,
+            },
+            HoldKind::Operator => Held {
+                reason: Reason::HeldByOperator,
+                message: hold.reason,
+                scope: HeldScope::All,
+            },
         }))
     }
 
@@ -114,9 +135,20 @@ impl Shared {
         card: Option<Option<String>>,
         settings: Option<WorkerSettings>,
     ) -> Seen {
-        let observer = Observer { secrets: self.secrets.as_ref(), key: &self.key, world };
-        let (observed, values) = observer.observe(&snapshot, inventory, anchor, card, settings).await;
-        Seen { snapshot, observed, values, anchor }
+        let observer = Observer {
+            secrets: self.secrets.as_ref(),
+            key: &self.key,
+            world,
+        };
+        let (observed, values) = observer
+            .observe(&snapshot, inventory, anchor, card, settings)
+            .await;
+        Seen {
+            snapshot,
+            observed,
+            values,
+            anchor,
+        }
     }
 }
 
@@ -129,7 +161,13 @@ pub struct Pass<'a> {
 
 /// Runs one pass and finishes it. `Err` when the database fails or the lease is lost: then nothing more was written.
 pub async fn run(shared: &Shared, lease: &Lease) -> StoreResult<()> {
-    Pass { shared, lease, settings: None }.run().await
+    Pass {
+        shared,
+        lease,
+        settings: None,
+    }
+    .run()
+    .await
 }
 
 impl Pass<'_> {
@@ -152,14 +190,24 @@ impl Pass<'_> {
                 Ok(seen) => seen,
                 Err((snapshot, verdict)) => return self.finish_blind(&snapshot, verdict).await,
             };
-            let plan = talon_plan::plan(&Input { snapshot: &seen.snapshot, observed: &seen.observed, world: &world });
+            let plan = talon_plan::plan(&Input {
+                snapshot: &seen.snapshot,
+                observed: &seen.observed,
+                world: &world,
+            });
             let broken = talon_plan::lint(&plan);
             if !broken.is_empty() {
-                let verdict = failure::internal(format!("the plan breaks its own rules: {}", broken.join("; ")));
+                let verdict = failure::internal(format!(
+                    "the plan breaks its own rules: {}",
+                    broken.join("; ")
+                ));
                 return self.finish_blind(&seen.snapshot, verdict).await;
             }
             let moved = seen.snapshot.agent.generation != generation;
-            let over = outcome.failure.is_some() || outcome.interrupted || outcome.unfinished || rounds > ROUNDS;
+            let over = outcome.failure.is_some()
+                || outcome.interrupted
+                || outcome.unfinished
+                || rounds > ROUNDS;
             if over || moved || (plan.steps.is_empty() && plan.needs.is_empty()) {
                 if !over && !moved && plan.is_converged() && self.latch(&seen.snapshot).await? {
                     continue;
@@ -196,9 +244,20 @@ impl Pass<'_> {
                 random: self.shared.random.as_ref(),
                 empty_slice: seconds(self.shared.config.empty_slice_seconds),
             };
-            outcome = executor.run(self.lease, &seen.snapshot, plan, &seen.values, class).await?;
+            outcome = executor
+                .run(self.lease, &seen.snapshot, plan, &seen.values, class)
+                .await?;
         };
-        self.finish(&world, seen, plan, outcome, generation, requested, rounds > ROUNDS).await
+        self.finish(
+            &world,
+            seen,
+            plan,
+            outcome,
+            generation,
+            requested,
+            rounds > ROUNDS,
+        )
+        .await
     }
 
     /// Loads and observes. The inner error: Cloudflare or the Router could not be asked.
@@ -207,11 +266,20 @@ impl Pass<'_> {
         let Some(snapshot) = shared.store.load(self.lease.claim.agent_id).await? else {
             return Err(StoreError::NotFound);
         };
-        let anchor = Anchor { database: snapshot.now, monotonic: shared.clock.monotonic() };
+        let anchor = Anchor {
+            database: snapshot.now,
+            monotonic: shared.clock.monotonic(),
+        };
         shared.surveyor.want(snapshot.agent.spec.r2.jurisdiction);
         let class = class_of(&snapshot);
         let inventory = match shared.surveyor.latest() {
-            Some(inventory) if inventory.jurisdictions.contains(&snapshot.agent.spec.r2.jurisdiction) => inventory,
+            Some(inventory)
+                if inventory
+                    .jurisdictions
+                    .contains(&snapshot.agent.spec.r2.jurisdiction) =>
+            {
+                inventory
+            }
             Some(_) | None => match shared.surveyor.newer_than(Duration::ZERO, class).await {
                 Ok(inventory) => inventory,
                 Err(e) => return Ok(Err((Box::new(snapshot), failure::of_cloud(&e)))),
@@ -222,7 +290,9 @@ impl Pass<'_> {
             Err(e) => return Ok(Err((Box::new(snapshot), failure::of_registry(&e)))),
         };
         let settings = self.settings.take();
-        Ok(Ok(shared.observe(world, snapshot, Some(&inventory), anchor, card, settings).await))
+        Ok(Ok(shared
+            .observe(world, snapshot, Some(&inventory), anchor, card, settings)
+            .await))
     }
 
     /// Looks at what the plan needs to see.
@@ -231,13 +301,30 @@ impl Pass<'_> {
             match need {
                 Need::ListsAfter(moment) => {
                     let after = seen.anchor.to_monotonic(*moment);
-                    let newest = self.shared.surveyor.latest().map_or(Duration::ZERO, |i| i.taken);
-                    let lists = self.shared.surveyor.newer_than(after.max(newest), class).await;
+                    let newest = self
+                        .shared
+                        .surveyor
+                        .latest()
+                        .map_or(Duration::ZERO, |i| i.taken);
+                    let lists = self
+                        .shared
+                        .surveyor
+                        .newer_than(after.max(newest), class)
+                        .await;
                     lists.map_err(|e| failure::of_cloud(&e))?;
                 }
                 Need::Settings => {
-                    let name = seen.snapshot.agent.status.worker_name.clone().unwrap_or_default();
-                    let cx = CallCx { class, remaining: None };
+                    let name = seen
+                        .snapshot
+                        .agent
+                        .status
+                        .worker_name
+                        .clone()
+                        .unwrap_or_default();
+                    let cx = CallCx {
+                        class,
+                        remaining: None,
+                    };
                     let settings = self.shared.cloud.worker_settings(cx, &name).await;
                     self.settings = Some(settings.map_err(|e| failure::of_cloud(&e))?);
                 }
@@ -251,8 +338,15 @@ impl Pass<'_> {
         if snapshot.agent.status.first_deployed_at.is_some() || snapshot.agent.is_deleting() {
             return Ok(false);
         }
-        let latch = Mutation::Latch { generation: snapshot.agent.generation };
-        Ok(self.shared.store.commit(&self.lease.claim, &[latch]).await?.latched)
+        let latch = Mutation::Latch {
+            generation: snapshot.agent.generation,
+        };
+        Ok(self
+            .shared
+            .store
+            .commit(&self.lease.claim, &[latch])
+            .await?
+            .latched)
     }
 
     /// Ends a pass that could not even look: status columns stay, the failure is told in conditions.
@@ -269,11 +363,35 @@ impl Pass<'_> {
         use talon_core::condition::{ConditionType, Truth};
         let pass = &verdict.pass;
         let mut mutations = vec![
-            condition(ConditionType::Reconciling, Truth::True, Reason::BackingOff, &pass.message),
-            condition(ConditionType::Stalled, Truth::from(pass.stalled), if pass.stalled { pass.reason } else { Reason::AsExpected }, if pass.stalled { &pass.message } else { "" }),
-            condition(ConditionType::Throttled, Truth::from(pass.throttled), if pass.throttled { Reason::RateLimited } else { Reason::AsExpected }, if pass.throttled { &pass.message } else { "" }),
+            condition(
+                ConditionType::Reconciling,
+                Truth::True,
+                Reason::BackingOff,
+                &pass.message,
+            ),
+            condition(
+                ConditionType::Stalled,
+                Truth::from(pass.stalled),
+                if pass.stalled {
+                    pass.reason
+                } else {
+                    Reason::AsExpected
+                },
+                if pass.stalled { &pass.message } else { "" },
+            ),
+            condition(
+                ConditionType::Throttled,
+                Truth::from(pass.throttled),
+                if pass.throttled {
+                    Reason::RateLimited
+                } else {
+                    Reason::AsExpected
+                },
+                if pass.throttled { &pass.message } else { "" },
+            ),
         ];
-        let never = snapshot.agent.status.first_deployed_at.is_none() && !snapshot.agent.is_deleting();
+        let never =
+            snapshot.agent.status.first_deployed_at.is_none() && !snapshot.agent.is_deleting();
         if never && pass.stalled {
             mutations.push(Mutation::Status(talon_core::mutation::StatusWrite {
                 deployment_status: Some(talon_core::status::DeploymentStatus::Failed),
@@ -293,11 +411,19 @@ impl Pass<'_> {
         self.shared.store.finish(&self.lease.claim, &finish).await
     }
 
-    fn come_back(&self, snapshot: &Snapshot, failure: &PassFailure, retry_after: Option<Duration>) -> (Duration, Progress) {
+    fn come_back(
+        &self,
+        snapshot: &Snapshot,
+        failure: &PassFailure,
+        retry_after: Option<Duration>,
+    ) -> (Duration, Progress) {
         let config = &self.shared.config;
         if failure.throttled {
             let jitter = 1.0 + crate::clock::fraction(self.shared.random.as_ref()) / 4.0;
-            let wait = retry_after.unwrap_or(SOON).max(Duration::from_millis(200)).mul_f64(jitter);
+            let wait = retry_after
+                .unwrap_or(SOON)
+                .max(Duration::from_millis(200))
+                .mul_f64(jitter);
             let seconds = i64::try_from(wait.as_secs()).unwrap_or(i64::MAX);
             return (wait, Progress::Throttled { seconds });
         }
@@ -309,7 +435,10 @@ impl Pass<'_> {
         (wait, Progress::Failed)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the whole end of a pass in one place")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the whole end of a pass in one place"
+    )]
     async fn finish(
         &self,
         world: &World,
@@ -320,7 +449,11 @@ impl Pass<'_> {
         requested: Option<chrono::DateTime<chrono::Utc>>,
         out_of_rounds: bool,
     ) -> StoreResult<()> {
-        let input = Input { snapshot: &seen.snapshot, observed: &seen.observed, world };
+        let input = Input {
+            snapshot: &seen.snapshot,
+            observed: &seen.observed,
+            world,
+        };
         let status = talon_plan::status(&input, &plan, outcome.failure.as_ref());
         let deleting = seen.snapshot.agent.is_deleting();
         let archived = seen.snapshot.agent.is_archived();
@@ -334,8 +467,16 @@ impl Pass<'_> {
             let (wait, progress) = self.come_back(&seen.snapshot, failure, outcome.retry_after);
             (Some(wait), progress)
         } else if let Some(block) = &plan.block {
-            let wait = if block.stalled || !deleting { STALLED_RECHECK } else { SOON };
-            let wait = if block.reason == Reason::Suspended { None } else { Some(wait) };
+            let wait = if block.stalled || !deleting {
+                STALLED_RECHECK
+            } else {
+                SOON
+            };
+            let wait = if block.reason == Reason::Suspended {
+                None
+            } else {
+                Some(wait)
+            };
             (wait, Progress::Waiting)
         } else if plan.held.is_some() {
             (None, Progress::Waiting)

@@ -30,7 +30,9 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<R
         Err(verdict) => return Ok(Err(verdict)),
     };
     let cards = match shared.registry.list().await {
-        Ok(cards) => cards.into_iter().collect::<std::collections::HashMap<_, _>>(),
+        Ok(cards) => cards
+            .into_iter()
+            .collect::<std::collections::HashMap<_, _>>(),
         Err(e) => return Ok(Err(crate::failure::of_registry(&e))),
     };
     let mut report = Report::default();
@@ -43,16 +45,26 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<R
         let mut wake = Vec::new();
         for snapshot in page {
             report.looked_at += 1;
-            let busy = snapshot.work.lease_until.is_some_and(|t| t > snapshot.now) || snapshot.work.next_due_at.is_some();
+            let busy = snapshot.work.lease_until.is_some_and(|t| t > snapshot.now)
+                || snapshot.work.next_due_at.is_some();
             if busy {
                 continue;
             }
             let id = snapshot.agent.id;
             shared.surveyor.want(snapshot.agent.spec.r2.jurisdiction);
-            let anchor = Anchor { database: snapshot.now, monotonic };
+            let anchor = Anchor {
+                database: snapshot.now,
+                monotonic,
+            };
             let card = Some(cards.get(&id).cloned());
-            let seen = shared.observe(&world, snapshot, Some(inventory), anchor, card, None).await;
-            let plan = talon_plan::plan(&Input { snapshot: &seen.snapshot, observed: &seen.observed, world: &world });
+            let seen = shared
+                .observe(&world, snapshot, Some(inventory), anchor, card, None)
+                .await;
+            let plan = talon_plan::plan(&Input {
+                snapshot: &seen.snapshot,
+                observed: &seen.observed,
+                world: &world,
+            });
             let untold = plan.held.is_some() && !says_held(&seen.snapshot);
             if !plan.steps.is_empty() || !plan.needs.is_empty() || untold {
                 wake.push(id);
@@ -68,6 +80,8 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<R
 
 /// Whether the row already tells people that effects are withheld.
 fn says_held(snapshot: &Snapshot) -> bool {
-    let held = |c: &StoredCondition| c.condition.kind == ConditionType::Held && c.condition.status == Truth::True;
+    let held = |c: &StoredCondition| {
+        c.condition.kind == ConditionType::Held && c.condition.status == Truth::True
+    };
     snapshot.conditions.iter().any(held)
 }

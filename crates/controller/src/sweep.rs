@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use talon_core::AgentId;
 use talon_core::cloud::{BucketRef, CallClass, CallCx, CloudError};
 use talon_core::event::{EventReason, NewEvent, Severity};
 use talon_core::name;
 use talon_core::resource::ResourceKind;
 use talon_core::spec::Jurisdiction;
-use talon_core::AgentId;
 use talon_store::{RowState, StoreResult};
 
 use crate::inventory::{Inventory, marked_workers};
@@ -38,13 +38,21 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Report> 
     let mut found: BTreeMap<AgentId, Vec<Found>> = BTreeMap::new();
     for (agent, worker) in marked_workers(inventory, install) {
         let name = worker.name.clone();
-        found.entry(agent).or_default().push(Found { kind: ResourceKind::Worker, id: name.clone(), name });
+        found.entry(agent).or_default().push(Found {
+            kind: ResourceKind::Worker,
+            id: name.clone(),
+            name,
+        });
     }
     for tokens in inventory.tokens.values() {
         for token in tokens {
             if let Some(agent) = name::agent_of_token(install, &token.name) {
                 let (name, id) = (token.name.clone(), token.id.clone());
-                found.entry(agent).or_default().push(Found { kind: ResourceKind::R2Token, name, id });
+                found.entry(agent).or_default().push(Found {
+                    kind: ResourceKind::R2Token,
+                    name,
+                    id,
+                });
             }
         }
     }
@@ -59,11 +67,16 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Report> 
     for bucket in inventory.buckets.keys() {
         if let Some(agent) = leftovers.get(bucket) {
             let (name, id) = (bucket.clone(), bucket.clone());
-            found.entry(*agent).or_default().push(Found { kind: ResourceKind::R2Bucket, name, id });
+            found.entry(*agent).or_default().push(Found {
+                kind: ResourceKind::R2Bucket,
+                name,
+                id,
+            });
         }
     }
     let ids: Vec<AgentId> = found.keys().copied().collect();
-    let rows: HashMap<AgentId, RowState> = shared.store.ownership(&ids).await?.into_iter().collect();
+    let rows: HashMap<AgentId, RowState> =
+        shared.store.ownership(&ids).await?.into_iter().collect();
     let held = shared.store.hold().await?.is_some() || shared.config.observe_only;
     let mut report = Report::default();
     for (agent, things) in found {
@@ -77,7 +90,9 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Report> 
                     }
                 }
             }
-            None => report.unowned.extend(things.iter().map(|t| format!("{}/{}", t.kind, t.name))),
+            None => report
+                .unowned
+                .extend(things.iter().map(|t| format!("{}/{}", t.kind, t.name))),
         }
     }
     for object in &report.unowned {
@@ -85,7 +100,8 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Report> 
             severity: Severity::Warning,
             reason: EventReason::OrphanFound,
             object: object.clone(),
-            message: "carries the mark of this install but belongs to no row; it was left alone".to_owned(),
+            message: "carries the mark of this install but belongs to no row; it was left alone"
+                .to_owned(),
         };
         shared.store.record_event(None, &event).await?;
     }
@@ -99,20 +115,37 @@ async fn remove(
     inventory: &Inventory,
     report: &mut Report,
 ) -> StoreResult<()> {
-    let cx = CallCx { class: CallClass::Sweep, remaining: None };
+    let cx = CallCx {
+        class: CallClass::Sweep,
+        remaining: None,
+    };
     let done = match thing.kind {
         ResourceKind::Worker => shared.cloud.delete_worker(cx, &thing.id).await,
         ResourceKind::R2Token => shared.cloud.delete_token(cx, &thing.id).await,
         ResourceKind::R2Bucket => {
-            let jurisdiction = inventory.buckets.get(&thing.name).map_or(Jurisdiction::Default, |b| b.jurisdiction);
-            empty_and_delete(shared, cx, &BucketRef { name: thing.name.clone(), jurisdiction }).await
+            let jurisdiction = inventory
+                .buckets
+                .get(&thing.name)
+                .map_or(Jurisdiction::Default, |b| b.jurisdiction);
+            empty_and_delete(
+                shared,
+                cx,
+                &BucketRef {
+                    name: thing.name.clone(),
+                    jurisdiction,
+                },
+            )
+            .await
         }
         ResourceKind::WorkerRoute | ResourceKind::R2Objects | ResourceKind::AgentCard => Ok(()),
     };
     match done {
         Ok(()) | Err(CloudError::NotFound(_)) => {
             report.removed += 1;
-            shared.store.correct_cleanup(agent, thing.kind, true, None).await?;
+            shared
+                .store
+                .correct_cleanup(agent, thing.kind, true, None)
+                .await?;
             let event = NewEvent {
                 severity: Severity::Normal,
                 reason: EventReason::CleanedUp,
@@ -122,13 +155,20 @@ async fn remove(
             shared.store.record_event(Some(agent), &event).await
         }
         Err(error) => {
-            shared.store.correct_cleanup(agent, thing.kind, false, Some(&error.to_string())).await
+            shared
+                .store
+                .correct_cleanup(agent, thing.kind, false, Some(&error.to_string()))
+                .await
         }
     }
 }
 
 /// One page a sweep: a large bucket is emptied over many.
-async fn empty_and_delete(shared: &Shared, cx: CallCx, bucket: &BucketRef) -> Result<(), CloudError> {
+async fn empty_and_delete(
+    shared: &Shared,
+    cx: CallCx,
+    bucket: &BucketRef,
+) -> Result<(), CloudError> {
     let page = shared.cloud.list_objects(cx, bucket).await?;
     if !page.keys.is_empty() {
         shared.cloud.delete_objects(cx, bucket, &page.keys).await?;

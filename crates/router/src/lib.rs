@@ -24,24 +24,39 @@ impl EmbeddedRegistry {
 fn error(e: StoreError) -> RegistryError {
     match e {
         StoreError::StaleEpoch => RegistryError::StaleEpoch,
-        StoreError::Rejected { code, message } => RegistryError::Refused(format!("{code} {message}")),
-        StoreError::NotFound | StoreError::Stale { .. } | StoreError::Unavailable(_) | StoreError::Corrupt(_) => {
-            RegistryError::Unavailable(e.to_string())
+        StoreError::Rejected { code, message } => {
+            RegistryError::Refused(format!("{code} {message}"))
         }
+        StoreError::NotFound
+        | StoreError::Stale { .. }
+        | StoreError::Unavailable(_)
+        | StoreError::Corrupt(_) => RegistryError::Unavailable(e.to_string()),
     }
 }
 
 #[async_trait]
 impl Registry for EmbeddedRegistry {
-    async fn register(&self, agent_id: AgentId, epoch: Epoch, card: &AgentCard) -> Result<(), RegistryError> {
+    async fn register(
+        &self,
+        agent_id: AgentId,
+        epoch: Epoch,
+        card: &AgentCard,
+    ) -> Result<(), RegistryError> {
         let claim = Claim { agent_id, epoch };
-        self.store.commit(&claim, &[Mutation::Card(Box::new(card.clone()))]).await.map(|_| ()).map_err(error)
+        self.store
+            .commit(&claim, &[Mutation::Card(Box::new(card.clone()))])
+            .await
+            .map(|_| ())
+            .map_err(error)
     }
 
     async fn deregister(&self, agent_id: AgentId, epoch: Epoch) -> Result<bool, RegistryError> {
         let there = self.store.card(agent_id).await.map_err(error)?.is_some();
         if there {
-            self.store.commit(&Claim { agent_id, epoch }, &[Mutation::CardGone]).await.map_err(error)?;
+            self.store
+                .commit(&Claim { agent_id, epoch }, &[Mutation::CardGone])
+                .await
+                .map_err(error)?;
         }
         Ok(there)
     }

@@ -14,19 +14,27 @@ async fn fleet(size: usize) -> (Stage, Running) {
     for n in 0..size {
         stage.deployed(&format!("agent-{n}")).await;
     }
-    tokio::time::sleep(std::time::Duration::from_secs_f64(stage.config.list_lag_seconds)).await;
+    tokio::time::sleep(std::time::Duration::from_secs_f64(
+        stage.config.list_lag_seconds,
+    ))
+    .await;
     stage.sim.clear_calls();
     (stage, daemon)
 }
 
 async fn held(stage: &Stage) -> talon_store::Hold {
-    wait_for(|| async { stage.store.hold().await.expect("the store answers") }).await.expect("a hold")
+    wait_for(|| async { stage.store.hold().await.expect("the store answers") })
+        .await
+        .expect("a hold")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_list_that_comes_back_empty_uploads_nothing() {
     let (stage, daemon) = fleet(12).await;
-    stage.sim.faults().set_conditions(|c| c.empty_worker_list = true);
+    stage
+        .sim
+        .faults()
+        .set_conditions(|c| c.empty_worker_list = true);
     daemon.daemon.resync_now();
     let hold = held(&stage).await;
     assert_eq!(hold.kind, HoldKind::MassChange);
@@ -43,7 +51,10 @@ async fn a_worker_list_that_comes_back_empty_uploads_nothing() {
     assert!(agent.agent.status.first_deployed_at.is_some());
     assert!(stage.write_names().is_empty(), "{:?}", stage.write_names());
 
-    stage.sim.faults().set_conditions(|c| c.empty_worker_list = false);
+    stage
+        .sim
+        .faults()
+        .set_conditions(|c| c.empty_worker_list = false);
     stage.store.release_hold().await.expect("the store answers");
     daemon.daemon.resync_now();
     for n in 0..12 {
@@ -57,13 +68,24 @@ async fn a_worker_list_that_comes_back_empty_uploads_nothing() {
 async fn a_hundred_deletions_at_once_are_held_until_released() {
     let (stage, daemon) = fleet(30).await;
     for n in 0..30 {
-        stage.store.request_deletion(&name(&format!("agent-{n}")), false).await.expect("accepted");
+        stage
+            .store
+            .request_deletion(&name(&format!("agent-{n}")), false)
+            .await
+            .expect("accepted");
     }
     held(&stage).await;
     let made = stage.sim.workers().len();
-    assert!(made >= 9, "at most the first twenty went before the brake: {made} are left");
+    assert!(
+        made >= 9,
+        "at most the first twenty went before the brake: {made} are left"
+    );
     wait_for(|| async {
-        let all = stage.store.list(&talon_store::ListFilter::default()).await.expect("the store answers");
+        let all = stage
+            .store
+            .list(&talon_store::ListFilter::default())
+            .await
+            .expect("the store answers");
         let all_held = |s: &talon_core::Snapshot| {
             s.agent.status.deployment_status == DeploymentStatus::Deleting
                 && s.conditions.iter().any(|c| {

@@ -18,12 +18,20 @@ async fn live() -> (Stage, Running, Snapshot) {
 }
 
 async fn delete(stage: &Stage) -> Snapshot {
-    stage.store.request_deletion(&name(AGENT), false).await.expect("accepted");
+    stage
+        .store
+        .request_deletion(&name(AGENT), false)
+        .await
+        .expect("accepted");
     stage.archived(AGENT).await
 }
 
 fn results(agent: &Snapshot) -> BTreeMap<ResourceKind, CleanupResult> {
-    agent.resources.iter().map(|r| (r.kind, r.cleanup_result.expect("a result"))).collect()
+    agent
+        .resources
+        .iter()
+        .map(|r| (r.kind, r.cleanup_result.expect("a result")))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,7 +41,13 @@ async fn a_bucket_with_objects_and_unfinished_uploads_is_emptied_first() {
     assert!(stage.sim.fill_bucket(Jurisdiction::Default, bucket, 2_500));
     assert!(stage.sim.start_uploads(Jurisdiction::Default, bucket, 3));
     let agent = delete(&stage).await;
-    assert!(results(&agent).values().all(|r| *r == CleanupResult::Deleted), "{:#?}", agent.resources);
+    assert!(
+        results(&agent)
+            .values()
+            .all(|r| *r == CleanupResult::Deleted),
+        "{:#?}",
+        agent.resources
+    );
     assert!(stage.sim.buckets().is_empty());
     daemon.stop().await;
 }
@@ -42,12 +56,23 @@ async fn a_bucket_with_objects_and_unfinished_uploads_is_emptied_first() {
 async fn what_is_gone_already_counts_as_success_and_says_so() {
     let (stage, daemon, agent) = live().await;
     let status = &agent.agent.status;
-    assert!(stage.sim.remove_worker(status.worker_name.as_deref().expect("a Worker")));
-    assert!(stage.sim.remove_token(status.r2_token_id.as_deref().expect("a token")));
+    assert!(
+        stage
+            .sim
+            .remove_worker(status.worker_name.as_deref().expect("a Worker"))
+    );
+    assert!(
+        stage
+            .sim
+            .remove_token(status.r2_token_id.as_deref().expect("a token"))
+    );
     let agent = delete(&stage).await;
     let results = results(&agent);
     assert_eq!(results[&ResourceKind::Worker], CleanupResult::AlreadyAbsent);
-    assert_eq!(results[&ResourceKind::R2Token], CleanupResult::AlreadyAbsent);
+    assert_eq!(
+        results[&ResourceKind::R2Token],
+        CleanupResult::AlreadyAbsent
+    );
     assert_eq!(results[&ResourceKind::R2Bucket], CleanupResult::Deleted);
     assert_eq!(results[&ResourceKind::AgentCard], CleanupResult::Deleted);
     daemon.stop().await;
@@ -56,21 +81,49 @@ async fn what_is_gone_already_counts_as_success_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_cloudflare_keeps_does_not_stop_the_rest_and_the_sweep_gets_it_later() {
     let (stage, daemon, _) = live().await;
-    stage.sim.faults().set_conditions(|c| c.refuse_token_delete = Some(String::new()));
+    stage
+        .sim
+        .faults()
+        .set_conditions(|c| c.refuse_token_delete = Some(String::new()));
     let agent = delete(&stage).await;
     let kept = agent.resource(ResourceKind::R2Token).expect("a record");
     assert_eq!(kept.cleanup_result, Some(CleanupResult::Failed));
-    assert!(kept.cleanup_error.as_ref().is_some_and(|e| e.contains("403") || e.contains("code")), "{kept:?}");
-    for record in agent.resources.iter().filter(|r| r.kind != ResourceKind::R2Token) {
-        assert_eq!(record.cleanup_result, Some(CleanupResult::Deleted), "{record:?}");
+    assert!(
+        kept.cleanup_error
+            .as_ref()
+            .is_some_and(|e| e.contains("403") || e.contains("code")),
+        "{kept:?}"
+    );
+    for record in agent
+        .resources
+        .iter()
+        .filter(|r| r.kind != ResourceKind::R2Token)
+    {
+        assert_eq!(
+            record.cleanup_result,
+            Some(CleanupResult::Deleted),
+            "{record:?}"
+        );
     }
     let left = stage.store.leftovers().await.expect("the store answers");
-    assert_eq!(left.iter().map(|l| l.kind).collect::<Vec<_>>(), [ResourceKind::R2Token]);
+    assert_eq!(
+        left.iter().map(|l| l.kind).collect::<Vec<_>>(),
+        [ResourceKind::R2Token]
+    );
 
-    stage.sim.faults().set_conditions(|c| c.refuse_token_delete = None);
+    stage
+        .sim
+        .faults()
+        .set_conditions(|c| c.refuse_token_delete = None);
     wait_for(|| async {
         daemon.daemon.resync_now();
-        stage.store.leftovers().await.expect("the store answers").is_empty().then_some(())
+        stage
+            .store
+            .leftovers()
+            .await
+            .expect("the store answers")
+            .is_empty()
+            .then_some(())
     })
     .await
     .expect("the sweep got it");
@@ -81,9 +134,16 @@ async fn a_token_that_cloudflare_keeps_does_not_stop_the_rest_and_the_sweep_gets
 #[tokio::test(flavor = "multi_thread")]
 async fn keep_bucket_keeps_it_and_names_it() {
     let (stage, daemon, agent) = live().await;
-    stage.store.request_deletion(&name(AGENT), true).await.expect("accepted");
+    stage
+        .store
+        .request_deletion(&name(AGENT), true)
+        .await
+        .expect("accepted");
     let archived = stage.archived(AGENT).await;
-    assert_eq!(results(&archived)[&ResourceKind::R2Bucket], CleanupResult::Kept);
+    assert_eq!(
+        results(&archived)[&ResourceKind::R2Bucket],
+        CleanupResult::Kept
+    );
     let buckets: Vec<String> = stage.sim.buckets().into_iter().map(|b| b.name).collect();
     assert_eq!(buckets, [agent.agent.status.r2_bucket.expect("a bucket")]);
     assert!(stage.sim.workers().is_empty());
@@ -95,11 +155,21 @@ async fn the_name_is_free_again_and_a_new_agent_of_that_name_is_another() {
     let (stage, daemon, agent) = live().await;
     delete(&stage).await;
     stage.apply(AGENT, &spec()).await;
-    let again = stage.store.get(AGENT, false).await.expect("the store answers").expect("a live agent");
+    let again = stage
+        .store
+        .get(AGENT, false)
+        .await
+        .expect("the store answers")
+        .expect("a live agent");
     assert_ne!(again.agent.id, agent.agent.id);
     wait_for(|| async {
-        let now = stage.store.get(AGENT, false).await.expect("the store answers")?;
-        (now.agent.status.deployment_status == talon_core::status::DeploymentStatus::Deployed).then_some(())
+        let now = stage
+            .store
+            .get(AGENT, false)
+            .await
+            .expect("the store answers")?;
+        (now.agent.status.deployment_status == talon_core::status::DeploymentStatus::Deployed)
+            .then_some(())
     })
     .await
     .expect("deployed again");
@@ -127,16 +197,37 @@ async fn a_hundred_thousand_objects_go_in_slices_and_block_nobody() {
     stage.apply(AGENT, &spec()).await;
     let agent = stage.deployed(AGENT).await;
     let bucket = agent.agent.status.r2_bucket.as_deref().expect("a bucket");
-    assert!(stage.sim.fill_bucket(Jurisdiction::Default, bucket, 100_000));
-    stage.store.request_deletion(&name(AGENT), false).await.expect("accepted");
-    wait_for(|| async { stage.sim.calls().iter().any(|c| c.operation == "s3.delete_objects").then_some(()) })
+    assert!(
+        stage
+            .sim
+            .fill_bucket(Jurisdiction::Default, bucket, 100_000)
+    );
+    stage
+        .store
+        .request_deletion(&name(AGENT), false)
         .await
-        .expect("emptying began");
+        .expect("accepted");
+    wait_for(|| async {
+        stage
+            .sim
+            .calls()
+            .iter()
+            .any(|c| c.operation == "s3.delete_objects")
+            .then_some(())
+    })
+    .await
+    .expect("emptying began");
     stage.apply("news-digest", &spec()).await;
     stage.deployed("news-digest").await;
-    assert!(!stage.get(AGENT).await.agent.is_archived(), "the other agent did not wait for the bucket");
+    assert!(
+        !stage.get(AGENT).await.agent.is_archived(),
+        "the other agent did not wait for the bucket"
+    );
     let agent = stage.archived(AGENT).await;
-    assert_eq!(results(&agent)[&ResourceKind::R2Objects], CleanupResult::Deleted);
+    assert_eq!(
+        results(&agent)[&ResourceKind::R2Objects],
+        CleanupResult::Deleted
+    );
     assert_eq!(stage.sim.buckets().len(), 1);
     daemon.stop().await;
 }

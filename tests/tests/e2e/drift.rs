@@ -18,11 +18,16 @@ async fn settled() -> (Stage, Running, Snapshot) {
     daemon.daemon.resync_now();
     let agent = stage
         .until(AGENT, "settled", |s| {
-            s.resource(ResourceKind::Worker).is_some_and(|r| r.observed_hash.is_some()) && talon_tests::stage::idle(s)
+            s.resource(ResourceKind::Worker)
+                .is_some_and(|r| r.observed_hash.is_some())
+                && talon_tests::stage::idle(s)
         })
         .await;
     // The lists may lag behind our own writes for this long, and may not contradict them before.
-    tokio::time::sleep(std::time::Duration::from_secs_f64(stage.config.list_lag_seconds)).await;
+    tokio::time::sleep(std::time::Duration::from_secs_f64(
+        stage.config.list_lag_seconds,
+    ))
+    .await;
     stage.sim.clear_calls();
     (stage, daemon, agent)
 }
@@ -30,12 +35,25 @@ async fn settled() -> (Stage, Running, Snapshot) {
 async fn repaired(stage: &Stage, daemon: &Running, object: &str, writes: &[&str]) -> Snapshot {
     daemon.daemon.resync_now();
     let done = wait_for(|| async {
-        let filter = EventFilter { agent: Some(AGENT.to_owned()), ..EventFilter::default() };
-        let events = stage.store.events(&filter).await.expect("the store answers");
-        let named = events.iter().any(|e| e.event.reason == EventReason::DriftDetected && e.event.object.starts_with(object));
+        let filter = EventFilter {
+            agent: Some(AGENT.to_owned()),
+            ..EventFilter::default()
+        };
+        let events = stage
+            .store
+            .events(&filter)
+            .await
+            .expect("the store answers");
+        let named = events.iter().any(|e| {
+            e.event.reason == EventReason::DriftDetected && e.event.object.starts_with(object)
+        });
         (named && stage.write_names().len() >= writes.len()).then_some(())
     });
-    assert!(done.await.is_some(), "no event names {object}: {:#?}", stage.write_names());
+    assert!(
+        done.await.is_some(),
+        "no event names {object}: {:#?}",
+        stage.write_names()
+    );
     let agent = stage.deployed(AGENT).await;
     assert_eq!(stage.write_names(), writes);
     working(stage, &agent);
@@ -46,33 +64,64 @@ async fn repaired(stage: &Stage, daemon: &Running, object: &str, writes: &[&str]
 fn working(stage: &Stage, agent: &Snapshot) {
     let status = &agent.agent.status;
     let worker = status.worker_name.as_deref().expect("a Worker name");
-    let secret = |n: &str| stage.sim.secret_value(worker, n).unwrap_or_else(|| panic!("{n} is on the Worker"));
-    assert_eq!(status.auth_token_hash, Some(secret("SOCIETY_AI_AUTH_TOKEN").sha256_hex()));
+    let secret = |n: &str| {
+        stage
+            .sim
+            .secret_value(worker, n)
+            .unwrap_or_else(|| panic!("{n} is on the Worker"))
+    };
+    assert_eq!(
+        status.auth_token_hash,
+        Some(secret("SOCIETY_AI_AUTH_TOKEN").sha256_hex())
+    );
     let id = status.r2_token_id.as_deref().expect("a token");
     assert_eq!(secret("R2_ACCESS_KEY_ID").expose(), id);
     let value = stage.sim.token_value(id).expect("the token is there");
     assert_eq!(secret("R2_SECRET_ACCESS_KEY").expose(), value.sha256_hex());
-    assert_eq!(secret("ANTHROPIC_API_KEY").expose(), "sk-ant-canary-value-of-the-fixture");
+    assert_eq!(
+        secret("ANTHROPIC_API_KEY").expose(),
+        "sk-ant-canary-value-of-the-fixture"
+    );
 }
 
 fn worker(agent: &Snapshot) -> &str {
-    agent.agent.status.worker_name.as_deref().expect("a Worker name")
+    agent
+        .agent
+        .status
+        .worker_name
+        .as_deref()
+        .expect("a Worker name")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_worker_is_uploaded_again_with_new_credentials() {
     let (stage, daemon, agent) = settled().await;
     assert!(stage.sim.remove_worker(worker(&agent)));
-    repaired(&stage, &daemon, "worker", &["tokens.roll", "workers.upload", "workers.subdomain.set"]).await;
+    repaired(
+        &stage,
+        &daemon,
+        "worker",
+        &["tokens.roll", "workers.upload", "workers.subdomain.set"],
+    )
+    .await;
     daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edited_worker_is_uploaded_again() {
     let (stage, daemon, agent) = settled().await;
-    let edit = WorkerEdit { code: Some("export default {};".to_owned()), ..WorkerEdit::default() };
+    let edit = WorkerEdit {
+        code: Some("export default {};".to_owned()),
+        ..WorkerEdit::default()
+    };
     assert!(stage.sim.edit_worker(worker(&agent), &edit));
-    repaired(&stage, &daemon, "worker", &["tokens.roll", "workers.upload"]).await;
+    repaired(
+        &stage,
+        &daemon,
+        "worker",
+        &["tokens.roll", "workers.upload"],
+    )
+    .await;
     daemon.stop().await;
 }
 
@@ -88,8 +137,18 @@ async fn a_deleted_bucket_is_made_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_token_is_replaced_and_pushed_in_one_call() {
     let (stage, daemon, agent) = settled().await;
-    assert!(stage.sim.remove_token(agent.agent.status.r2_token_id.as_deref().expect("a token")));
-    repaired(&stage, &daemon, "r2_token", &["tokens.create", "workers.secrets.bulk"]).await;
+    assert!(
+        stage
+            .sim
+            .remove_token(agent.agent.status.r2_token_id.as_deref().expect("a token"))
+    );
+    repaired(
+        &stage,
+        &daemon,
+        "r2_token",
+        &["tokens.create", "workers.secrets.bulk"],
+    )
+    .await;
     daemon.stop().await;
 }
 
@@ -97,18 +156,36 @@ async fn a_deleted_token_is_replaced_and_pushed_in_one_call() {
 async fn a_removed_card_is_registered_again_without_a_cloudflare_write() {
     let (stage, daemon, agent) = settled().await;
     let claim = steal(&stage, &agent).await;
-    stage.store.commit(&claim, &[talon_core::mutation::Mutation::CardGone]).await.expect("committed");
+    stage
+        .store
+        .commit(&claim, &[talon_core::mutation::Mutation::CardGone])
+        .await
+        .expect("committed");
     stage.store.release(&claim).await.expect("released");
     repaired(&stage, &daemon, "agent_card", &[]).await;
-    assert!(stage.store.card(agent.agent.id).await.expect("the store answers").is_some());
+    assert!(
+        stage
+            .store
+            .card(agent.agent.id)
+            .await
+            .expect("the store answers")
+            .is_some()
+    );
     daemon.stop().await;
 }
 
 /// Claims the agent as somebody else would, while the daemon has nothing to do.
 async fn steal(stage: &Stage, agent: &Snapshot) -> talon_store::Claim {
     wait_for(|| async {
-        stage.store.enqueue(&[agent.agent.id]).await.expect("the store answers");
-        let claims = stage.store.claim_due("a-thief", std::time::Duration::from_secs(5), 1).await;
+        stage
+            .store
+            .enqueue(&[agent.agent.id])
+            .await
+            .expect("the store answers");
+        let claims = stage
+            .store
+            .claim_due("a-thief", std::time::Duration::from_secs(5), 1)
+            .await;
         claims.expect("the store answers").pop()
     })
     .await

@@ -12,13 +12,33 @@ async fn fifty_agents_converge_through_errors_timeouts_and_throttling() {
     stage.config.request_timeout_seconds = 1.0;
     stage.config.settle_grace_seconds = 0.5;
     stage.config.brake.deletions = 1000;
-    let on = |class, fault, p| FaultRule { probability: p, ..FaultRule::on_class(class, fault) };
-    let error = || Fault::Status { status: 503, html: true, code: None, after_commit: false };
+    let on = |class, fault, p| FaultRule {
+        probability: p,
+        ..FaultRule::on_class(class, fault)
+    };
+    let error = || Fault::Status {
+        status: 503,
+        html: true,
+        code: None,
+        after_commit: false,
+    };
     let rules = vec![
         on(CallClass::Write, error(), 0.2),
         on(CallClass::Read, error(), 0.2),
-        on(CallClass::Write, Fault::TimeoutAfter { answer_after_ms: None }, 0.05),
-        on(CallClass::Write, Fault::Throttle { retry_after: Some(1) }, 0.02),
+        on(
+            CallClass::Write,
+            Fault::TimeoutAfter {
+                answer_after_ms: None,
+            },
+            0.05,
+        ),
+        on(
+            CallClass::Write,
+            Fault::Throttle {
+                retry_after: Some(1),
+            },
+            0.02,
+        ),
     ];
     stage.sim.faults().add(rules).expect("valid rules");
     let daemon = stage.daemon();
@@ -28,7 +48,11 @@ async fn fifty_agents_converge_through_errors_timeouts_and_throttling() {
     for n in 0..50 {
         let agent = stage
             .until(&format!("agent-{n}"), "deployed", |s| {
-                assert_ne!(s.agent.status.deployment_status, DeploymentStatus::Failed, "failed for a transient cause");
+                assert_ne!(
+                    s.agent.status.deployment_status,
+                    DeploymentStatus::Failed,
+                    "failed for a transient cause"
+                );
                 s.agent.status.deployment_status == DeploymentStatus::Deployed
             })
             .await;
@@ -42,16 +66,31 @@ async fn fifty_agents_converge_through_errors_timeouts_and_throttling() {
     assert_eq!(stage.sim.workers().len(), 50);
     assert_eq!(stage.sim.buckets().len(), 50);
     daemon.daemon.resync_now();
-    let one_each = talon_tests::stage::wait_for(|| async { (stage.sim.tokens().len() == 51).then_some(()) }).await;
-    assert!(one_each.is_some(), "one token for each agent and the controller's own: {}", stage.sim.tokens().len());
+    let one_each =
+        talon_tests::stage::wait_for(|| async { (stage.sim.tokens().len() == 51).then_some(()) })
+            .await;
+    assert!(
+        one_each.is_some(),
+        "one token for each agent and the controller's own: {}",
+        stage.sim.tokens().len()
+    );
     for n in 0..50 {
         let agent = stage.deployed(&format!("agent-{n}")).await;
         let status = &agent.agent.status;
         let worker = status.worker_name.as_deref().expect("a Worker");
-        let auth = stage.sim.secret_value(worker, "SOCIETY_AI_AUTH_TOKEN").map(|v| v.sha256_hex());
+        let auth = stage
+            .sim
+            .secret_value(worker, "SOCIETY_AI_AUTH_TOKEN")
+            .map(|v| v.sha256_hex());
         assert_eq!(auth, status.auth_token_hash);
-        let value = stage.sim.token_value(status.r2_token_id.as_deref().expect("a token")).map(|v| v.sha256_hex());
-        let pushed = stage.sim.secret_value(worker, "R2_SECRET_ACCESS_KEY").map(|v| v.expose().to_owned());
+        let value = stage
+            .sim
+            .token_value(status.r2_token_id.as_deref().expect("a token"))
+            .map(|v| v.sha256_hex());
+        let pushed = stage
+            .sim
+            .secret_value(worker, "R2_SECRET_ACCESS_KEY")
+            .map(|v| v.expose().to_owned());
         assert_eq!(pushed, value, "R2 credentials of {worker}");
     }
     daemon.stop().await;
@@ -60,7 +99,13 @@ async fn fifty_agents_converge_through_errors_timeouts_and_throttling() {
 #[tokio::test(flavor = "multi_thread")]
 async fn throttling_changes_when_and_never_the_failure_count() {
     let stage = Stage::in_memory().await;
-    let rule = FaultRule::on("r2.bucket.create", Fault::Throttle { retry_after: Some(1) }).times(2);
+    let rule = FaultRule::on(
+        "r2.bucket.create",
+        Fault::Throttle {
+            retry_after: Some(1),
+        },
+    )
+    .times(2);
     stage.sim.faults().add(vec![rule]).expect("a valid rule");
     let daemon = stage.daemon();
     stage.apply("research-pro", &spec()).await;
@@ -99,10 +144,18 @@ async fn lists_that_lag_create_nothing_twice_and_take_nothing_for_gone() {
     }
     let made = stage.write_names();
     for operation in ["r2.bucket.create", "tokens.create", "workers.upload"] {
-        assert_eq!(made.iter().filter(|m| *m == operation).count(), 5, "{operation}: {made:?}");
+        assert_eq!(
+            made.iter().filter(|m| *m == operation).count(),
+            5,
+            "{operation}: {made:?}"
+        );
     }
     for n in 0..5 {
-        stage.store.request_deletion(&name(&format!("agent-{n}")), false).await.expect("accepted");
+        stage
+            .store
+            .request_deletion(&name(&format!("agent-{n}")), false)
+            .await
+            .expect("accepted");
     }
     for n in 0..5 {
         stage.archived(&format!("agent-{n}")).await;

@@ -11,18 +11,37 @@ const AGENT: &str = "research-pro";
 fn working(stage: &Stage, agent: &Snapshot) {
     let status = &agent.agent.status;
     let worker = status.worker_name.as_deref().expect("a Worker name");
-    let secret = |n: &str| stage.sim.secret_value(worker, n).unwrap_or_else(|| panic!("{n} is on the Worker"));
-    assert_eq!(status.auth_token_hash, Some(secret("SOCIETY_AI_AUTH_TOKEN").sha256_hex()));
-    let value = stage.sim.token_value(status.r2_token_id.as_deref().expect("a token")).expect("the token is there");
+    let secret = |n: &str| {
+        stage
+            .sim
+            .secret_value(worker, n)
+            .unwrap_or_else(|| panic!("{n} is on the Worker"))
+    };
+    assert_eq!(
+        status.auth_token_hash,
+        Some(secret("SOCIETY_AI_AUTH_TOKEN").sha256_hex())
+    );
+    let value = stage
+        .sim
+        .token_value(status.r2_token_id.as_deref().expect("a token"))
+        .expect("the token is there");
     assert_eq!(secret("R2_SECRET_ACCESS_KEY").expose(), value.sha256_hex());
-    assert_eq!(stage.sim.tokens().len(), 2, "the controller's token and one of the agent");
+    assert_eq!(
+        stage.sim.tokens().len(),
+        2,
+        "the controller's token and one of the agent"
+    );
     assert_eq!(stage.sim.buckets().len(), 1);
     assert_eq!(stage.sim.workers().len(), 1);
 }
 
 async fn with_fault(operation: &str, fault: Fault) -> (Stage, Snapshot) {
     let stage = Stage::in_memory().await;
-    stage.sim.faults().add(vec![FaultRule::on(operation, fault).times(1)]).expect("a valid rule");
+    stage
+        .sim
+        .faults()
+        .add(vec![FaultRule::on(operation, fault).times(1)])
+        .expect("a valid rule");
     let daemon = stage.daemon();
     stage.apply(AGENT, &spec()).await;
     let agent = stage.deployed(AGENT).await;
@@ -35,21 +54,54 @@ async fn with_fault(operation: &str, fault: Fault) -> (Stage, Snapshot) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_landed_is_found_and_not_sent_again() {
     let (stage, _) = with_fault("workers.upload", Fault::ResetAfter).await;
-    assert_eq!(stage.write_names().iter().filter(|w| *w == "workers.upload").count(), 1);
+    assert_eq!(
+        stage
+            .write_names()
+            .iter()
+            .filter(|w| *w == "workers.upload")
+            .count(),
+        1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_or_token_that_landed_is_found_and_not_made_twice() {
     with_fault("r2.bucket.create", Fault::ResetAfter).await;
     let (stage, _) = with_fault("tokens.create", Fault::ResetAfter).await;
-    assert_eq!(stage.write_names().iter().filter(|w| *w == "tokens.create").count(), 1);
-    assert_eq!(stage.write_names().iter().filter(|w| *w == "tokens.roll").count(), 1, "its value is lost: one roll");
+    assert_eq!(
+        stage
+            .write_names()
+            .iter()
+            .filter(|w| *w == "tokens.create")
+            .count(),
+        1
+    );
+    assert_eq!(
+        stage
+            .write_names()
+            .iter()
+            .filter(|w| *w == "tokens.roll")
+            .count(),
+        1,
+        "its value is lost: one roll"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_write_survives_a_lost_answer_before_and_after_it_took_effect() {
-    for operation in ["r2.bucket.create", "tokens.create", "workers.upload", "workers.subdomain.set"] {
-        for fault in [Fault::ResetBefore, Fault::ResetAfter, Fault::TimeoutAfter { answer_after_ms: None }] {
+    for operation in [
+        "r2.bucket.create",
+        "tokens.create",
+        "workers.upload",
+        "workers.subdomain.set",
+    ] {
+        for fault in [
+            Fault::ResetBefore,
+            Fault::ResetAfter,
+            Fault::TimeoutAfter {
+                answer_after_ms: None,
+            },
+        ] {
             with_fault(operation, fault).await;
         }
     }
@@ -70,7 +122,11 @@ async fn a_first_upload_that_lands_after_the_next_try_does_no_harm() {
     stage.config.request_timeout_seconds = 1.0;
     stage.config.settle_grace_seconds = 0.5;
     let late = Fault::LandLate { after_ms: 6_000 };
-    stage.sim.faults().add(vec![FaultRule::on("workers.upload", late).times(1)]).expect("a valid rule");
+    stage
+        .sim
+        .faults()
+        .add(vec![FaultRule::on("workers.upload", late).times(1)])
+        .expect("a valid rule");
     let daemon = stage.daemon();
     stage.apply(AGENT, &spec()).await;
     stage.deployed(AGENT).await;
@@ -90,22 +146,49 @@ async fn an_upload_that_lands_after_the_next_try_gets_working_credentials() {
     let daemon = stage.daemon();
     stage.apply(AGENT, &spec()).await;
     let first = stage.deployed(AGENT).await;
-    let worker = first.agent.status.worker_name.clone().expect("a Worker name");
+    let worker = first
+        .agent
+        .status
+        .worker_name
+        .clone()
+        .expect("a Worker name");
     tokio::time::sleep(Duration::from_secs_f64(stage.config.list_lag_seconds)).await;
-    stage.sim.edit_worker(&worker, &WorkerEdit { tags: Some(Vec::new()), ..WorkerEdit::default() });
+    stage.sim.edit_worker(
+        &worker,
+        &WorkerEdit {
+            tags: Some(Vec::new()),
+            ..WorkerEdit::default()
+        },
+    );
     let late = Fault::LandLate { after_ms: 6_000 };
-    stage.sim.faults().add(vec![FaultRule::on("workers.upload", late).times(1)]).expect("a valid rule");
+    stage
+        .sim
+        .faults()
+        .add(vec![FaultRule::on("workers.upload", late).times(1)])
+        .expect("a valid rule");
     daemon.daemon.resync_now();
-    wait_for(|| async { (stage.sim.faults().fired() == 1).then_some(()) }).await.expect("the repair was sent");
+    wait_for(|| async { (stage.sim.faults().fired() == 1).then_some(()) })
+        .await
+        .expect("the repair was sent");
     let second = stage
         .until(AGENT, "repaired", |s| {
-            s.agent.status.auth_token_hash != first.agent.status.auth_token_hash && talon_tests::stage::idle(s)
+            s.agent.status.auth_token_hash != first.agent.status.auth_token_hash
+                && talon_tests::stage::idle(s)
         })
         .await;
-    let token = || stage.sim.secret_value(&worker, "SOCIETY_AI_AUTH_TOKEN").map(|t| t.sha256_hex());
+    let token = || {
+        stage
+            .sim
+            .secret_value(&worker, "SOCIETY_AI_AUTH_TOKEN")
+            .map(|t| t.sha256_hex())
+    };
     assert_eq!(token(), second.agent.status.auth_token_hash);
     late_upload_landed(&stage).await;
-    assert_ne!(token(), second.agent.status.auth_token_hash, "the late upload brought its own credentials");
+    assert_ne!(
+        token(),
+        second.agent.status.auth_token_hash,
+        "the late upload brought its own credentials"
+    );
     wait_for(|| async {
         daemon.daemon.resync_now();
         (token() == stage.deployed(AGENT).await.agent.status.auth_token_hash).then_some(())
@@ -122,14 +205,29 @@ async fn an_upload_that_lands_after_the_deletion_leaves_nothing() {
     let mut stage = Stage::in_memory().await;
     stage.config.request_timeout_seconds = 1.0;
     let late = Fault::LandLate { after_ms: 4_000 };
-    stage.sim.faults().add(vec![FaultRule::on("workers.upload", late).times(1)]).expect("a valid rule");
+    stage
+        .sim
+        .faults()
+        .add(vec![FaultRule::on("workers.upload", late).times(1)])
+        .expect("a valid rule");
     let daemon = stage.daemon();
     stage.apply(AGENT, &spec()).await;
-    wait_for(|| async { (stage.sim.faults().fired() == 1).then_some(()) }).await.expect("the upload was sent");
-    stage.store.request_deletion(&name(AGENT), false).await.expect("accepted");
+    wait_for(|| async { (stage.sim.faults().fired() == 1).then_some(()) })
+        .await
+        .expect("the upload was sent");
+    stage
+        .store
+        .request_deletion(&name(AGENT), false)
+        .await
+        .expect("accepted");
     stage.archived(AGENT).await;
     wait_for(|| async {
-        stage.sim.calls().iter().any(|c| c.operation == "workers.upload" && c.world_status.is_some()).then_some(())
+        stage
+            .sim
+            .calls()
+            .iter()
+            .any(|c| c.operation == "workers.upload" && c.world_status.is_some())
+            .then_some(())
     })
     .await
     .expect("the upload landed");
