@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeZone, Utc};
 use talon_core::agent::{Agent, AgentStatus};
 use talon_core::bundle::BundleManifest;
 use talon_core::condition::{ConditionType, Reason};
-use talon_core::resource::ResourceKind;
+use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::secret::{Provider, SecretRef, names as secret_names};
 use talon_core::snapshot::{SecretSource, SecretState, Work};
 use talon_core::status::DeploymentStatus;
@@ -127,6 +127,7 @@ pub fn deployed() -> Stage {
     assert_deployed(&mut stage);
     stage.calls.clear();
     stage.db.events.clear();
+    (stage.list_reads, stage.settings_reads) = (0, 0);
     stage
 }
 
@@ -136,8 +137,6 @@ pub fn settle(stage: &mut Stage) {
         stage.resync();
         stage.converge();
     }
-    stage.settings_reads = 0;
-    stage.list_reads = 0;
 }
 
 pub fn foreign_worker(now: DateTime<Utc>) -> Worker {
@@ -348,6 +347,12 @@ pub fn assert_gone(stage: &mut Stage) {
         stage.reality.tokens
     );
     assert!(stage.reality.card.is_none());
+    let kept = stage.db.cleanup(ResourceKind::R2Bucket) == Some(CleanupResult::Kept);
+    assert!(
+        kept || !stage.reality.buckets.contains_key(&names.bucket),
+        "{:?}",
+        stage.reality.buckets
+    );
     let kinds = [
         ResourceKind::Worker,
         ResourceKind::R2Objects,

@@ -1,5 +1,6 @@
 //! Tests of the planner against a model of the world: a store, an account and a router in miniature, in memory.
 
+mod cleanup;
 mod crash;
 mod create;
 mod database;

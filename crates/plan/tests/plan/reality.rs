@@ -100,7 +100,11 @@ pub struct Lists {
     pub tokens: Vec<TokenInfo>,
 }
 
-type Things = (BTreeMap<String, Worker>, BTreeMap<String, Bucket>, Vec<Token>);
+type Things = (
+    BTreeMap<String, Worker>,
+    BTreeMap<String, Bucket>,
+    Vec<Token>,
+);
 
 #[derive(Debug, Clone)]
 pub struct Reality {
@@ -155,7 +159,11 @@ impl Reality {
 
     /// Notes how the lists look now, for looks that lag.
     pub fn remember(&mut self, now: DateTime<Utc>) {
-        let things = (self.workers.clone(), self.buckets.clone(), self.tokens.clone());
+        let things = (
+            self.workers.clone(),
+            self.buckets.clone(),
+            self.tokens.clone(),
+        );
         self.history.push((now, things));
     }
 
@@ -341,9 +349,18 @@ impl Reality {
             return self.lists(now);
         }
         let past = self.history.iter().rev().find(|(t, _)| *t <= then);
-        let Some((_, (workers, buckets, tokens))) = past else { return Lists::default() };
+        let Some((_, (workers, buckets, tokens))) = past else {
+            return Lists::default();
+        };
         let (workers, buckets, tokens) = (workers.clone(), buckets.clone(), tokens.clone());
-        Self { workers, buckets, tokens, tagless: self.tagless, ..Self::new() }.lists(then)
+        Self {
+            workers,
+            buckets,
+            tokens,
+            tagless: self.tagless,
+            ..Self::new()
+        }
+        .lists(then)
     }
 
     pub fn settings(&self, name: &str) -> Option<WorkerSettings> {
