@@ -47,7 +47,12 @@ pub struct Global {
     )]
     pub output: Format,
     /// Only agents of this owner; for apply: the owner of new agents
-    #[arg(long, global = true, value_name = "OWNER", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "OWNER",
+        help_heading = "Global options"
+    )]
     pub owner: Option<String>,
     /// No progress and no warnings on standard error; errors only
     #[arg(short, long, global = true, help_heading = "Global options")]
@@ -172,7 +177,9 @@ impl Cli {
             match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
                 _ => {
-                    eprintln!("next: talon --help lists the commands, talon COMMAND --help their flags");
+                    eprintln!(
+                        "next: talon --help lists the commands, talon COMMAND --help their flags"
+                    );
                     crate::exit::Exit::Usage.into()
                 }
             }

@@ -41,7 +41,10 @@ fn address(text: &str, key: &str) -> Result<Url, Failure> {
 }
 
 fn wrong(what: &str) -> Failure {
-    Failure::usage(what, "correct it; talon config show says where each value comes from")
+    Failure::usage(
+        what,
+        "correct it; talon config show says where each value comes from",
+    )
 }
 
 /// A client that asks this budget before each call.

@@ -49,7 +49,10 @@ pub fn build(
             wiring.cloudflare.account_id.clone(),
         ))
     } else {
-        Arc::new(CallBudget::in_process(Arc::clone(&clock), wiring.config.budget_calls))
+        Arc::new(CallBudget::in_process(
+            Arc::clone(&clock),
+            wiring.config.budget_calls,
+        ))
     };
     let r2_endpoint = match &wiring.cloudflare.s3_endpoint {
         Some(url) => R2Endpoint::Fixed(url.as_str().trim_end_matches('/').to_owned()),

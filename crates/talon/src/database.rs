@@ -28,7 +28,9 @@ impl Database {
                 return Ok(Self::Sqlite(path.into()));
             }
         }
-        if (url.starts_with("postgres://") || url.starts_with("postgresql://")) && Url::parse(url).is_ok() {
+        if (url.starts_with("postgres://") || url.starts_with("postgresql://"))
+            && Url::parse(url).is_ok()
+        {
             return Ok(Self::Postgres(url.to_owned()));
         }
         Err(Failure::usage(
@@ -153,7 +155,8 @@ pub async fn migrate(database: &Database, hardening: bool) -> Result<Migrated, F
         Database::Postgres(url) => {
             let report = PostgresStore::migrate(url, MigrateOptions { hardening }).await?;
             Ok(Migrated {
-                applied: (!report.applied.is_empty()).then(|| format!("applied {}", report.applied.join(", "))),
+                applied: (!report.applied.is_empty())
+                    .then(|| format!("applied {}", report.applied.join(", "))),
                 warnings: report.warnings,
             })
         }
@@ -175,7 +178,14 @@ mod tests {
         }
         let url = "postgres://talon@db.example/talon";
         assert_eq!(Database::parse(url), Ok(Database::Postgres(url.into())));
-        for bad in ["", "talon.db", "sqlite:", "sqlite://", "mysql://x/y", "sqlite::memory:"] {
+        for bad in [
+            "",
+            "talon.db",
+            "sqlite:",
+            "sqlite://",
+            "mysql://x/y",
+            "sqlite::memory:",
+        ] {
             assert!(Database::parse(bad).is_err(), "{bad}");
         }
     }
@@ -194,6 +204,9 @@ mod tests {
     #[test]
     fn the_key_lies_beside_the_file() {
         let database = Database::Sqlite("/data/talon.db".into());
-        assert_eq!(database.default_key_file(), PathBuf::from("/data/talon.db.key"));
+        assert_eq!(
+            database.default_key_file(),
+            PathBuf::from("/data/talon.db.key")
+        );
     }
 }

@@ -216,7 +216,10 @@ mod tests {
                 Exit::Rejected,
             ),
             (StoreError::Unavailable("down".into()), Exit::Unavailable),
-            (StoreError::Unavailable(LOGIN_REFUSED.into()), Exit::NotAllowed),
+            (
+                StoreError::Unavailable(LOGIN_REFUSED.into()),
+                Exit::NotAllowed,
+            ),
             (codes::invalid(NOT_ALLOWED), Exit::NotAllowed),
             (StoreError::Corrupt("old".into()), Exit::Failure),
         ];

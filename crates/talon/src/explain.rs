@@ -59,7 +59,7 @@ pub fn explain(snapshot: &Snapshot, hold: Option<&Hold>) -> Explanation {
     if agent.spec.suspend && !agent.is_deleting() {
         return suspended(snapshot);
     }
-    if view::sync(snapshot) == view::Sync::InSync {
+    if view::agreement(snapshot) == view::Agreement::InSync {
         return well(snapshot);
     }
     under_way(snapshot)
@@ -102,10 +102,21 @@ fn archived(snapshot: &Snapshot) -> Explanation {
         headline: format!(
             "{} was deleted{}.",
             name(snapshot),
-            if left.is_empty() { "" } else { ", but something is left over" }
+            if left.is_empty() {
+                ""
+            } else {
+                ", but something is left over"
+            }
         ),
-        blocked_at: left.first().map(|r| format!("Cleanup › {}", view::kind_label(r.kind))),
-        reason: if left.is_empty() { Reason::Deleted } else { Reason::LeftOver }.to_string(),
+        blocked_at: left
+            .first()
+            .map(|r| format!("Cleanup › {}", view::kind_label(r.kind))),
+        reason: if left.is_empty() {
+            Reason::Deleted
+        } else {
+            Reason::LeftOver
+        }
+        .to_string(),
         what,
         do_this: if left.is_empty() {
             vec!["nothing; the name is free again".to_owned()]
@@ -163,6 +174,7 @@ fn violations(snapshot: &Snapshot) -> Explanation {
 
 fn stalled_for(snapshot: &Snapshot, stalled: &StoredCondition) -> Explanation {
     let reason = stalled.condition.reason;
+    let block = block(snapshot, reason);
     Explanation {
         headline: format!(
             "{} is {} and will not move without you (Stalled, {}).",
@@ -170,12 +182,26 @@ fn stalled_for(snapshot: &Snapshot, stalled: &StoredCondition) -> Explanation {
             status(snapshot),
             for_long(snapshot, stalled)
         ),
-        blocked_at: Some(place(snapshot, reason)),
+        blocked_at: Some(block.map_or_else(|| place(snapshot, reason), |(at, _)| safe(at))),
         reason: reason.to_string(),
-        what: said_or(&stalled.condition.message, "the controller gave no more words"),
+        what: match block {
+            Some((_, message)) => safe(message),
+            None => said_or(
+                &stalled.condition.message,
+                "the controller gave no more words",
+            ),
+        },
         do_this: advice(name(snapshot), reason),
         waiting: steps_to_come(snapshot),
     }
+}
+
+/// Where the last plan was stopped for this reason, and what it said: `(place, message)`.
+fn block(snapshot: &Snapshot, reason: Reason) -> Option<(&str, &str)> {
+    let block = snapshot.work.plan_report.as_ref()?.get("blocked")?;
+    let field = |name: &str| block.get(name)?.as_str().filter(|text| !text.is_empty());
+    (field("reason")? == reason.as_str()).then_some(())?;
+    Some((field("at")?, field("message")?))
 }
 
 fn waiting_for(snapshot: &Snapshot, condition: &StoredCondition) -> Explanation {
@@ -226,7 +252,7 @@ fn suspended(snapshot: &Snapshot) -> Explanation {
         reason: Reason::Suspended.to_string(),
         what: "The row asks to leave the agent exactly as it is.".to_owned(),
         do_this: advice(name(snapshot), Reason::Suspended),
-        waiting: if view::sync(snapshot) == view::Sync::InSync {
+        waiting: if view::agreement(snapshot) == view::Agreement::InSync {
             Vec::new()
         } else {
             steps_to_come(snapshot)
@@ -236,7 +262,11 @@ fn suspended(snapshot: &Snapshot) -> Explanation {
 
 fn well(snapshot: &Snapshot) -> Explanation {
     Explanation {
-        headline: format!("{} is {} and as its row says.", name(snapshot), status(snapshot)),
+        headline: format!(
+            "{} is {} and as its row says.",
+            name(snapshot),
+            status(snapshot)
+        ),
         blocked_at: None,
         reason: Reason::AsExpected.to_string(),
         what: match &snapshot.agent.status.worker_url {
@@ -332,9 +362,11 @@ fn place(snapshot: &Snapshot, reason: Reason) -> String {
             };
         }
         R::NameConflict => "Names at Cloudflare",
-        R::CloudflareAuth | R::NoSubdomain | R::R2NotEnabled | R::QuotaReached | R::Unschedulable => {
-            "Cloudflare account"
-        }
+        R::CloudflareAuth
+        | R::NoSubdomain
+        | R::R2NotEnabled
+        | R::QuotaReached
+        | R::Unschedulable => "Cloudflare account",
         R::CloudflareRejected | R::CloudflareError => "Cloudflare",
         R::RegistryError => "Register",
         R::MassChange | R::RestoredDatabase | R::HeldByOperator | R::ObserveOnly => "Hold",

@@ -11,7 +11,9 @@ use talon_core::{AgentId, AgentName, AgentSpec, Owner, Snapshot};
 
 /// The moment at which every fixture is looked at.
 pub fn now() -> DateTime<Utc> {
-    Utc.with_ymd_and_hms(2026, 11, 23, 3, 40, 1).single().expect("a time")
+    Utc.with_ymd_and_hms(2026, 11, 23, 3, 40, 1)
+        .single()
+        .expect("a time")
 }
 
 /// An agent that nobody has looked at.
@@ -24,7 +26,11 @@ pub fn pending(name: &str) -> Snapshot {
     Snapshot {
         now: now(),
         agent: Agent {
-            id: AgentId("7f3c0e9a-0000-4000-8000-000000000001".parse().expect("an id")),
+            id: AgentId(
+                "7f3c0e9a-0000-4000-8000-000000000001"
+                    .parse()
+                    .expect("an id"),
+            ),
             name: AgentName::parse(name).expect("a name"),
             owner: Owner::default(),
             generation: Generation(1),
@@ -87,7 +93,13 @@ pub fn deployed(name: &str) -> Snapshot {
     ]
     .map(|kind| record(kind, ResourceState::Present))
     .to_vec();
-    set(&mut s, ConditionType::Ready, Truth::True, Reason::Deployed, "generation 1");
+    set(
+        &mut s,
+        ConditionType::Ready,
+        Truth::True,
+        Reason::Deployed,
+        "generation 1",
+    );
     s
 }
 

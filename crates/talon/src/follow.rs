@@ -138,14 +138,21 @@ impl Wait<'_> {
                     progress.update(s);
                     if !warned && view::nobody_home(s) {
                         warned = true;
-                        self.output.warn("no daemon has taken this up yet: is talon run (or talon dev) running on this database?");
+                        progress.note("no daemon has taken this up yet: is talon run (or talon dev) running on this database?");
                     }
                 }
                 let how = decide(goal, &target, snapshot.as_ref())
                     .or(out_of_time.then_some(How::TimedOut));
                 match how {
                     Some(how) => {
-                        ended.insert(target.id, Ended { target, how, snapshot });
+                        ended.insert(
+                            target.id,
+                            Ended {
+                                target,
+                                how,
+                                snapshot,
+                            },
+                        );
                     }
                     None => still.push(target),
                 }
@@ -157,7 +164,8 @@ impl Wait<'_> {
             }
             // Many agents are not looked at more often than the database bears.
             let pause = Duration::from_millis((open.len() as u64 * 2).clamp(20, 1_000));
-            let next = Duration::from_secs(1).min(deadline.saturating_duration_since(Instant::now()));
+            let next =
+                Duration::from_secs(1).min(deadline.saturating_duration_since(Instant::now()));
             tokio::select! {
                 _ = interrupt.recv() => return Err(self.interrupted(&open)),
                 hint = self.hint(pause, next) => hint?,
@@ -175,8 +183,12 @@ impl Wait<'_> {
         let names: Vec<_> = open.iter().map(|t| t.name.as_str()).collect();
         Failure::new(
             Exit::Interrupted,
-            format!("interrupted while waiting for {}; the controller carries on", names.join(", ")),
-            self.reattach.replace("NAME", names.first().unwrap_or(&"NAME")),
+            format!(
+                "interrupted while waiting for {}; the controller carries on",
+                names.join(", ")
+            ),
+            self.reattach
+                .replace("NAME", names.first().unwrap_or(&"NAME")),
         )
     }
 }
@@ -184,7 +196,11 @@ impl Wait<'_> {
 /// Whether the goal is decided, and how; `None`: not yet.
 fn decide(goal: &Goal, target: &Target, snapshot: Option<&Snapshot>) -> Option<How> {
     let Some(s) = snapshot else {
-        return Some(if *goal == Goal::Gone { How::Reached } else { How::Gone });
+        return Some(if *goal == Goal::Gone {
+            How::Reached
+        } else {
+            How::Gone
+        });
     };
     if *goal == Goal::Gone && s.agent.is_archived() {
         let left = view::leftovers(s).next().is_some();
@@ -236,7 +252,11 @@ pub fn worst(ended: &[Ended]) -> Exit {
 /// The failure that an ending other than success is, with what to do.
 pub fn failure_of(ended: &Ended, timeout: Duration) -> Option<Failure> {
     let name = &ended.target.name;
-    let message = ended.snapshot.as_ref().map(view::message).unwrap_or_default();
+    let message = ended
+        .snapshot
+        .as_ref()
+        .map(view::message)
+        .unwrap_or_default();
     let failure = match ended.how {
         How::Reached => return None,
         How::LeftOver => Failure::new(
@@ -262,7 +282,8 @@ pub fn failure_of(ended: &Ended, timeout: Duration) -> Option<Failure> {
                 if message.is_empty() { "" } else { ": " },
             ),
             if ended.snapshot.as_ref().is_some_and(view::nobody_home) {
-                "no daemon has taken it up: start talon run (or talon dev) on this database".to_owned()
+                "no daemon has taken it up: start talon run (or talon dev) on this database"
+                    .to_owned()
             } else {
                 format!("talon why {name}, or wait longer: talon wait {name} --timeout 15m")
             },

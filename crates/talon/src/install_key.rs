@@ -38,7 +38,11 @@ pub fn path(config: &Config, database: &Database) -> PathBuf {
 pub async fn ensure(store: &dyn Store, file: &Path) -> Result<Keyed, Failure> {
     if let Some(install) = store.install().await? {
         let key = read_matching(&install, file)?;
-        return Ok(Keyed { install, key, generated: false });
+        return Ok(Keyed {
+            install,
+            key,
+            generated: false,
+        });
     }
     // A file that is there already belongs to this place; the new database takes it as its own.
     let (key, generated) = if file.exists() {
@@ -53,7 +57,11 @@ pub async fn ensure(store: &dyn Store, file: &Path) -> Result<Keyed, Failure> {
         .await?;
     // Somebody else may have initialised the database a moment ago, with another key.
     matches(&install, &key, file)?;
-    Ok(Keyed { install, key, generated })
+    Ok(Keyed {
+        install,
+        key,
+        generated,
+    })
 }
 
 /// Whether the key in the file is the database's; returns the install's id.
@@ -80,7 +88,10 @@ fn matches(install: &Install, key: &InstallKey, file: &Path) -> Result<(), Failu
     }
     Err(Failure::new(
         Exit::NotAllowed,
-        format!("the install key in {} is not the one of this database", file.display()),
+        format!(
+            "the install key in {} is not the one of this database",
+            file.display()
+        ),
         "point installKeyFile (TALON_INSTALL_KEY_FILE) at the key that was made together with the database",
     ))
 }

@@ -79,10 +79,7 @@ fn bracket(inside: &str) -> Result<Part, String> {
             .ok_or(HELP)?;
         return Ok(Part::Where(field.trim().to_owned(), value.to_owned()));
     }
-    inside
-        .parse()
-        .map(Part::Index)
-        .map_err(|_| HELP.to_owned())
+    inside.parse().map(Part::Index).map_err(|_| HELP.to_owned())
 }
 
 /// A value as it is compared: strings without quotes, everything else as JSON.
@@ -105,9 +102,15 @@ mod tests {
 
     #[test]
     fn paths_lead_to_values() {
-        assert_eq!(found("{.status.deploymentStatus}").as_deref(), Some("deployed"));
+        assert_eq!(
+            found("{.status.deploymentStatus}").as_deref(),
+            Some("deployed")
+        );
         assert_eq!(found(".status.n").as_deref(), Some("3"));
-        assert_eq!(found("$.status.conditions[1].type").as_deref(), Some("Ready"));
+        assert_eq!(
+            found("$.status.conditions[1].type").as_deref(),
+            Some("Ready")
+        );
         assert_eq!(
             found(r#"{.status.conditions[?(@.type=="Ready")].status}"#).as_deref(),
             Some("True")

@@ -38,7 +38,10 @@ pub const EXAMPLES: [(&str, &str); 2] = [
 
 /// Made-up keys for the references of the examples. They work nowhere.
 const DEV_KEYS: [(&str, &str); 2] = [
-    ("TALON_SECRET_ANTHROPIC", "made-up-anthropic-key-for-local-use"),
+    (
+        "TALON_SECRET_ANTHROPIC",
+        "made-up-anthropic-key-for-local-use",
+    ),
     ("TALON_SECRET_OPENAI", "made-up-openai-key-for-local-use"),
 ];
 
@@ -74,14 +77,16 @@ impl Local {
         let mut folder = None;
         let (database, key_file) = match place {
             Place::Temporary => {
-                let made = TempDir::with_prefix("talon-").map_err(|e| Failure::io("no temporary directory", &e))?;
+                let made = TempDir::with_prefix("talon-")
+                    .map_err(|e| Failure::io("no temporary directory", &e))?;
                 let database = Database::Sqlite(made.path().join("talon.db"));
                 folder = Some(made);
                 let key_file = database.default_key_file();
                 (database, key_file)
             }
             Place::Folder(path) => {
-                std::fs::create_dir_all(&path).map_err(|e| Failure::io(&path.display().to_string(), &e))?;
+                std::fs::create_dir_all(&path)
+                    .map_err(|e| Failure::io(&path.display().to_string(), &e))?;
                 let database = Database::Sqlite(absolute(&path)?.join("talon.db"));
                 let key_file = database.default_key_file();
                 (database, key_file)
@@ -127,7 +132,11 @@ impl Local {
     pub async fn daemon_ended(&mut self) -> Failure {
         match (&mut self.daemon).await {
             Ok(Err(failure)) => failure,
-            Ok(Ok(())) => Failure::new(Exit::Failure, "the daemon ended by itself", "start it again"),
+            Ok(Ok(())) => Failure::new(
+                Exit::Failure,
+                "the daemon ended by itself",
+                "start it again",
+            ),
             Err(error) => Failure::new(
                 Exit::Failure,
                 format!("the daemon died: {error}"),
@@ -139,7 +148,9 @@ impl Local {
     /// Stops the daemon in good order, then the rest; removes the temporary directory.
     pub async fn shutdown(mut self) -> Result<(), Failure> {
         self.stop.cancel();
-        let ended = if self.daemon.is_finished() { Ok(()) } else {
+        let ended = if self.daemon.is_finished() {
+            Ok(())
+        } else {
             match (&mut self.daemon).await {
                 Ok(result) => result,
                 Err(_) => Err(self.daemon_ended().await),
@@ -149,7 +160,9 @@ impl Local {
         drop(self.lock.take());
         drop(self.store);
         if let Some(folder) = self.folder.take() {
-            folder.close().map_err(|e| Failure::io("the temporary directory cannot be removed", &e))?;
+            folder
+                .close()
+                .map_err(|e| Failure::io("the temporary directory cannot be removed", &e))?;
         }
         ended
     }
@@ -193,7 +206,13 @@ async fn refuse_real_agents(store: &dyn Store, account: &str) -> Result<(), Fail
         .list(&ListFilter::default())
         .await?
         .into_iter()
-        .find(|s| s.agent.status.cloudflare_account.as_deref().is_some_and(|a| a != account));
+        .find(|s| {
+            s.agent
+                .status
+                .cloudflare_account
+                .as_deref()
+                .is_some_and(|a| a != account)
+        });
     match elsewhere {
         None => Ok(()),
         Some(s) => Err(Failure::rejected(

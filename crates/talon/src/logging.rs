@@ -16,7 +16,15 @@ pub enum LogFormat {
 }
 
 /// These never say more than warnings, whatever is asked for: their debug lines hold headers and statements.
-const CAPPED: &[&str] = &["reqwest", "hyper", "hyper_util", "h2", "rustls", "sqlx", "tower"];
+const CAPPED: &[&str] = &[
+    "reqwest",
+    "hyper",
+    "hyper_util",
+    "h2",
+    "rustls",
+    "sqlx",
+    "tower",
+];
 
 /// Starts logging. `TALON_LOG` (as `RUST_LOG`, for example `debug` or `talon_controller=debug`) overrides `default`.
 pub fn start(format: LogFormat, default: &str) -> Result<(), Failure> {
@@ -40,5 +48,10 @@ pub fn start(format: LogFormat, default: &str) -> Result<(), Failure> {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
-    started.map_err(|e| Failure::usage(format!("logging did not start: {e}"), "run talon in a process of its own"))
+    started.map_err(|e| {
+        Failure::usage(
+            format!("logging did not start: {e}"),
+            "run talon in a process of its own",
+        )
+    })
 }

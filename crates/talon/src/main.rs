@@ -11,6 +11,7 @@ mod explain;
 #[cfg(test)]
 mod fixtures;
 mod follow;
+mod hygiene;
 mod install_key;
 mod jsonpath;
 mod local;
@@ -25,6 +26,7 @@ mod view;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    hygiene::keep_memory_private();
     let cli = match cli::Cli::read() {
         Ok(cli) => cli,
         Err(code) => return code,
@@ -33,7 +35,10 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            return output::fail(colour, &exit::Failure::io("the runtime did not start", &error));
+            return output::fail(
+                colour,
+                &exit::Failure::io("the runtime did not start", &error),
+            );
         }
     };
     match runtime.block_on(commands::run(cli)) {

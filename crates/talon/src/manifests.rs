@@ -119,7 +119,8 @@ fn parse(texts: &[(String, String)], owner: Option<&str>) -> Result<Vec<Document
 /// The manifests behind one `-f`: `(what to call it, text)`.
 fn read(path: &Path, recursive: bool) -> Result<Vec<(String, String)>, Failure> {
     if path == Path::new("-") {
-        let text = read_bounded(std::io::stdin().lock()).map_err(|e| Failure::io("standard input", &e))?;
+        let text =
+            read_bounded(std::io::stdin().lock()).map_err(|e| Failure::io("standard input", &e))?;
         return Ok(vec![("standard input".to_owned(), text)]);
     }
     let name = path.display().to_string();
@@ -141,7 +142,11 @@ fn read(path: &Path, recursive: bool) -> Result<Vec<(String, String)>, Failure> 
             if recursive {
                 found.extend(read(&entry, true).or_else(|f| {
                     // A directory below without manifests is nothing special.
-                    if f.exit == Exit::NotFound { Ok(Vec::new()) } else { Err(f) }
+                    if f.exit == Exit::NotFound {
+                        Ok(Vec::new())
+                    } else {
+                        Err(f)
+                    }
                 })?);
             }
         } else if is_yaml {
@@ -177,10 +182,17 @@ pub fn to_yaml(s: &Snapshot) -> Result<String, Failure> {
                 s.agent.name,
                 safe(&format!("{}: {}", v.pointer, v.detail))
             ),
-            format!("correct the row by SQL, or apply a whole manifest over it; talon why {}", s.agent.name),
+            format!(
+                "correct the row by SQL, or apply a whole manifest over it; talon why {}",
+                s.agent.name
+            ),
         ));
     }
-    Ok(manifest::to_yaml(&s.agent.name, &s.agent.owner, &s.agent.spec))
+    Ok(manifest::to_yaml(
+        &s.agent.name,
+        &s.agent.owner,
+        &s.agent.spec,
+    ))
 }
 
 /// The same as a JSON value.

@@ -63,7 +63,12 @@ impl Session {
         store
             .get(bare(name), archived)
             .await?
-            .filter(|s| self.global.owner.as_ref().is_none_or(|o| s.agent.owner.0 == *o))
+            .filter(|s| {
+                self.global
+                    .owner
+                    .as_ref()
+                    .is_none_or(|o| s.agent.owner.0 == *o)
+            })
             .ok_or_else(|| Failure::not_found(bare(name)))
     }
 

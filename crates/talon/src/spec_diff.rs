@@ -64,10 +64,26 @@ pub struct Stage {
 /// Compares two specs.
 pub fn diff(old: &AgentSpec, new: &AgentSpec, stage: Stage) -> Vec<FieldChange> {
     let mut found = Differences(Vec::new());
-    let identity = if stage.deployed { Effect::Immutable } else { Effect::FirstUpload };
-    let card = if stage.deployed { Effect::RouterOnly } else { Effect::FirstUpload };
-    let secret = if stage.deployed { Effect::SecretPush } else { Effect::FirstUpload };
-    let bucket = if stage.bucket_exists { Effect::Immutable } else { Effect::FirstBucket };
+    let identity = if stage.deployed {
+        Effect::Immutable
+    } else {
+        Effect::FirstUpload
+    };
+    let card = if stage.deployed {
+        Effect::RouterOnly
+    } else {
+        Effect::FirstUpload
+    };
+    let secret = if stage.deployed {
+        Effect::SecretPush
+    } else {
+        Effect::FirstUpload
+    };
+    let bucket = if stage.bucket_exists {
+        Effect::Immutable
+    } else {
+        Effect::FirstBucket
+    };
     let AgentSpec {
         display_name,
         description,
@@ -91,14 +107,24 @@ pub fn diff(old: &AgentSpec, new: &AgentSpec, stage: Stage) -> Vec<FieldChange> 
     } = new;
     found.text("displayName", &old.display_name, display_name, card);
     found.text("description", &old.description, description, card);
-    found.text("displayDescription", &old.display_description, display_description, card);
+    found.text(
+        "displayDescription",
+        &old.display_description,
+        display_description,
+        card,
+    );
     found.long("persona", &old.persona, persona, identity);
     found.long("instructions", &old.instructions, instructions, identity);
     found.value("model", &old.model, model, secret);
     found.value("keepAlive", &old.keep_alive, keep_alive, secret);
     found.value("visibility", &old.visibility, visibility, card);
     refs(&mut found, old, new, secret);
-    found.value("secretsVersion", &old.secrets_version, secrets_version, secret);
+    found.value(
+        "secretsVersion",
+        &old.secrets_version,
+        secrets_version,
+        secret,
+    );
     skills(&mut found, &old.skills, &new.skills, card);
     found.text("walletAddress", &old.wallet_address, wallet_address, card);
     found.value("theme", &old.theme, theme, card);
@@ -106,8 +132,18 @@ pub fn diff(old: &AgentSpec, new: &AgentSpec, stage: Stage) -> Vec<FieldChange> 
     found.text("coverUrl", &old.cover_url, cover_url, card);
     found.value("r2", &old.r2, r2, bucket);
     found.value("suspend", &old.suspend, suspend, Effect::Behaviour);
-    found.value("deletionPolicy", &old.deletion_policy, deletion_policy, Effect::Behaviour);
-    found.value("deletionProtected", &old.deletion_protected, deletion_protected, Effect::Behaviour);
+    found.value(
+        "deletionPolicy",
+        &old.deletion_policy,
+        deletion_policy,
+        Effect::Behaviour,
+    );
+    found.value(
+        "deletionProtected",
+        &old.deletion_protected,
+        deletion_protected,
+        Effect::Behaviour,
+    );
     found.0
 }
 
@@ -158,11 +194,18 @@ fn shown<T: Serialize>(value: &T) -> Option<String> {
 }
 
 fn refs(found: &mut Differences, old: &AgentSpec, new: &AgentSpec, effect: Effect) {
-    let mut providers: Vec<_> = old.api_key_refs.keys().chain(new.api_key_refs.keys()).collect();
+    let mut providers: Vec<_> = old
+        .api_key_refs
+        .keys()
+        .chain(new.api_key_refs.keys())
+        .collect();
     providers.sort();
     providers.dedup();
     for provider in providers {
-        let (from, to) = (old.api_key_refs.get(provider), new.api_key_refs.get(provider));
+        let (from, to) = (
+            old.api_key_refs.get(provider),
+            new.api_key_refs.get(provider),
+        );
         if from != to {
             let field = format!("apiKeyRefs.{}", safe(&provider.0));
             found.push(&field, from.map(reference), to.map(reference), effect);
@@ -182,19 +225,44 @@ fn skills(found: &mut Differences, old: &[Skill], new: &[Skill], effect: Effect)
     for skill in old {
         if !new.iter().any(|s| s.id == skill.id) {
             let field = format!("skills[{}]", safe(&skill.id));
-            found.push(&field, Some(format!("\"{}\"", safe(&skill.name))), None, effect);
+            found.push(
+                &field,
+                Some(format!("\"{}\"", safe(&skill.name))),
+                None,
+                effect,
+            );
         }
     }
     for skill in new {
         let field = |name: &str| format!("skills[{}]{name}", safe(&skill.id));
         let Some(was) = old.iter().find(|s| s.id == skill.id) else {
-            found.push(&field(""), None, Some(format!("\"{}\"", safe(&skill.name))), effect);
+            found.push(
+                &field(""),
+                None,
+                Some(format!("\"{}\"", safe(&skill.name))),
+                effect,
+            );
             continue;
         };
         found.value(&field(".name"), &was.name, &skill.name, effect);
-        found.value(&field(".description"), &was.description, &skill.description, effect);
-        found.value(&field(".pricingModel"), &was.pricing_model, &skill.pricing_model, effect);
-        found.value(&field(".priceUsd"), &was.price_usd, &skill.price_usd, effect);
+        found.value(
+            &field(".description"),
+            &was.description,
+            &skill.description,
+            effect,
+        );
+        found.value(
+            &field(".pricingModel"),
+            &was.pricing_model,
+            &skill.pricing_model,
+            effect,
+        );
+        found.value(
+            &field(".priceUsd"),
+            &was.price_usd,
+            &skill.price_usd,
+            effect,
+        );
         found.value(&field(".tags"), &was.tags, &skill.tags, effect);
         found.value(&field(".examples"), &was.examples, &skill.examples, effect);
     }
@@ -204,7 +272,12 @@ fn skills(found: &mut Differences, old: &[Skill], new: &[Skill], effect: Effect)
         a.sort();
         b.sort();
         if a == b {
-            found.push("skills", Some("one order".into()), Some("another order".into()), effect);
+            found.push(
+                "skills",
+                Some("one order".into()),
+                Some("another order".into()),
+                effect,
+            );
         }
     }
 }
@@ -215,7 +288,8 @@ mod tests {
     use talon_core::secret::Provider;
 
     fn spec(json: serde_json::Value) -> AgentSpec {
-        let mut base = serde_json::json!({"persona": "p", "instructions": "i", "model": "anthropic/a"});
+        let mut base =
+            serde_json::json!({"persona": "p", "instructions": "i", "model": "anthropic/a"});
         if let (Some(base), Some(more)) = (base.as_object_mut(), json.as_object()) {
             base.extend(more.clone());
         }
@@ -229,7 +303,9 @@ mod tests {
 
     #[test]
     fn the_same_spec_has_no_differences() {
-        let a = spec(serde_json::json!({"theme": {}, "skills": [{"id": "x", "name": "X", "description": "d"}]}));
+        let a = spec(
+            serde_json::json!({"theme": {}, "skills": [{"id": "x", "name": "X", "description": "d"}]}),
+        );
         assert_eq!(diff(&a, &a.clone(), LIVE), []);
     }
 
@@ -237,13 +313,41 @@ mod tests {
     fn each_class_of_change_has_its_effect() {
         let old = spec(serde_json::json!({}));
         let cases = [
-            (serde_json::json!({"displayName": "N"}), "spec.displayName", Effect::RouterOnly),
-            (serde_json::json!({"model": "openai/b"}), "spec.model", Effect::SecretPush),
-            (serde_json::json!({"keepAlive": true}), "spec.keepAlive", Effect::SecretPush),
-            (serde_json::json!({"secretsVersion": 2}), "spec.secretsVersion", Effect::SecretPush),
-            (serde_json::json!({"persona": "q"}), "spec.persona", Effect::Immutable),
-            (serde_json::json!({"r2": {"locationHint": "weur"}}), "spec.r2", Effect::Immutable),
-            (serde_json::json!({"suspend": true}), "spec.suspend", Effect::Behaviour),
+            (
+                serde_json::json!({"displayName": "N"}),
+                "spec.displayName",
+                Effect::RouterOnly,
+            ),
+            (
+                serde_json::json!({"model": "openai/b"}),
+                "spec.model",
+                Effect::SecretPush,
+            ),
+            (
+                serde_json::json!({"keepAlive": true}),
+                "spec.keepAlive",
+                Effect::SecretPush,
+            ),
+            (
+                serde_json::json!({"secretsVersion": 2}),
+                "spec.secretsVersion",
+                Effect::SecretPush,
+            ),
+            (
+                serde_json::json!({"persona": "q"}),
+                "spec.persona",
+                Effect::Immutable,
+            ),
+            (
+                serde_json::json!({"r2": {"locationHint": "weur"}}),
+                "spec.r2",
+                Effect::Immutable,
+            ),
+            (
+                serde_json::json!({"suspend": true}),
+                "spec.suspend",
+                Effect::Behaviour,
+            ),
             (
                 serde_json::json!({"apiKeyRefs": {"anthropic": "env:TALON_SECRET_A"}}),
                 "spec.apiKeyRefs.anthropic",
@@ -253,7 +357,10 @@ mod tests {
         for (change, field, effect) in cases {
             let changes = diff(&old, &spec(change), LIVE);
             assert_eq!(changes.len(), 1, "{field}");
-            assert_eq!((changes[0].field.as_str(), changes[0].effect), (field, effect));
+            assert_eq!(
+                (changes[0].field.as_str(), changes[0].effect),
+                (field, effect)
+            );
         }
     }
 
@@ -261,7 +368,10 @@ mod tests {
     fn before_the_first_deployment_nothing_is_immutable() {
         let old = spec(serde_json::json!({}));
         let new = spec(serde_json::json!({"persona": "q", "r2": {"locationHint": "weur"}}));
-        let effects: Vec<_> = diff(&old, &new, Stage::default()).iter().map(|c| c.effect).collect();
+        let effects: Vec<_> = diff(&old, &new, Stage::default())
+            .iter()
+            .map(|c| c.effect)
+            .collect();
         assert_eq!(effects, [Effect::FirstUpload, Effect::FirstBucket]);
     }
 
@@ -270,7 +380,8 @@ mod tests {
         let old = spec(serde_json::json!({}));
         let mut new = old.clone();
         let pasted = "sk-ant-canary";
-        new.api_key_refs.insert(Provider("anthropic".into()), SecretRef(pasted.into()));
+        new.api_key_refs
+            .insert(Provider("anthropic".into()), SecretRef(pasted.into()));
         let text = format!("{:?}", diff(&old, &new, LIVE));
         assert!(!text.contains(pasted), "{text}");
     }
@@ -280,7 +391,13 @@ mod tests {
         let skill = |id: &str, tags: &[&str]| serde_json::json!({"id": id, "name": id, "description": "d", "tags": tags});
         let old = spec(serde_json::json!({"skills": [skill("a", &[]), skill("b", &[])]}));
         let new = spec(serde_json::json!({"skills": [skill("b", &["finance"]), skill("c", &[])]}));
-        let fields: Vec<_> = diff(&old, &new, LIVE).into_iter().map(|c| c.field).collect();
-        assert_eq!(fields, ["spec.skills[a]", "spec.skills[b].tags", "spec.skills[c]"]);
+        let fields: Vec<_> = diff(&old, &new, LIVE)
+            .into_iter()
+            .map(|c| c.field)
+            .collect();
+        assert_eq!(
+            fields,
+            ["spec.skills[a]", "spec.skills[b].tags", "spec.skills[c]"]
+        );
     }
 }

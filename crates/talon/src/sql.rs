@@ -27,11 +27,18 @@ pub async fn select_agent(database: &Database, name: &str) -> Result<String, Fai
     let Database::Sqlite(path) = database else {
         return Ok(String::new());
     };
-    let mut connection = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path).read_only(true))
-        .await
-        .map_err(unavailable)?;
-    let wanted: Vec<String> = COLUMNS.iter().map(|c| format!("CAST({c} AS TEXT)")).collect();
-    let statement = format!("SELECT {} FROM agent_source WHERE name = ?", wanted.join(", "));
+    let mut connection =
+        SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path).read_only(true))
+            .await
+            .map_err(unavailable)?;
+    let wanted: Vec<String> = COLUMNS
+        .iter()
+        .map(|c| format!("CAST({c} AS TEXT)"))
+        .collect();
+    let statement = format!(
+        "SELECT {} FROM agent_source WHERE name = ?",
+        wanted.join(", ")
+    );
     let row = sqlx::query(sqlx::AssertSqlSafe(statement))
         .bind(name)
         .fetch_one(&mut connection)
@@ -45,7 +52,10 @@ pub async fn select_agent(database: &Database, name: &str) -> Result<String, Fai
     );
     for (i, column) in COLUMNS.iter().enumerate() {
         let value: Option<String> = row.try_get(i).map_err(unavailable)?;
-        text.push_str(&format!("   {column:>width$} = {}\n", safe(value.as_deref().unwrap_or(""))));
+        text.push_str(&format!(
+            "   {column:>width$} = {}\n",
+            safe(value.as_deref().unwrap_or(""))
+        ));
     }
     Ok(text)
 }
@@ -60,7 +70,9 @@ const HARDENING: [(&str, &str); 3] = [
 /// Which of the settings of `talon migrate --hardening` are not in force, as `name = value`.
 pub async fn missing_hardening(url: &str) -> Result<Vec<String>, Failure> {
     let options: PgConnectOptions = url.parse().map_err(unavailable)?;
-    let mut connection = PgConnection::connect_with(&options).await.map_err(unavailable)?;
+    let mut connection = PgConnection::connect_with(&options)
+        .await
+        .map_err(unavailable)?;
     let mut missing = Vec::new();
     for (name, wanted) in HARDENING {
         let value: String = sqlx::query_scalar("SELECT current_setting($1)")

@@ -42,7 +42,7 @@ pub fn ready(snapshot: &Snapshot) -> Truth {
 
 /// Whether what is deployed is what the row says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sync {
+pub enum Agreement {
     /// It is.
     InSync,
     /// It is not, or not yet.
@@ -55,7 +55,7 @@ pub enum Sync {
     Deleted,
 }
 
-impl Sync {
+impl Agreement {
     /// In words.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -68,21 +68,20 @@ impl Sync {
     }
 }
 
-/// See [`Sync`].
-pub fn sync(snapshot: &Snapshot) -> Sync {
+/// See [`Agreement`].
+pub fn agreement(snapshot: &Snapshot) -> Agreement {
     let agent = &snapshot.agent;
     if agent.is_archived() {
-        Sync::Deleted
+        Agreement::Deleted
     } else if agent.is_deleting() {
-        Sync::Deleting
+        Agreement::Deleting
     } else if holds(snapshot, ConditionType::Drifted) {
-        Sync::Drifted
-    } else if ready(snapshot) == Truth::True
-        && agent.status.observed_generation >= agent.generation
+        Agreement::Drifted
+    } else if ready(snapshot) == Truth::True && agent.status.observed_generation >= agent.generation
     {
-        Sync::InSync
+        Agreement::InSync
     } else {
-        Sync::OutOfDate
+        Agreement::OutOfDate
     }
 }
 
@@ -111,10 +110,8 @@ pub fn leftovers(snapshot: &Snapshot) -> impl Iterator<Item = &ResourceRecord> {
 /// The most telling thing to say in one line, escaped for a terminal.
 pub fn message(snapshot: &Snapshot) -> String {
     let agent = &snapshot.agent;
-    let told = |kind| {
-        holds_now(snapshot, kind)
-            .map(|c| said(c.condition.reason, &c.condition.message))
-    };
+    let told =
+        |kind| holds_now(snapshot, kind).map(|c| said(c.condition.reason, &c.condition.message));
     if agent.is_archived() {
         let left = leftovers(snapshot).count();
         return if left == 0 {
@@ -126,7 +123,11 @@ pub fn message(snapshot: &Snapshot) -> String {
     if agent.is_deleting() {
         let (done, all) = cleanup_progress(snapshot);
         let retrying: Vec<_> = leftovers(snapshot).map(|r| r.kind.as_str()).collect();
-        let mut text = format!("{done} of {all} cleaned");
+        let mut text = if all == 0 {
+            "nothing at Cloudflare yet".to_owned()
+        } else {
+            format!("{done} of {all} cleaned")
+        };
         if !retrying.is_empty() {
             text.push_str(&format!(", {} retrying", retrying.join(", ")));
         }
@@ -209,7 +210,7 @@ pub fn document(snapshot: &Snapshot) -> Value {
             "deploymentStatus": status.deployment_status,
             "deploymentError": status.deployment_error,
             "ready": ready(snapshot).as_str(),
-            "sync": sync(snapshot).as_str(),
+            "sync": agreement(snapshot).as_str(),
             "message": message(snapshot),
             "observedGeneration": status.observed_generation,
             "workerUrl": status.worker_url,
@@ -276,7 +277,10 @@ pub fn fingerprint(hex: &str) -> String {
 
 /// The first and last digits of a hash.
 pub fn short_hash(hex: &str) -> String {
-    match (hex.get(..4), hex.len().checked_sub(4).and_then(|n| hex.get(n..))) {
+    match (
+        hex.get(..4),
+        hex.len().checked_sub(4).and_then(|n| hex.get(n..)),
+    ) {
         (Some(head), Some(tail)) if hex.len() > 12 => format!("{head}…{tail}"),
         _ => hex.to_owned(),
     }
@@ -318,24 +322,45 @@ mod tests {
     #[test]
     fn in_sync_means_ready_at_this_generation() {
         let mut s = fixtures::deployed("bot");
-        assert_eq!((ready(&s), sync(&s)), (Truth::True, Sync::InSync));
+        assert_eq!((ready(&s), agreement(&s)), (Truth::True, Agreement::InSync));
         s.agent.generation.0 += 1;
-        assert_eq!((ready(&s), sync(&s)), (Truth::False, Sync::OutOfDate));
+        assert_eq!(
+            (ready(&s), agreement(&s)),
+            (Truth::False, Agreement::OutOfDate)
+        );
         s.agent.deletion_requested_at = Some(fixtures::now());
-        assert_eq!(sync(&s), Sync::Deleting);
+        assert_eq!(agreement(&s), Agreement::Deleting);
     }
 
     #[test]
     fn the_message_tells_the_most_urgent_thing() {
         let mut s = fixtures::deployed("bot");
         assert_eq!(message(&s), "generation 1");
-        fixtures::set(&mut s, ConditionType::HubConnected, Truth::True, Reason::AsExpected, "");
+        fixtures::set(
+            &mut s,
+            ConditionType::HubConnected,
+            Truth::True,
+            Reason::AsExpected,
+            "",
+        );
         assert_eq!(message(&s), "connected 1h ago");
-        fixtures::set(&mut s, ConditionType::Throttled, Truth::True, Reason::RateLimited, "429");
+        fixtures::set(
+            &mut s,
+            ConditionType::Throttled,
+            Truth::True,
+            Reason::RateLimited,
+            "429",
+        );
         assert_eq!(message(&s), "RateLimited: 429");
         s.agent.status.deployment_error = Some("it broke".to_owned());
         assert_eq!(message(&s), "it broke");
-        fixtures::set(&mut s, ConditionType::Stalled, Truth::True, Reason::SecretValueMissing, "no value");
+        fixtures::set(
+            &mut s,
+            ConditionType::Stalled,
+            Truth::True,
+            Reason::SecretValueMissing,
+            "no value",
+        );
         assert_eq!(message(&s), "SecretValueMissing: no value");
     }
 

@@ -6,6 +6,7 @@ use talon_core::condition::{ConditionType, Truth};
 use talon_store::{Applied, ApplyOptions, ApplyOutcome, Store};
 
 use super::DryRunFlag;
+use crate::cli::Format;
 use crate::exit::{Exit, Failure};
 use crate::follow::{Ended, Goal, How, Target, Wait};
 use crate::manifests::{self, Document, Source};
@@ -15,8 +16,10 @@ use crate::view;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Every document is checked first; if one is invalid, every mistake is listed and nothing is applied.\n\
-Examples:\n  talon apply -f agent.yaml --wait\n  talon apply -f agents/ -R\n  cat agent.yaml | talon apply -f -")]
+#[command(
+    after_help = "Every document is checked first; if one is invalid, every mistake is listed and nothing is applied.\n\
+Examples:\n  talon apply -f agent.yaml --wait\n  talon apply -f agents/ -R\n  cat agent.yaml | talon apply -f -"
+)]
 pub struct Args {
     #[command(flatten)]
     source: Source,
@@ -44,7 +47,10 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let documents = manifests::load(&args.source, &session)?;
     if args.if_generation.is_some() && documents.len() != 1 {
         return Err(Failure::usage(
-            format!("--if-generation speaks of one agent, and there are {} documents", documents.len()),
+            format!(
+                "--if-generation speaks of one agent, and there are {} documents",
+                documents.len()
+            ),
             "apply them one by one",
         ));
     }
@@ -115,6 +121,12 @@ fn report(
     ended: &[Ended],
     dry_run: bool,
 ) -> Result<(), Failure> {
+    if session.output.format == Format::Name {
+        for d in documents {
+            session.output.line(&format!("agent/{}", d.name));
+        }
+        return Ok(());
+    }
     if !session.output.is_machine() {
         for (d, a) in documents.iter().zip(applied) {
             session.output.line(&format!(
@@ -138,13 +150,19 @@ fn report(
                 "outcome": a.outcome,
                 "dryRun": dry_run,
             });
-            if let Some(s) = ended.iter().find(|e| e.target.id == a.id).and_then(|e| e.snapshot.as_ref()) {
+            if let Some(s) = ended
+                .iter()
+                .find(|e| e.target.id == a.id)
+                .and_then(|e| e.snapshot.as_ref())
+            {
                 item["agent"] = view::document(s);
             }
             item
         })
         .collect();
-    session.output.document(&json!({ "kind": "ApplyResult", "items": items }))
+    session
+        .output
+        .document(&json!({ "kind": "ApplyResult", "items": items }))
 }
 
 async fn wait(
@@ -155,11 +173,10 @@ async fn wait(
     wait_for: WaitFor,
 ) -> Result<Exit, Failure> {
     let out = &session.output;
-    if out.is_interactive() || out.is_machine() {
-        if !out.is_machine() {
-            report(session, documents, applied, &[], false)?;
-        }
-    } else {
+    let for_people = matches!(out.format, Format::Table | Format::Wide);
+    if for_people && out.is_interactive() {
+        report(session, documents, applied, &[], false)?;
+    } else if for_people {
         for (d, a) in documents.iter().zip(applied) {
             out.line(&format!(
                 "{} agent/{} {} generation={}",
@@ -196,7 +213,7 @@ async fn wait(
     }
     .until(&goal, targets)
     .await?;
-    if out.is_machine() {
+    if !for_people {
         report(session, documents, applied, &ended, false)?;
     } else {
         for e in ended.iter().filter(|e| e.how == How::Reached) {
@@ -221,11 +238,19 @@ fn final_line(
         .unwrap_or_default();
     let connected = wait_for == WaitFor::Connected;
     if session.output.is_interactive() {
-        let what = if connected { "deployed and connected" } else { "deployed" };
+        let what = if connected {
+            "deployed and connected"
+        } else {
+            "deployed"
+        };
         let mark = session.output.colour.good("✓");
         format!("{mark} {name} {what} in {}   {url}", age::short(elapsed))
     } else {
-        let what = if connected { "deployed connected" } else { "deployed" };
+        let what = if connected {
+            "deployed connected"
+        } else {
+            "deployed"
+        };
         format!(
             "{} agent/{name} {what} elapsed={} url={url}",
             age::stamp(Utc::now()),

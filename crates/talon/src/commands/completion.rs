@@ -8,7 +8,9 @@ use crate::session::Session;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "For bash: talon completion bash > ~/.local/share/bash-completion/completions/talon")]
+#[command(
+    after_help = "For bash: talon completion bash > ~/.local/share/bash-completion/completions/talon"
+)]
 pub struct Args {
     /// For which shell
     #[arg(value_enum)]

@@ -24,7 +24,10 @@ enum Sub {
 pub fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let Sub::Show = args.command;
     for name in &session.config.unknown_variables {
-        session.output.warn(&format!("the environment variable {} is no key of talon", safe(name)));
+        session.output.warn(&format!(
+            "the environment variable {} is no key of talon",
+            safe(name)
+        ));
     }
     if session.output.is_machine() {
         let entries: serde_json::Map<String, Value> = session
@@ -32,7 +35,10 @@ pub fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             .rows()
             .into_iter()
             .map(|(path, value, origin)| {
-                (path.to_owned(), json!({ "value": value, "origin": origin.to_string() }))
+                (
+                    path.to_owned(),
+                    json!({ "value": value, "origin": origin.to_string() }),
+                )
             })
             .collect();
         session.output.document(&Value::Object(entries))?;
@@ -51,11 +57,17 @@ pub fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             if path == "cloudflare.apiToken"
                 && let Some(source) = value.as_str().and_then(|v| TokenSource::parse(v).ok())
             {
-                shown.push_str(if source.read().is_ok() { " (set, not shown)" } else { " (no value)" });
+                shown.push_str(if source.read().is_ok() {
+                    " (set, not shown)"
+                } else {
+                    " (no value)"
+                });
             }
             vec![path.to_owned(), shown, origin.to_string()]
         })
         .collect();
-    session.output.write(&table::render(&["KEY", "VALUE", "FROM"], &rows, None));
+    session
+        .output
+        .write(&table::render(&["KEY", "VALUE", "FROM"], &rows, None));
     Ok(Exit::Success)
 }

@@ -15,8 +15,10 @@ use crate::view;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Deletion cannot be undone: the Worker, the bucket with all its objects, the token and the card go. The\n\
-record stays, hidden, for billing. With --wait, 8 means that something could not be cleaned up.")]
+#[command(
+    after_help = "Deletion cannot be undone: the Worker, the bucket with all its objects, the token and the card go. The\n\
+record stays, hidden, for billing. With --wait, 8 means that something could not be cleaned up."
+)]
 pub struct Args {
     /// Which agents
     #[arg(required = true)]
@@ -54,7 +56,9 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             .await
             .map_err(|e| Failure::from(e).about(&format!("agent/{}", s.agent.name)))?;
         if !session.output.is_machine() {
-            session.output.line(&format!("agent/{} deletion requested", s.agent.name));
+            session
+                .output
+                .line(&format!("agent/{} deletion requested", s.agent.name));
         }
     }
     if args.wait {
@@ -67,13 +71,19 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         }
         session.output.document(&list_document(items))?;
     } else {
-        session.output.progress("the controller cleans up; to watch: talon wait NAME --for=delete");
+        let first = agents.first().map_or("NAME", |s| s.agent.name.as_str());
+        session.output.progress(&format!(
+            "the controller cleans up; to watch: talon wait {first} --for=delete"
+        ));
     }
     Ok(Exit::Success)
 }
 
 fn refuse_protected(agents: &[Snapshot]) -> Result<(), Failure> {
-    match agents.iter().find(|s| s.agent.spec.deletion_protected && !s.agent.is_deleting()) {
+    match agents
+        .iter()
+        .find(|s| s.agent.spec.deletion_protected && !s.agent.is_deleting())
+    {
         Some(s) => Err(Failure::rejected(
             format!("agent/{} is protected from deletion", s.agent.name),
             "set spec.deletionProtected: false (or deletion_protected by SQL) first, if it really shall go",
@@ -85,7 +95,9 @@ fn refuse_protected(agents: &[Snapshot]) -> Result<(), Failure> {
 fn dry_run(args: &Args, session: &Session, agents: &[Snapshot]) -> Result<Exit, Failure> {
     if session.output.is_machine() {
         let names: Vec<_> = agents.iter().map(|s| &s.agent.name).collect();
-        session.output.document(&json!({ "dryRun": true, "wouldDelete": names, "keepBucket": args.keep_bucket }))?;
+        session.output.document(
+            &json!({ "dryRun": true, "wouldDelete": names, "keepBucket": args.keep_bucket }),
+        )?;
         return Ok(Exit::Success);
     }
     for s in agents {
@@ -94,7 +106,9 @@ fn dry_run(args: &Args, session: &Session, agents: &[Snapshot]) -> Result<Exit, 
             .iter()
             .filter(|r| r.intent_at.is_some())
             .map(|r| {
-                let keep = args.keep_bucket && r.kind.as_str().starts_with("r2_") && r.kind.as_str() != "r2_token";
+                let keep = args.keep_bucket
+                    && r.kind.as_str().starts_with("r2_")
+                    && r.kind.as_str() != "r2_token";
                 format!(
                     "{} {}{}",
                     view::kind_label(r.kind),
@@ -136,7 +150,10 @@ fn confirm_all(args: &Args, agents: &[Snapshot]) -> Result<(), Failure> {
             }
         };
         let mut err = std::io::stderr().lock();
-        let _ = write!(err, "Delete agent {name}?  {what}\nType the name to confirm: ");
+        let _ = write!(
+            err,
+            "Delete agent {name}?  {what}\nType the name to confirm: "
+        );
         let _ = err.flush();
         let mut line = String::new();
         std::io::stdin()
@@ -166,7 +183,11 @@ async fn wait(session: &Session, store: &dyn Store, agents: &[Snapshot]) -> Resu
     .until(&Goal::Gone, targets)
     .await?;
     if session.output.is_machine() {
-        let items = ended.iter().filter_map(|e| e.snapshot.as_ref()).map(view::document).collect();
+        let items = ended
+            .iter()
+            .filter_map(|e| e.snapshot.as_ref())
+            .map(view::document)
+            .collect();
         session.output.document(&list_document(items))?;
     } else {
         for e in &ended {

@@ -17,7 +17,9 @@ use crate::session::Session;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Uses a temporary directory and a local Cloudflare: no account, no configuration, nothing left behind.")]
+#[command(
+    after_help = "Uses a temporary directory and a local Cloudflare: no account, no configuration, nothing left behind."
+)]
 pub struct Args {
     /// How long the local Cloudflare takes for each call that changes something
     #[arg(long, default_value = "800ms", value_parser = age::parse_duration, value_name = "DURATION")]
@@ -69,9 +71,15 @@ async fn play(session: &Session, local: &Local) -> Result<(), Failure> {
     let out = &session.output;
     out.line("1. Two manifests become two rows (talon apply -f deploy/examples)");
     apply_examples(local).await?;
-    let agents = local.store.list(&talon_store::ListFilter::default()).await?;
+    let agents = local
+        .store
+        .list(&talon_store::ListFilter::default())
+        .await?;
     for s in &agents {
-        out.line(&format!("   agent/{} created   generation {}", s.agent.name, s.agent.generation));
+        out.line(&format!(
+            "   agent/{} created   generation {}",
+            s.agent.name, s.agent.generation
+        ));
     }
     out.line("\n2. The controller brings Cloudflare to them (talon wait)");
     let began = agents.iter().map(|s| s.agent.created_at).min();
@@ -80,13 +88,20 @@ async fn play(session: &Session, local: &Local) -> Result<(), Failure> {
     for s in live.iter().filter_map(|e| e.snapshot.as_ref()) {
         let since = began.unwrap_or(s.agent.created_at);
         out.line(&format!("   agent/{}", s.agent.name));
-        out.write(&indented(&steps::render(&steps::deploying(s, since), out.colour)));
+        out.write(&indented(&steps::render(
+            &steps::deploying(s, since),
+            out.colour,
+        )));
     }
     show_calls(session, local, &live);
     out.line("\n3. The row, as SELECT sees it");
     out.write(&crate::sql::select_agent(&local.database, "research-pro").await?);
     out.line("\n4. The Agent Card in the Router (its credentials left out)");
-    if let Some(s) = live.iter().filter_map(|e| e.snapshot.as_ref()).find(|s| s.agent.name.as_str() == "research-pro") {
+    if let Some(s) = live
+        .iter()
+        .filter_map(|e| e.snapshot.as_ref())
+        .find(|s| s.agent.name.as_str() == "research-pro")
+    {
         show_card(session, local, s).await?;
     }
     out.line("\n5. Both are deleted (talon delete --wait), each resource with its result");

@@ -22,7 +22,9 @@ const EVENTS: i64 = 12;
 /// Prints everything about one agent.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let store = session.store().await?;
-    let snapshot = session.find(&*store, &args.name, args.include_deleted).await?;
+    let snapshot = session
+        .find(&*store, &args.name, args.include_deleted)
+        .await?;
     let events = store
         .events(&EventFilter {
             agent: Some(bare(&args.name).to_owned()),
@@ -36,9 +38,12 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         document["events"] = serde_json::json!(events);
         session.output.document(&document)?;
     } else {
-        session
-            .output
-            .write(&describe::render(&snapshot, card.as_ref(), &events, session.output.format));
+        session.output.write(&describe::render(
+            &snapshot,
+            card.as_ref(),
+            &events,
+            session.output.format,
+        ));
     }
     Ok(Exit::Success)
 }

@@ -15,8 +15,10 @@ use crate::session::Session;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Without a folder or a database, everything lives in a temporary directory and is removed at the end. The local\n\
-Cloudflare always starts empty: agents of an earlier run are deployed again.")]
+#[command(
+    after_help = "Without a folder or a database, everything lives in a temporary directory and is removed at the end. The local\n\
+Cloudflare always starts empty: agents of an earlier run are deployed again."
+)]
 pub struct Args {
     /// Keep the database in this folder
     folder: Option<PathBuf>,
@@ -60,7 +62,12 @@ pub async fn apply_examples(local: &Local) -> Result<(), Failure> {
     for document in crate::manifests::examples(&EXAMPLES)? {
         local
             .store
-            .apply(&document.name, &document.owner, &document.spec, ApplyOptions::default())
+            .apply(
+                &document.name,
+                &document.owner,
+                &document.spec,
+                ApplyOptions::default(),
+            )
             .await
             .map_err(|e| Failure::from(e).about(&document.title()))?;
     }
@@ -68,7 +75,9 @@ pub async fn apply_examples(local: &Local) -> Result<(), Failure> {
 }
 
 fn introduce(out: &Output, local: &Local) {
-    let talon = std::env::args().next().unwrap_or_else(|| "talon".to_owned());
+    let talon = std::env::args()
+        .next()
+        .unwrap_or_else(|| "talon".to_owned());
     let url = local.database.shown();
     let sql = "INSERT INTO agent_source (name, persona, instructions, model, api_key_refs) VALUES ('by-hand', \
                'You are a careful research analyst.', 'Cite every claim.', 'anthropic/claude-sonnet-4-6', \

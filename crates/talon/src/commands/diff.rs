@@ -56,9 +56,15 @@ async fn against_rows(source: &Source, session: &Session) -> Result<Exit, Failur
             }
         }
     }
-    let exit = if items.is_empty() { Exit::Success } else { Exit::Failure };
+    let exit = if items.is_empty() {
+        Exit::Success
+    } else {
+        Exit::Failure
+    };
     if session.output.is_machine() {
-        session.output.document(&json!({ "kind": "Diff", "items": items }))?;
+        session
+            .output
+            .document(&json!({ "kind": "Diff", "items": items }))?;
     } else {
         session.output.write(&text);
     }
@@ -95,9 +101,15 @@ async fn against_live(name: &str, session: &Session) -> Result<Exit, Failure> {
             .iter()
             .map(|(what, why)| format!("    {what:<width$}   {why}\n"))
             .collect();
-        session.output.write(&format!("~ agent/{}\n{lines}", snapshot.agent.name));
+        session
+            .output
+            .write(&format!("~ agent/{}\n{lines}", snapshot.agent.name));
     }
-    Ok(if found.is_empty() { Exit::Success } else { Exit::Failure })
+    Ok(if found.is_empty() {
+        Exit::Success
+    } else {
+        Exit::Failure
+    })
 }
 
 /// What differs between row and reality, as the last pass saw it: `(what, why)`, escaped.
@@ -107,7 +119,10 @@ fn live_differences(s: &Snapshot) -> Vec<(String, String)> {
     if agent.status.observed_generation < agent.generation {
         found.push((
             "generation".to_owned(),
-            format!("row at {}, last pass worked on {}", agent.generation, agent.status.observed_generation),
+            format!(
+                "row at {}, last pass worked on {}",
+                agent.generation, agent.status.observed_generation
+            ),
         ));
     }
     if let Some(drift) = view::condition(s, ConditionType::Drifted)
@@ -122,11 +137,20 @@ fn live_differences(s: &Snapshot) -> Vec<(String, String)> {
         .and_then(|r| r.get("resources"))
         .and_then(Value::as_array);
     for verdict in verdicts.into_iter().flatten() {
-        let field = |name: &str| verdict.get(name).and_then(Value::as_str).unwrap_or_default();
+        let field = |name: &str| {
+            verdict
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         if field("action") != "Keep" {
             found.push((
                 safe(field("resource")),
-                format!("{}: {}", safe(&field("action").to_lowercase()), safe(field("why"))),
+                format!(
+                    "{}: {}",
+                    safe(&field("action").to_lowercase()),
+                    safe(field("why"))
+                ),
             ));
         }
     }

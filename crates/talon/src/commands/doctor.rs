@@ -23,7 +23,9 @@ use crate::view;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 all well (warnings included), 1 something must be done, 4 Cloudflare refuses the token, 9 the\ndatabase cannot be reached.")]
+#[command(
+    after_help = "Exit codes: 0 all well (warnings included), 1 something must be done, 4 Cloudflare refuses the token, 9 the\ndatabase cannot be reached."
+)]
 pub struct Args {
     /// Do not ask Cloudflare
     #[arg(long)]
@@ -85,15 +87,23 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     configuration(&session, &mut checks);
     database_checks(&session, &mut checks).await;
     if args.offline {
-        checks.push(Check::new("cloudflare", Verdict::Skipped, "not asked (--offline)"));
+        checks.push(Check::new(
+            "cloudflare",
+            Verdict::Skipped,
+            "not asked (--offline)",
+        ));
     } else {
         cloudflare_checks(&session, &mut checks).await;
     }
     let worst = checks.iter().find(|c| c.verdict == Verdict::Failed);
     if session.output.is_machine() {
-        session.output.document(&json!({ "ok": worst.is_none(), "checks": checks }))?;
+        session
+            .output
+            .document(&json!({ "ok": worst.is_none(), "checks": checks }))?;
     } else {
-        session.output.write(&render(&checks, session.output.colour));
+        session
+            .output
+            .write(&render(&checks, session.output.colour));
     }
     match worst {
         None => Ok(Exit::Success),
@@ -131,7 +141,10 @@ fn configuration(session: &Session, checks: &mut Vec<Check>) {
         Check::new(
             "configuration",
             Verdict::Warning,
-            format!("these variables are no keys of talon: {}", safe(&unknown.join(", "))),
+            format!(
+                "these variables are no keys of talon: {}",
+                safe(&unknown.join(", "))
+            ),
         )
         .next("correct or unset them; talon config show lists what is in effect")
     });
@@ -147,7 +160,11 @@ async fn database_checks(session: &Session, checks: &mut Vec<Check>) {
         Err(failure) => return checks.push(Check::failed("database", failure)),
     };
     let shown = safe(&database.shown());
-    checks.push(Check::new("database", Verdict::Ok, format!("{shown} reachable, schema as this program needs it")));
+    checks.push(Check::new(
+        "database",
+        Verdict::Ok,
+        format!("{shown} reachable, schema as this program needs it"),
+    ));
     match &database {
         Database::Sqlite(_) => checks.push(running_daemon(&opened)),
         Database::Postgres(url) => checks.push(hardening(url).await),
@@ -158,7 +175,11 @@ async fn database_checks(session: &Session, checks: &mut Vec<Check>) {
     let store = opened.store;
     let key_file = install_key::path(&session.config, &database);
     checks.push(match install_key::check(&*store, &key_file).await {
-        Ok(install) => Check::new("install key", Verdict::Ok, format!("install {install}, key in {}", key_file.display())),
+        Ok(install) => Check::new(
+            "install key",
+            Verdict::Ok,
+            format!("install {install}, key in {}", key_file.display()),
+        ),
         Err(failure) => Check::failed("install key", failure),
     });
     if let Err(failure) = agents(&*store, checks).await {
@@ -169,16 +190,31 @@ async fn database_checks(session: &Session, checks: &mut Vec<Check>) {
 /// One daemon per file: its lock tells whether there is one.
 fn running_daemon(opened: &Opened) -> Check {
     match opened.lock_daemon() {
-        Ok(_) => Check::new("daemon", Verdict::Warning, "none is running on this database")
-            .next("start it: talon run (or talon dev)"),
-        Err(failure) => Check::new("daemon", Verdict::Ok, safe(&failure.message)),
+        Ok(_) => Check::new(
+            "daemon",
+            Verdict::Warning,
+            "none is running on this database",
+        )
+        .next("start it: talon run (or talon dev)"),
+        // Refused although the lock file can be read: somebody has it.
+        Err(_)
+            if opened
+                .file
+                .as_ref()
+                .is_some_and(|f| database::sibling(f.path(), ".lock").exists()) =>
+        {
+            Check::new("daemon", Verdict::Ok, "one is running on this database")
+        }
+        Err(failure) => Check::failed("daemon", failure),
     }
 }
 
 /// Rows that somebody removed behind the triggers' back: what they had at Cloudflare has no owner any more.
 async fn lost_rows(file: &SqliteStore) -> Check {
     match file.lost_rows().await {
-        Ok(lost) if lost.is_empty() => Check::new("rows", Verdict::Ok, "every agent ever made has its row"),
+        Ok(lost) if lost.is_empty() => {
+            Check::new("rows", Verdict::Ok, "every agent ever made has its row")
+        }
         Ok(lost) => {
             let names: Vec<_> = lost
                 .iter()
@@ -201,7 +237,10 @@ async fn hardening(url: &str) -> Check {
         Ok(missing) => Check::new(
             "hardening",
             Verdict::Warning,
-            format!("a failed statement may stand in the server's log, values and all: {}", missing.join(", ")),
+            format!(
+                "a failed statement may stand in the server's log, values and all: {}",
+                missing.join(", ")
+            ),
         )
         .next("talon migrate --hardening, as a role that may set these"),
         Err(failure) => Check::failed("hardening", failure),
@@ -214,7 +253,12 @@ async fn agents(store: &dyn Store, checks: &mut Vec<Check>) -> Result<(), Failur
         Some(hold) => Check::new(
             "hold",
             Verdict::Warning,
-            format!("{} since {}: {}", hold.kind.as_str(), age::stamp(hold.since), safe(&hold.reason)),
+            format!(
+                "{} since {}: {}",
+                hold.kind.as_str(),
+                age::stamp(hold.since),
+                safe(&hold.reason)
+            ),
         )
         .next("make sure that what happened is meant, then talon release-hold"),
     });
@@ -230,18 +274,29 @@ async fn agents(store: &dyn Store, checks: &mut Vec<Check>) -> Result<(), Failur
     let waiting = list.iter().filter(|s| view::nobody_home(s)).count();
     let mut check = Check::new("agents", Verdict::Ok, format!("{} agents", list.len()));
     if !stalled.is_empty() {
-        check = Check::new("agents", Verdict::Warning, format!("stalled: {}", stalled.join(", ")))
-            .next(format!("talon why {}", stalled[0]));
+        check = Check::new(
+            "agents",
+            Verdict::Warning,
+            format!("stalled: {}", stalled.join(", ")),
+        )
+        .next(format!("talon why {}", stalled[0]));
     } else if waiting > 0 {
-        check = Check::new("agents", Verdict::Warning, format!("{waiting} due, and no daemon takes them up"))
-            .next("start one: talon run");
+        check = Check::new(
+            "agents",
+            Verdict::Warning,
+            format!("{waiting} due, and no daemon takes them up"),
+        )
+        .next("start one: talon run");
     }
     checks.push(check);
     let left = store.leftovers().await?;
     checks.push(if left.is_empty() {
         Check::new("leftovers", Verdict::Ok, "none")
     } else {
-        let names: Vec<_> = left.iter().map(|l| format!("{} {}", l.kind, safe(&l.name))).collect();
+        let names: Vec<_> = left
+            .iter()
+            .map(|l| format!("{} {}", l.kind, safe(&l.name)))
+            .collect();
         Check::new("leftovers", Verdict::Warning, names.join(", "))
             .next("the sweep goes on trying; they may cost money meanwhile")
     });
@@ -253,10 +308,18 @@ const SKEW_SECONDS: i64 = 5;
 
 fn clock(check: &'static str, skew: i64) -> Check {
     if skew.abs() <= SKEW_SECONDS {
-        Check::new(check, Verdict::Ok, format!("within {SKEW_SECONDS} s of this machine's"))
+        Check::new(
+            check,
+            Verdict::Ok,
+            format!("within {SKEW_SECONDS} s of this machine's"),
+        )
     } else {
-        Check::new(check, Verdict::Warning, format!("differs by {skew} s from this machine's"))
-            .next("let both machines keep time (NTP)")
+        Check::new(
+            check,
+            Verdict::Warning,
+            format!("differs by {skew} s from this machine's"),
+        )
+        .next("let both machines keep time (NTP)")
     }
 }
 
@@ -283,11 +346,19 @@ async fn cloudflare_checks(session: &Session, checks: &mut Vec<Check>) {
     let verified = client.verify_token(cx).await;
     let accepted = verified.as_ref().is_ok_and(|t| t.status == "active");
     checks.push(match verified {
-        Ok(t) if t.status == "active" => Check::new("cloudflare token", Verdict::Ok, format!("active, id {}", view::short_hash(&safe(&t.id)))),
+        Ok(t) if t.status == "active" => Check::new(
+            "cloudflare token",
+            Verdict::Ok,
+            format!("active, id {}", view::short_hash(&safe(&t.id))),
+        ),
         Ok(t) => Check {
             exit: Exit::NotAllowed,
-            ..Check::new("cloudflare token", Verdict::Failed, format!("is {}", safe(&t.status)))
-                .next("make a new token in the Cloudflare dashboard and give it to talon")
+            ..Check::new(
+                "cloudflare token",
+                Verdict::Failed,
+                format!("is {}", safe(&t.status)),
+            )
+            .next("make a new token in the Cloudflare dashboard and give it to talon")
         },
         Err(error) => cloud_failure("cloudflare token", &error, "the token"),
     });
@@ -295,17 +366,40 @@ async fn cloudflare_checks(session: &Session, checks: &mut Vec<Check>) {
         return;
     }
     match client.account_subdomain(cx).await {
-        Ok(Some(name)) => checks.push(Check::new("subdomain", Verdict::Ok, format!("{}.workers.dev", safe(&name)))),
+        Ok(Some(name)) => checks.push(Check::new(
+            "subdomain",
+            Verdict::Ok,
+            format!("{}.workers.dev", safe(&name)),
+        )),
         Ok(None) => checks.push(
-            Check::new("subdomain", Verdict::Failed, "the account has no workers.dev subdomain")
-                .next("choose one in the Cloudflare dashboard: Workers & Pages"),
+            Check::new(
+                "subdomain",
+                Verdict::Failed,
+                "the account has no workers.dev subdomain",
+            )
+            .next("choose one in the Cloudflare dashboard: Workers & Pages"),
         ),
         Err(error) => checks.push(cloud_failure("subdomain", &error, "Workers Scripts: Edit")),
     }
     let reads = [
-        ("workers", "Workers Scripts: Edit", client.list_workers(cx).await.map(|l| l.len())),
-        ("r2", "Workers R2 Storage: Edit", client.list_buckets(cx, Jurisdiction::Default).await.map(|l| l.len())),
-        ("tokens", "Account API Tokens: Edit", client.list_tokens(cx).await.map(|l| l.len())),
+        (
+            "workers",
+            "Workers Scripts: Edit",
+            client.list_workers(cx).await.map(|l| l.len()),
+        ),
+        (
+            "r2",
+            "Workers R2 Storage: Edit",
+            client
+                .list_buckets(cx, Jurisdiction::Default)
+                .await
+                .map(|l| l.len()),
+        ),
+        (
+            "tokens",
+            "Account API Tokens: Edit",
+            client.list_tokens(cx).await.map(|l| l.len()),
+        ),
     ];
     for (check, permission, read) in reads {
         checks.push(match read {
@@ -319,22 +413,30 @@ fn cloud_failure(check: &'static str, error: &CloudError, permission: &str) -> C
     let (exit, next) = match error {
         CloudError::Auth(_) => (
             Exit::NotAllowed,
-            format!("give the token the permission \"{permission}\" on this account, or make a new one"),
+            format!(
+                "give the token the permission \"{permission}\" on this account, or make a new one"
+            ),
         ),
         CloudError::Throttled { retry_after } => (
             Exit::Unavailable,
-            format!("Cloudflare asks to wait; try again in {}", age::short(*retry_after)),
+            format!(
+                "Cloudflare asks to wait; try again in {}",
+                age::short(*retry_after)
+            ),
         ),
-        CloudError::Transient(_) | CloudError::Ambiguous(_) => {
-            (Exit::Unavailable, "check the network and cloudflare.apiBase, and try again".to_owned())
-        }
+        CloudError::Transient(_) | CloudError::Ambiguous(_) => (
+            Exit::Unavailable,
+            "check the network and cloudflare.apiBase, and try again".to_owned(),
+        ),
         CloudError::NotFound(_)
         | CloudError::Exists(_)
         | CloudError::Conflict(_)
         | CloudError::NotEmpty(_)
         | CloudError::Invalid(_) => (
             Exit::Failure,
-            format!("check cloudflare.accountId, and that the token has \"{permission}\" on that account"),
+            format!(
+                "check cloudflare.accountId, and that the token has \"{permission}\" on that account"
+            ),
         ),
     };
     Check {

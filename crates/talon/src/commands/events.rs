@@ -14,7 +14,9 @@ use crate::session::{Session, bare};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Events that repeat are folded into one with a count.\nExamples:\n  talon events research-pro\n  talon events -w --warnings")]
+#[command(
+    after_help = "Events that repeat are folded into one with a count.\nExamples:\n  talon events research-pro\n  talon events -w --warnings"
+)]
 pub struct Args {
     /// Only of this agent
     name: Option<String>,
@@ -81,7 +83,11 @@ fn print(session: &Session, events: &[Event], stream: bool) -> Result<(), Failur
         }
         Format::Name => {
             for event in events {
-                out.line(&format!("agent/{} {}", safe(&event.agent), event.event.reason));
+                out.line(&format!(
+                    "agent/{} {}",
+                    safe(&event.agent),
+                    event.event.reason
+                ));
             }
         }
         Format::Table | Format::Wide if events.is_empty() => {
@@ -109,7 +115,11 @@ fn print(session: &Session, events: &[Event], stream: bool) -> Result<(), Failur
                 .iter()
                 .map(|e| {
                     vec![
-                        if wide { age::stamp(e.last_at) } else { age::since(now, e.last_at) },
+                        if wide {
+                            age::stamp(e.last_at)
+                        } else {
+                            age::since(now, e.last_at)
+                        },
                         e.event.severity.to_string(),
                         e.event.reason.to_string(),
                         safe(&e.agent),
@@ -119,7 +129,9 @@ fn print(session: &Session, events: &[Event], stream: bool) -> Result<(), Failur
                     ]
                 })
                 .collect();
-            let headings = ["LAST", "TYPE", "REASON", "AGENT", "OBJECT", "COUNT", "MESSAGE"];
+            let headings = [
+                "LAST", "TYPE", "REASON", "AGENT", "OBJECT", "COUNT", "MESSAGE",
+            ];
             let width = out.width().filter(|_| !wide);
             out.write(&table::render(&headings, &rows, width));
         }

@@ -10,7 +10,9 @@ use crate::session::Session;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "What is printed can be applied again (talon apply -f -). Secrets appear as references, never as values.")]
+#[command(
+    after_help = "What is printed can be applied again (talon apply -f -). Secrets appear as references, never as values."
+)]
 pub struct Args {
     /// Which agents
     #[arg(required_unless_present = "all")]

@@ -17,7 +17,9 @@ use crate::view;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  talon get\n  talon get -w --status failed\n  talon get research-pro -o json")]
+#[command(
+    after_help = "Examples:\n  talon get\n  talon get -w --status failed\n  talon get research-pro -o json"
+)]
 pub struct Args {
     /// Only this agent
     name: Option<String>,
@@ -41,7 +43,11 @@ fn parse_status(text: &str) -> Result<DeploymentStatus, String> {
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let store = session.store().await?;
     // Before the list, so that nothing is missed between the two.
-    let seen = if args.watch { store.last_change().await? } else { 0 };
+    let seen = if args.watch {
+        store.last_change().await?
+    } else {
+        0
+    };
     let snapshots = match &args.name {
         Some(name) => vec![session.find(&*store, name, args.include_deleted).await?],
         None => {
@@ -98,7 +104,17 @@ fn print(session: &Session, snapshots: &[Snapshot], one: bool) -> Result<(), Fai
 fn headings(wide: bool) -> &'static [&'static str] {
     if wide {
         &[
-            "NAME", "STATUS", "READY", "SYNC", "MESSAGE", "CREATED", "OWNER", "GENERATION", "OBSERVED", "MODEL", "URL",
+            "NAME",
+            "STATUS",
+            "READY",
+            "SYNC",
+            "MESSAGE",
+            "CREATED",
+            "OWNER",
+            "GENERATION",
+            "OBSERVED",
+            "MODEL",
+            "URL",
         ]
     } else {
         &["NAME", "STATUS", "READY", "SYNC", "MESSAGE", "AGE"]
@@ -114,7 +130,7 @@ fn row(s: &Snapshot, wide: bool) -> Vec<String> {
             Truth::Unknown => "-".to_owned(),
             known => known.as_str().to_owned(),
         },
-        view::sync(s).as_str().to_owned(),
+        view::agreement(s).as_str().to_owned(),
         view::message(s),
     ];
     if wide {
@@ -124,7 +140,12 @@ fn row(s: &Snapshot, wide: bool) -> Vec<String> {
             agent.generation.to_string(),
             agent.status.observed_generation.to_string(),
             safe(&agent.spec.model),
-            agent.status.worker_url.as_deref().map(safe).unwrap_or_default(),
+            agent
+                .status
+                .worker_url
+                .as_deref()
+                .map(safe)
+                .unwrap_or_default(),
         ]);
     } else {
         cells.push(view::row_age(s));
@@ -139,7 +160,10 @@ fn summary(snapshots: &[Snapshot]) -> String {
             .entry(s.agent.status.deployment_status.as_str())
             .or_default() += 1;
     }
-    let parts: Vec<_> = counts.iter().map(|(status, n)| format!("{n} {status}")).collect();
+    let parts: Vec<_> = counts
+        .iter()
+        .map(|(status, n)| format!("{n} {status}"))
+        .collect();
     let total = snapshots.len();
     let noun = if total == 1 { "agent" } else { "agents" };
     format!("{total} {noun}: {}", parts.join(", "))
@@ -153,7 +177,7 @@ fn stream_line(s: &Snapshot) -> String {
         agent.name.as_str(),
         agent.status.deployment_status,
         view::ready(s).as_str(),
-        view::sync(s).as_str(),
+        view::agreement(s).as_str(),
         view::message(s)
     )
 }
@@ -177,8 +201,15 @@ async fn watch(
     for s in &snapshots {
         show(session, s, "ADDED", &mut shown)?;
     }
-    let only = args.name.as_ref().and(snapshots.first()).map(|s| s.agent.id);
-    let deadline = session.global.timeout.map(|t| tokio::time::Instant::now() + t);
+    let only = args
+        .name
+        .as_ref()
+        .and(snapshots.first())
+        .map(|s| s.agent.id);
+    let deadline = session
+        .global
+        .timeout
+        .map(|t| tokio::time::Instant::now() + t);
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let changes = store.changes_after(seen, PAGE).await?;
@@ -188,7 +219,9 @@ async fn watch(
         ids.sort();
         ids.dedup();
         for id in ids.into_iter().filter(|id| only.is_none_or(|o| o == *id)) {
-            let Some(s) = store.load(id).await? else { continue };
+            let Some(s) = store.load(id).await? else {
+                continue;
+            };
             if only.is_none() && !wanted(args, session, &s) && !shown.contains_key(&id) {
                 continue;
             }
@@ -222,7 +255,8 @@ async fn until(deadline: Option<tokio::time::Instant>) {
 }
 
 fn wanted(args: &Args, session: &Session, s: &Snapshot) -> bool {
-    args.status.is_none_or(|w| s.agent.status.deployment_status == w)
+    args.status
+        .is_none_or(|w| s.agent.status.deployment_status == w)
         && session.owner().is_none_or(|o| s.agent.owner == o)
         && (args.include_deleted || !s.agent.is_archived())
 }

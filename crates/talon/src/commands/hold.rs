@@ -10,7 +10,9 @@ use crate::session::Session;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Rows can still be written; nothing is done at Cloudflare until talon release-hold.")]
+#[command(
+    after_help = "Rows can still be written; nothing is done at Cloudflare until talon release-hold."
+)]
 pub struct Args {
     /// Why, for whoever meets the hold
     #[arg(long, default_value = "held by hand")]
@@ -25,11 +27,16 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     if args.dry_run.is_set() {
         let hold = store.hold().await?;
         if session.output.is_machine() {
-            session.output.document(&json!({ "dryRun": true, "new": hold.is_none(), "hold": hold }))?;
+            session
+                .output
+                .document(&json!({ "dryRun": true, "new": hold.is_none(), "hold": hold }))?;
             return Ok(Exit::Success);
         }
         let text = match hold {
-            Some(hold) => format!("a hold is in force already since {} (dry run)", age::stamp(hold.since)),
+            Some(hold) => format!(
+                "a hold is in force already since {} (dry run)",
+                age::stamp(hold.since)
+            ),
             None => "every effect on every agent would be withheld (dry run)".to_owned(),
         };
         session.output.line(&text);
@@ -38,9 +45,13 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let new = store.set_hold(HoldKind::Operator, &args.reason).await?;
     let hold = store.hold().await?;
     if session.output.is_machine() {
-        session.output.document(&json!({ "new": new, "hold": hold }))?;
+        session
+            .output
+            .document(&json!({ "new": new, "hold": hold }))?;
     } else if new {
-        session.output.line("on hold: nothing is done until talon release-hold");
+        session
+            .output
+            .line("on hold: nothing is done until talon release-hold");
     } else if let Some(hold) = hold {
         session.output.line(&format!(
             "unchanged: on hold since {}: {}",

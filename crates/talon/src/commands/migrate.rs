@@ -11,8 +11,10 @@ use crate::session::Session;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "A new database gets a new install key beside it: the root of the tokens with which the controller speaks to\n\
-its Workers. Keep the file; every daemon on this database needs it.")]
+#[command(
+    after_help = "A new database gets a new install key beside it: the root of the tokens with which the controller speaks to\n\
+its Workers. Keep the file; every daemon on this database needs it."
+)]
 pub struct Args {
     /// PostgreSQL: keep statements that fail, and their values, out of the server's log
     #[arg(long)]
@@ -65,13 +67,21 @@ async fn dry_run(session: &Session, database: &Database) -> Result<Exit, Failure
         (_, Ok(_)) => "up to date: nothing would be done".to_owned(),
         (Database::Sqlite(path), Err(_)) if !path.exists() => "would be created".to_owned(),
         // Out of reach or not allowed: migrating would fail, too.
-        (_, Err(failure)) if matches!(failure.exit, Exit::Unavailable | Exit::NotAllowed) => return Err(failure),
+        (_, Err(failure)) if matches!(failure.exit, Exit::Unavailable | Exit::NotAllowed) => {
+            return Err(failure);
+        }
         (_, Err(failure)) => format!("would be brought up to date: {}", failure.message),
     };
     if session.output.is_machine() {
-        session.output.document(&json!({ "dryRun": true, "database": database.shown(), "result": what }))?;
+        session
+            .output
+            .document(&json!({ "dryRun": true, "database": database.shown(), "result": what }))?;
     } else {
-        session.output.line(&format!("{}: {} (dry run)", safe(&database.shown()), safe(&what)));
+        session.output.line(&format!(
+            "{}: {} (dry run)",
+            safe(&database.shown()),
+            safe(&what)
+        ));
     }
     Ok(Exit::Success)
 }

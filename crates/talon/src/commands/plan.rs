@@ -13,7 +13,9 @@ use crate::spec_diff::{self, Effect, FieldChange, Stage};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 nothing to do, 1 changes, 5 something would be refused, 10 failed otherwise.")]
+#[command(
+    after_help = "Exit codes: 0 nothing to do, 1 changes, 5 something would be refused, 10 failed otherwise."
+)]
 pub struct Args {
     #[command(flatten)]
     source: Source,
@@ -39,9 +41,14 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let exit = exit_of(&planned);
     if session.output.is_machine() {
         let items: Vec<_> = planned.iter().map(as_json).collect();
-        session.output.document(&json!({ "kind": "Plan", "items": items }))?;
+        session
+            .output
+            .document(&json!({ "kind": "Plan", "items": items }))?;
     } else {
-        let mut text: String = planned.iter().map(|p| render(p, session.output.colour)).collect();
+        let mut text: String = planned
+            .iter()
+            .map(|p| render(p, session.output.colour))
+            .collect();
         text.push_str(&footer(&planned, &args.source));
         session.output.write(&text);
     }
@@ -68,7 +75,10 @@ async fn plan_one(store: &dyn Store, document: Document) -> Result<Planned, Fail
         if_generation: None,
         dry_run: true,
     };
-    let refused = match store.apply(&document.name, &document.owner, &document.spec, rehearsal).await {
+    let refused = match store
+        .apply(&document.name, &document.owner, &document.spec, rehearsal)
+        .await
+    {
         Ok(_) => None,
         Err(StoreError::Rejected { code, message }) => Some(format!("{code} {message}")),
         Err(error) => return Err(Failure::from(error).about(&document.title())),
@@ -87,7 +97,11 @@ impl Planned {
     }
 
     fn rejected(&self) -> usize {
-        let fields = self.changes.iter().filter(|c| c.effect == Effect::Immutable).count();
+        let fields = self
+            .changes
+            .iter()
+            .filter(|c| c.effect == Effect::Immutable)
+            .count();
         fields.max(usize::from(self.refused.is_some()))
     }
 }
@@ -126,11 +140,20 @@ fn render(p: &Planned, colour: Colour) -> String {
     let width = p.changes.iter().map(|c| c.field.len()).max().unwrap_or(0);
     for c in &p.changes {
         let (mark, effect) = match (c.effect, s.agent.status.first_deployed_at) {
-            (Effect::Immutable, Some(at)) => (colour.bad("✗"), format!("IMMUTABLE since {}", age::stamp(at))),
-            (Effect::Immutable, None) => (colour.bad("✗"), "IMMUTABLE: the bucket exists".to_owned()),
+            (Effect::Immutable, Some(at)) => (
+                colour.bad("✗"),
+                format!("IMMUTABLE since {}", age::stamp(at)),
+            ),
+            (Effect::Immutable, None) => {
+                (colour.bad("✗"), "IMMUTABLE: the bucket exists".to_owned())
+            }
             (effect, _) => (colour.notable("~"), effect.as_str().to_owned()),
         };
-        text.push_str(&format!("    {mark} {:<width$}   {}   {effect}\n", c.field, values(c)));
+        text.push_str(&format!(
+            "    {mark} {:<width$}   {}   {effect}\n",
+            c.field,
+            values(c)
+        ));
     }
     if let Some(why) = &p.refused {
         text.push_str(&format!("    {} {why}\n", colour.bad("✗")));
@@ -153,13 +176,20 @@ fn footer(planned: &[Planned], source: &Source) -> String {
     let create = planned.iter().filter(|p| p.creates()).count();
     let update: usize = planned
         .iter()
-        .map(|p| p.changes.iter().filter(|c| c.effect != Effect::Immutable).count())
+        .map(|p| {
+            p.changes
+                .iter()
+                .filter(|c| c.effect != Effect::Immutable)
+                .count()
+        })
         .sum();
     let mut text = String::new();
     if rejected > 0 {
         text.push_str("\nCannot apply: revert what is marked ✗, or create a new agent.\n");
     }
-    text.push_str(&format!("Would do: {create} create, {update} update, 0 delete, {rejected} rejected.\n"));
+    text.push_str(&format!(
+        "Would do: {create} create, {update} update, 0 delete, {rejected} rejected.\n"
+    ));
     if let ([one], 0) = (planned, rejected)
         && (one.creates() || !one.changes.is_empty())
     {

@@ -26,16 +26,22 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let store = session.store().await?;
     let before = session.agent(&*store, &args.name).await?;
     if args.dry_run.is_set() && session.output.is_machine() {
-        session.output.document(&json!({ "dryRun": true, "wouldReconcile": name }))?;
+        session
+            .output
+            .document(&json!({ "dryRun": true, "wouldReconcile": name }))?;
         return Ok(Exit::Success);
     }
     if args.dry_run.is_set() {
-        session.output.line(&format!("agent/{name} would be reconciled now (dry run)"));
+        session
+            .output
+            .line(&format!("agent/{name} would be reconciled now (dry run)"));
         return Ok(Exit::Success);
     }
     store.request_reconcile(&name).await?;
     if !session.output.is_machine() {
-        session.output.line(&format!("agent/{name} reconcile requested"));
+        session
+            .output
+            .line(&format!("agent/{name} reconcile requested"));
     }
     if !args.wait {
         if session.output.is_machine() {

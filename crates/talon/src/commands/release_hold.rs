@@ -21,14 +21,23 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let (hold, word) = if args.dry_run.is_set() {
         (store.hold().await?, "would be released (dry run)")
     } else {
-        (store.release_hold().await?, "released; every agent is due now")
+        (
+            store.release_hold().await?,
+            "released; every agent is due now",
+        )
     };
     if session.output.is_machine() {
-        session.output.document(&json!({ "released": hold, "dryRun": args.dry_run.is_set() }))?;
+        session
+            .output
+            .document(&json!({ "released": hold, "dryRun": args.dry_run.is_set() }))?;
         return Ok(Exit::Success);
     }
     session.output.line(&match hold {
-        Some(hold) => format!("hold of {} {word}: {}", age::stamp(hold.since), safe(&hold.reason)),
+        Some(hold) => format!(
+            "hold of {} {word}: {}",
+            age::stamp(hold.since),
+            safe(&hold.reason)
+        ),
         None => "no hold is in force".to_owned(),
     });
     Ok(Exit::Success)

@@ -11,7 +11,9 @@ use crate::session::Session;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "It keeps everything in memory. Its admin endpoint steers faults and shows the log of calls.")]
+#[command(
+    after_help = "It keeps everything in memory. Its admin endpoint steers faults and shows the log of calls."
+)]
 pub struct Args {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
@@ -28,9 +30,9 @@ pub struct Args {
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     logging::start(LogFormat::Text, "warn")?;
     if !args.listen.ip().is_loopback() {
-        session
-            .output
-            .warn("the local Cloudflare accepts a token that everybody knows: do not let others reach it");
+        session.output.warn(
+            "the local Cloudflare accepts a token that everybody knows: do not let others reach it",
+        );
     }
     let cloud = Simulator::start(SimConfig {
         listen: args.listen,

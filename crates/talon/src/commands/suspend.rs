@@ -23,9 +23,9 @@ pub async fn run(args: Args, session: Session, suspend: bool) -> Result<Exit, Fa
     let word = if suspend { "suspended" } else { "resumed" };
     if args.dry_run.is_set() && session.output.is_machine() {
         let changes = before.agent.spec.suspend != suspend;
-        session
-            .output
-            .document(&json!({ "dryRun": true, "name": name, "suspend": suspend, "changes": changes }))?;
+        session.output.document(
+            &json!({ "dryRun": true, "name": name, "suspend": suspend, "changes": changes }),
+        )?;
         return Ok(Exit::Success);
     }
     if args.dry_run.is_set() {
@@ -44,7 +44,9 @@ pub async fn run(args: Args, session: Session, suspend: bool) -> Result<Exit, Fa
     } else if changed {
         session.output.line(&format!("agent/{name} {word}"));
     } else {
-        session.output.line(&format!("agent/{name} unchanged ({word} already)"));
+        session
+            .output
+            .line(&format!("agent/{name} unchanged ({word} already)"));
     }
     Ok(Exit::Success)
 }

@@ -18,7 +18,9 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     if session.output.is_machine() {
         session.output.document(&tree::document(&snapshot))?;
     } else {
-        session.output.write(&tree::render(&snapshot, session.output.colour));
+        session
+            .output
+            .write(&tree::render(&snapshot, session.output.colour));
     }
     Ok(Exit::Success)
 }

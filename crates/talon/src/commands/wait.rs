@@ -10,9 +10,11 @@ use crate::view;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Ends with 6 if the agent is stalled (a person is needed), 7 when time runs out.\n\
+#[command(
+    after_help = "Ends with 6 if the agent is stalled (a person is needed), 7 when time runs out.\n\
 Examples:\n  talon wait research-pro\n  talon wait research-pro --for=delete --timeout 10m\n  \
-talon wait research-pro --for=jsonpath='{.status.deploymentStatus}'=deployed")]
+talon wait research-pro --for=jsonpath='{.status.deploymentStatus}'=deployed"
+)]
 pub struct Args {
     /// Which agents
     #[arg(required = true)]
@@ -44,7 +46,9 @@ pub fn parse_goal(text: &str) -> Result<Goal, String> {
     if let Some(rest) = text.strip_prefix("jsonpath=") {
         // The value follows the last brace, if the path has braces: a filter may hold an equals sign itself.
         let split = match rest.rfind('}') {
-            Some(end) => rest[end + 1..].strip_prefix('=').map(|v| (&rest[..=end], v)),
+            Some(end) => rest[end + 1..]
+                .strip_prefix('=')
+                .map(|v| (&rest[..=end], v)),
             None => rest.split_once('='),
         };
         let (path, value) = split.map_or((rest, None), |(p, v)| (p, Some(v.to_owned())));
@@ -62,7 +66,9 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             Ok(snapshot) => targets.push(Target::of(&snapshot)),
             // What is not there has been deleted: exactly what is waited for.
             Err(failure) if failure.exit == Exit::NotFound && args.goal == Goal::Gone => {
-                session.output.progress(&format!("agent/{} is not there", bare(name)));
+                session
+                    .output
+                    .progress(&format!("agent/{} is not there", bare(name)));
             }
             Err(failure) => return Err(failure),
         }
@@ -88,7 +94,11 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
 pub fn conclude(session: &Session, goal: &Goal, ended: &[follow::Ended]) -> Result<Exit, Failure> {
     let out = &session.output;
     if out.is_machine() {
-        let items: Vec<_> = ended.iter().filter_map(|e| e.snapshot.as_ref()).map(view::document).collect();
+        let items: Vec<_> = ended
+            .iter()
+            .filter_map(|e| e.snapshot.as_ref())
+            .map(view::document)
+            .collect();
         out.document(&crate::output::list_document(items))?;
     } else {
         for e in ended.iter().filter(|e| e.how == follow::How::Reached) {
@@ -144,11 +154,20 @@ mod tests {
             "jsonpath=.status.deploymentStatus=deployed",
         ] {
             let path = Path::parse(".status.deploymentStatus").expect("a path");
-            assert_eq!(parse_goal(text), Ok(Goal::Path(path, Some("deployed".into()))));
+            assert_eq!(
+                parse_goal(text),
+                Ok(Goal::Path(path, Some("deployed".into())))
+            );
         }
         let filter = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
         assert!(matches!(parse_goal(filter), Ok(Goal::Path(_, None))));
-        for bad in ["", "condition=Nope", "condition=Ready=Maybe", "jsonpath=", "gone"] {
+        for bad in [
+            "",
+            "condition=Nope",
+            "condition=Ready=Maybe",
+            "jsonpath=",
+            "gone",
+        ] {
             assert!(parse_goal(bad).is_err(), "{bad}");
         }
     }

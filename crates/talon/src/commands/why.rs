@@ -100,6 +100,13 @@ mod tests {
     #[test]
     fn commands_are_not_broken() {
         let lines = wrap("set it there, then talon reconcile bot, or talon apply", 24);
-        assert_eq!(lines, ["set it there, then", "talon reconcile bot, or", "talon apply"]);
+        assert_eq!(
+            lines,
+            [
+                "set it there, then",
+                "talon reconcile bot, or",
+                "talon apply"
+            ]
+        );
     }
 }

@@ -67,8 +67,18 @@ impl Config {
             Some(path) => read_file(path)?,
             None => Map::new(),
         };
-        let flags = [("databaseUrl", "--database-url", global.database_url.as_deref())];
-        Self::merge(tree, file.as_deref(), |name| std::env::var(name).ok(), &flags).map(|mut c| {
+        let flags = [(
+            "databaseUrl",
+            "--database-url",
+            global.database_url.as_deref(),
+        )];
+        Self::merge(
+            tree,
+            file.as_deref(),
+            |name| std::env::var(name).ok(),
+            &flags,
+        )
+        .map(|mut c| {
             c.unknown_variables = unknown_variables();
             c
         })
@@ -147,7 +157,10 @@ fn wrong(file: Option<&Path>, what: &str) -> Failure {
 fn read_file(path: &Path) -> Result<Map<String, Value>, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         Failure::usage(
-            format!("the configuration file {} cannot be read: {error}", path.display()),
+            format!(
+                "the configuration file {} cannot be read: {error}",
+                path.display()
+            ),
             "name another with --config, or take the flag (or TALON_CONFIG) away",
         )
     })?;
@@ -230,11 +243,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn merged(
-        tree: Value,
-        env: &[(&str, &str)],
-        flag: Option<&str>,
-    ) -> Result<Config, Failure> {
+    fn merged(tree: Value, env: &[(&str, &str)], flag: Option<&str>) -> Result<Config, Failure> {
         let tree = tree.as_object().cloned().unwrap_or_default();
         let env: BTreeMap<String, String> = env
             .iter()
@@ -255,7 +264,10 @@ mod tests {
         assert_eq!(c.settings.database_url, "sqlite://file.db");
         assert_eq!(c.origin("databaseUrl"), Origin::File("talon.yaml".into()));
         assert_eq!(c.origin("hub.url"), Origin::Default);
-        let env = [("TALON_DATABASE_URL", "sqlite://env.db"), ("TALON_WORKERS", "7")];
+        let env = [
+            ("TALON_DATABASE_URL", "sqlite://env.db"),
+            ("TALON_WORKERS", "7"),
+        ];
         let c = merged(file.clone(), &env, None).expect("valid");
         assert_eq!(c.settings.database_url, "sqlite://env.db");
         assert_eq!(c.settings.workers, 7);
@@ -269,17 +281,27 @@ mod tests {
     fn a_token_in_the_environment_becomes_a_reference() {
         let env = [("CLOUDFLARE_API_TOKEN", "very-secret")];
         let c = merged(json!({}), &env, None).expect("valid");
-        assert_eq!(c.settings.cloudflare.api_token.as_deref(), Some("env:CLOUDFLARE_API_TOKEN"));
+        assert_eq!(
+            c.settings.cloudflare.api_token.as_deref(),
+            Some("env:CLOUDFLARE_API_TOKEN")
+        );
         assert!(!format!("{c:?} {:?}", c.rows()).contains("very-secret"));
     }
 
     #[test]
     fn mistakes_are_refused_by_name_and_a_raw_token_is_never_repeated() {
         let unknown = merged(json!({"cloudflare": {"acountId": "x"}}), &[], None);
-        assert!(unknown.is_err_and(|f| f.message.contains("cloudflare") && f.message.contains("acountId")));
+        assert!(
+            unknown
+                .is_err_and(|f| f.message.contains("cloudflare") && f.message.contains("acountId"))
+        );
         let number = merged(json!({}), &[("TALON_WORKERS", "many")], None);
         assert!(number.is_err_and(|f| f.message.contains("TALON_WORKERS")));
-        let raw = merged(json!({"cloudflare": {"apiToken": "canary-token"}}), &[], None);
+        let raw = merged(
+            json!({"cloudflare": {"apiToken": "canary-token"}}),
+            &[],
+            None,
+        );
         assert!(raw.is_err_and(|f| !f.to_string().contains("canary-token")));
     }
 
@@ -291,7 +313,9 @@ mod tests {
         fn leaves(prefix: &str, tree: &Map<String, Value>, into: &mut Vec<String>) {
             for (name, value) in tree {
                 match value.as_object() {
-                    Some(inner) if name != "secretScopes" => leaves(&format!("{prefix}{name}."), inner, into),
+                    Some(inner) if name != "secretScopes" => {
+                        leaves(&format!("{prefix}{name}."), inner, into)
+                    }
                     _ => into.push(format!("{prefix}{name}")),
                 }
             }

@@ -18,9 +18,8 @@ pub enum TokenSource {
 impl TokenSource {
     /// Reads a reference. What is not one may be the token itself and is never repeated.
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        let word = |s: &str| {
-            !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        };
+        let word =
+            |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         match text.split_once(':') {
             Some(("env", name)) if word(name) => Ok(Self::Env(name.to_owned())),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
@@ -44,7 +43,10 @@ impl TokenSource {
             Self::Env(name) => std::env::var(name)
                 .map_err(|_| missing(format!("the environment variable {name} is not set")))?,
             Self::File(path) => std::fs::read_to_string(path).map_err(|error| {
-                missing(format!("the token file {} cannot be read: {error}", path.display()))
+                missing(format!(
+                    "the token file {} cannot be read: {error}",
+                    path.display()
+                ))
             })?,
         };
         let trimmed = text.trim();

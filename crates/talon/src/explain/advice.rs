@@ -8,10 +8,10 @@ pub fn advice(name: &str, reason: Reason) -> Vec<String> {
     let lines: &[&str] = match reason {
         R::InvalidSpec => &[
             "correct the manifest and talon apply -f it, or UPDATE the column named above by SQL",
-            "talon export NAME prints what is stored now",
+            "talon export {agent} prints what is stored now",
         ],
         R::SecretValueMissing => &[
-            "put a value where the reference points (the daemon's environment or file), then talon reconcile NAME",
+            "put a value where the reference points (the daemon's environment or file), then talon reconcile {agent}",
             "or point spec.apiKeyRefs at a source that has one, and talon apply",
         ],
         R::SecretOutOfScope => &[
@@ -27,27 +27,27 @@ pub fn advice(name: &str, reason: Reason) -> Vec<String> {
         ],
         R::NameConflict => &[
             "something in the account bears this name without Talon's mark; Talon never touches it",
-            "rename or remove it at Cloudflare, then talon reconcile NAME; or delete this agent and choose another name",
+            "rename or remove it at Cloudflare, then talon reconcile {agent}; or delete this agent and choose another name",
         ],
         R::CloudflareAuth => &[
             "talon doctor says which permission the token lacks",
             "give the daemon a token that has it (TALON_CLOUDFLARE_API_TOKEN), and restart it",
         ],
         R::NoSubdomain => &[
-            "choose a workers.dev subdomain in the Cloudflare dashboard (Workers & Pages), then talon reconcile NAME",
+            "choose a workers.dev subdomain in the Cloudflare dashboard (Workers & Pages), then talon reconcile {agent}",
         ],
         R::R2NotEnabled => &[
-            "enable R2 in the Cloudflare dashboard (R2 object storage), then talon reconcile NAME",
+            "enable R2 in the Cloudflare dashboard (R2 object storage), then talon reconcile {agent}",
         ],
-        R::QuotaReached => &[
-            "raise the limit at Cloudflare or delete something, then talon reconcile NAME",
-        ],
+        R::QuotaReached => {
+            &["raise the limit at Cloudflare or delete something, then talon reconcile {agent}"]
+        }
         R::Unschedulable => &[
             "no account has room: raise a limit or delete agents; it goes on by itself afterwards",
         ],
         R::CloudflareRejected => &[
             "Cloudflare refuses the request as it stands: what it said is above; correct the spec and talon apply",
-            "if the spec is right, this is a defect: talon events NAME has the ray id to report",
+            "if the spec is right, this is a defect: talon events {agent} has the ray id to report",
         ],
         R::MassChange => &[
             "talon doctor shows what vanished or is to be deleted; make sure that it is meant",
@@ -59,23 +59,23 @@ pub fn advice(name: &str, reason: Reason) -> Vec<String> {
         ],
         R::HeldByOperator => &["talon release-hold, when whoever set it is done"],
         R::ObserveOnly => &[
-            "the daemon runs with --observe-only: talon diff NAME shows what it would do",
+            "the daemon runs with --observe-only: talon diff {agent} shows what it would do",
             "restart it without the flag to let it act",
         ],
-        R::Suspended => &["talon resume NAME"],
+        R::Suspended => &["talon resume {agent}"],
         R::InternalError => &[
-            "talon events NAME shows what the controller met; please report it",
-            "talon reconcile NAME tries again now",
+            "talon events {agent} shows what the controller met; please report it",
+            "talon reconcile {agent} tries again now",
         ],
-        R::RateLimited => &[
-            "nothing: Cloudflare asks to wait, and the controller does; it goes on by itself",
-        ],
+        R::RateLimited => {
+            &["nothing: Cloudflare asks to wait, and the controller does; it goes on by itself"]
+        }
         R::BackingOff | R::CloudflareError | R::RegistryError | R::Unsettled => &[
             "nothing: it is tried again by itself",
-            "or try now: talon reconcile NAME",
+            "or try now: talon reconcile {agent}",
         ],
         R::LeftOver => &["nothing at once: the sweep goes on trying"],
-        R::Deleting | R::Deleted => &["wait for it: talon wait NAME --for=delete"],
+        R::Deleting | R::Deleted => &["wait for it: talon wait {agent} --for=delete"],
         R::AsExpected
         | R::Deployed
         | R::NotDeployed
@@ -88,7 +88,7 @@ pub fn advice(name: &str, reason: Reason) -> Vec<String> {
         | R::Pushed
         | R::PushedUnverified
         | R::CardAccepted
-        | R::NotObserved => &["nothing; to watch: talon wait NAME --for=condition=Ready"],
+        | R::NotObserved => &["nothing; to watch: talon wait {agent} --for=condition=Ready"],
     };
-    lines.iter().map(|l| l.replace("NAME", name)).collect()
+    lines.iter().map(|l| l.replace("{agent}", name)).collect()
 }

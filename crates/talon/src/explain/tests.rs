@@ -6,7 +6,13 @@ use talon_core::validate::Violation;
 
 fn stalled(reason: Reason) -> Explanation {
     let mut s = fixtures::pending("legal-bot");
-    fixtures::set(&mut s, ConditionType::Stalled, Truth::True, reason, "what happened");
+    fixtures::set(
+        &mut s,
+        ConditionType::Stalled,
+        Truth::True,
+        reason,
+        "what happened",
+    );
     explain(&s, None)
 }
 
@@ -15,8 +21,16 @@ fn every_reason_has_a_place_and_something_to_do() {
     for reason in Reason::ALL {
         let e = stalled(*reason);
         assert!(e.blocked_at.is_some_and(|p| !p.is_empty()), "{reason}");
-        assert!(!e.do_this.is_empty() && e.do_this.iter().all(|l| !l.is_empty()), "{reason}");
-        assert!(!e.do_this.iter().any(|l| l.contains("NAME ") || l.ends_with("NAME")), "{reason}");
+        assert!(
+            !e.do_this.is_empty() && e.do_this.iter().all(|l| !l.is_empty()),
+            "{reason}"
+        );
+        assert!(
+            !e.do_this
+                .iter()
+                .any(|l| l.contains("{agent}") || l.contains("talon reconcile NAME")),
+            "{reason}"
+        );
         assert_eq!(e.reason, reason.as_str());
     }
 }
@@ -30,13 +44,40 @@ fn a_stalled_agent_says_since_when_and_where() {
     );
     assert_eq!(e.blocked_at.as_deref(), Some("Secrets › ANTHROPIC_API_KEY"));
     assert_eq!(e.what, "what happened");
-    assert_eq!(e.waiting, ["R2 bucket", "R2 token", "Deploy", "Secrets", "Register"]);
+    assert_eq!(
+        e.waiting,
+        ["R2 bucket", "R2 token", "Deploy", "Secrets", "Register"]
+    );
+}
+
+#[test]
+fn the_plan_knows_the_place_best() {
+    let mut s = fixtures::pending("legal-bot");
+    fixtures::set(
+        &mut s,
+        ConditionType::Stalled,
+        Truth::True,
+        Reason::SecretValueMissing,
+        "Secrets › OPENAI_API_KEY: no value",
+    );
+    s.work.plan_report = Some(serde_json::json!({
+        "blocked": {"reason": "SecretValueMissing", "at": "Secrets › OPENAI_API_KEY", "message": "no value", "stalled": true},
+    }));
+    let e = explain(&s, None);
+    assert_eq!(e.blocked_at.as_deref(), Some("Secrets › OPENAI_API_KEY"));
+    assert_eq!(e.what, "no value");
 }
 
 #[test]
 fn a_stall_of_an_earlier_generation_says_nothing() {
     let mut s = fixtures::pending("legal-bot");
-    fixtures::set(&mut s, ConditionType::Stalled, Truth::True, Reason::InvalidSpec, "old");
+    fixtures::set(
+        &mut s,
+        ConditionType::Stalled,
+        Truth::True,
+        Reason::InvalidSpec,
+        "old",
+    );
     s.agent.generation.0 += 1;
     let e = explain(&s, None);
     assert!(e.headline.contains("on its way"), "{}", e.headline);
@@ -45,7 +86,13 @@ fn a_stall_of_an_earlier_generation_says_nothing() {
 #[test]
 fn a_hold_comes_before_everything_else() {
     let mut s = fixtures::pending("legal-bot");
-    fixtures::set(&mut s, ConditionType::Stalled, Truth::True, Reason::InvalidSpec, "x");
+    fixtures::set(
+        &mut s,
+        ConditionType::Stalled,
+        Truth::True,
+        Reason::InvalidSpec,
+        "x",
+    );
     let hold = Hold {
         kind: HoldKind::MassChange,
         reason: "30 of 40 Workers vanished".to_owned(),
@@ -84,7 +131,10 @@ fn a_row_that_cannot_be_read_lists_every_mistake() {
         });
     }
     let e = explain(&s, None);
-    assert_eq!(e.what, "/spec/skills: is not JSON\n/spec/theme: is not JSON");
+    assert_eq!(
+        e.what,
+        "/spec/skills: is not JSON\n/spec/theme: is not JSON"
+    );
 }
 
 #[test]
@@ -97,13 +147,26 @@ fn leftovers_of_a_deleted_agent_are_named() {
     s.resources = vec![bucket];
     let e = explain(&s, None);
     assert_eq!(e.reason, "LeftOver");
-    assert_eq!(e.what, "R2 bucket bot-r2_bucket could not be removed: not empty");
+    assert_eq!(
+        e.what,
+        "R2 bucket bot-r2_bucket could not be removed: not empty"
+    );
 }
 
 #[test]
 fn what_cloudflare_says_cannot_move_the_cursor() {
     let mut s = fixtures::pending("legal-bot");
-    fixtures::set(&mut s, ConditionType::Stalled, Truth::True, Reason::CloudflareRejected, "\u{1b}[2Jgone\u{202e}");
+    fixtures::set(
+        &mut s,
+        ConditionType::Stalled,
+        Truth::True,
+        Reason::CloudflareRejected,
+        "\u{1b}[2Jgone\u{202e}",
+    );
     let e = explain(&s, None);
-    assert!(!e.what.contains('\u{1b}') && !e.what.contains('\u{202e}'), "{:?}", e.what);
+    assert!(
+        !e.what.contains('\u{1b}') && !e.what.contains('\u{202e}'),
+        "{:?}",
+        e.what
+    );
 }

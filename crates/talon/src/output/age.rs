@@ -46,7 +46,7 @@ pub fn short(duration: Duration) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600, seconds / 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, m) if m < 10 && seconds % 60 != 0 => format!("{m}m{}s", seconds % 60),
+        (0, 0, m) if m < 10 && !seconds.is_multiple_of(60) => format!("{m}m{}s", seconds % 60),
         (0, 0, m) => format!("{m}m"),
         (0, h, m) if h < 10 && m % 60 != 0 => format!("{h}h{}m", m % 60),
         (0, h, _) => format!("{h}h"),
@@ -74,7 +74,16 @@ mod tests {
         assert_eq!(parse_duration("30s"), Ok(Duration::from_secs(30)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5_400)));
-        for bad in ["", "5", "m", "5 m", "-5s", "1y", "99999999999999999999s", "5µs"] {
+        for bad in [
+            "",
+            "5",
+            "m",
+            "5 m",
+            "-5s",
+            "1y",
+            "99999999999999999999s",
+            "5µs",
+        ] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }

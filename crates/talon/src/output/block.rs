@@ -49,8 +49,14 @@ impl Progress {
         self.since.get_or_insert(snapshot.now);
         let before = self.seen.insert(snapshot.agent.id, snapshot.clone());
         if self.bar.is_none() {
-            let which = self.many.then(|| format!(" agent={}", snapshot.agent.name)).unwrap_or_default();
+            let name = &snapshot.agent.name;
             for line in transitions::between(before.as_ref(), snapshot) {
+                let named = !self.many || line.contains(&format!(" agent/{name} "));
+                let which = if named {
+                    String::new()
+                } else {
+                    format!(" agent={name}")
+                };
                 self.output.progress(&format!("{line}{which}"));
             }
         }
@@ -73,18 +79,28 @@ impl Progress {
     }
 
     fn draw(&self, since: DateTime<Utc>) {
-        if let Some(bar) = &self.bar {
-            let status = match self.seen.values().next() {
-                Some(one) if self.seen.len() == 1 => one.agent.status.deployment_status.to_string(),
-                _ => format!("{} agents", self.seen.len()),
-            };
-            bar.set_message(format!(
-                "{}{status}  {}   Ctrl-C detaches; the controller carries on ({})",
-                self.block(since),
-                age::short(self.began.elapsed()),
-                self.hint
-            ));
-            bar.tick();
+        let (Some(bar), Some(first)) = (&self.bar, self.seen.values().next()) else {
+            return;
+        };
+        let status = if self.seen.len() == 1 {
+            first.agent.status.deployment_status.to_string()
+        } else {
+            format!("{} agents", self.seen.len())
+        };
+        bar.set_message(format!(
+            "{}{status}  {}   Ctrl-C detaches; the controller carries on ({})",
+            self.block(since),
+            age::short(self.began.elapsed()),
+            self.hint.replace("NAME", first.agent.name.as_str())
+        ));
+        bar.tick();
+    }
+
+    /// Says something above the block.
+    pub fn note(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.output.warn(text)),
+            None => self.output.warn(text),
         }
     }
 
@@ -108,9 +124,11 @@ pub fn block_of(snapshot: &Snapshot, since: DateTime<Utc>, colour: Colour) -> St
 }
 
 fn line_of(snapshot: &Snapshot, colour: Colour) -> String {
-    let mark = match view::sync(snapshot) {
-        view::Sync::InSync | view::Sync::Deleted => colour.good("✓"),
-        view::Sync::OutOfDate | view::Sync::Drifted | view::Sync::Deleting => colour.notable("⟳"),
+    let mark = match view::agreement(snapshot) {
+        view::Agreement::InSync | view::Agreement::Deleted => colour.good("✓"),
+        view::Agreement::OutOfDate | view::Agreement::Drifted | view::Agreement::Deleting => {
+            colour.notable("⟳")
+        }
     };
     format!(
         "  {mark} {:<30}  {:<9}  {}\n",

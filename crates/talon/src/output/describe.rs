@@ -20,7 +20,11 @@ pub fn render(s: &Snapshot, card: Option<&AgentCard>, events: &[Event], format: 
     };
     let mut page = Page::default();
     head(&mut page, s, card);
-    page.table("Secrets", &["NAME", "SET", "FINGERPRINT", "SOURCE", "STATUS", "UPDATED"], &secrets(s, &when));
+    page.table(
+        "Secrets",
+        &["NAME", "SET", "FINGERPRINT", "SOURCE", "STATUS", "UPDATED"],
+        &secrets(s, &when),
+    );
     let conditions: Vec<Vec<String>> = s
         .conditions
         .iter()
@@ -35,11 +39,19 @@ pub fn render(s: &Snapshot, card: Option<&AgentCard>, events: &[Event], format: 
             ]
         })
         .collect();
-    page.table("Conditions", &["TYPE", "STATUS", "GEN", "SINCE", "REASON", "MESSAGE"], &conditions);
+    page.table(
+        "Conditions",
+        &["TYPE", "STATUS", "GEN", "SINCE", "REASON", "MESSAGE"],
+        &conditions,
+    );
     let events: Vec<Vec<String>> = events
         .iter()
         .map(|e| {
-            let times = if e.count > 1 { format!(" (x{})", e.count) } else { String::new() };
+            let times = if e.count > 1 {
+                format!(" (x{})", e.count)
+            } else {
+                String::new()
+            };
             vec![
                 e.event.severity.to_string(),
                 e.event.reason.to_string(),
@@ -49,9 +61,17 @@ pub fn render(s: &Snapshot, card: Option<&AgentCard>, events: &[Event], format: 
             ]
         })
         .collect();
-    page.table("Events", &["TYPE", "REASON", "AGE", "OBJECT", "MESSAGE"], &events);
+    page.table(
+        "Events",
+        &["TYPE", "REASON", "AGE", "OBJECT", "MESSAGE"],
+        &events,
+    );
     if let Some(due) = s.work.next_due_at {
-        let text = if due > s.now { format!("in {}", age::since(due, s.now)) } else { "now".to_owned() };
+        let text = if due > s.now {
+            format!("in {}", age::since(due, s.now))
+        } else {
+            "now".to_owned()
+        };
         page.field("Next pass", &text);
     }
     page.0
@@ -90,15 +110,24 @@ fn head(page: &mut Page, s: &Snapshot, card: Option<&AgentCard>) {
     let none = || "-".to_owned();
     page.field(
         "Name",
-        &format!("{}   Owner: {}   ID: {}", agent.name, safe(&agent.owner.0), agent.id),
+        &format!(
+            "{}   Owner: {}   ID: {}",
+            agent.name,
+            safe(&agent.owner.0),
+            agent.id
+        ),
     );
     page.field(
         "Status",
         &format!(
             "{}  ({}, {}, generation {} observed {})",
             status.deployment_status,
-            if view::ready(s) == talon_core::condition::Truth::True { "Ready" } else { "not Ready" },
-            view::sync(s).as_str(),
+            if view::ready(s) == talon_core::condition::Truth::True {
+                "Ready"
+            } else {
+                "not Ready"
+            },
+            view::agreement(s).as_str(),
             agent.generation,
             status.observed_generation
         ),
@@ -108,7 +137,10 @@ fn head(page: &mut Page, s: &Snapshot, card: Option<&AgentCard>) {
         page.field("Error", &safe(error));
     }
     for violation in &agent.violations {
-        page.field("Invalid", &safe(&format!("{}: {}", violation.pointer, violation.detail)));
+        page.field(
+            "Invalid",
+            &safe(&format!("{}: {}", violation.pointer, violation.detail)),
+        );
     }
     page.field(
         "Worker",
@@ -123,7 +155,10 @@ fn head(page: &mut Page, s: &Snapshot, card: Option<&AgentCard>) {
         &format!(
             "bucket {}   token id {}",
             status.r2_bucket.as_deref().map_or_else(none, safe),
-            status.r2_token_id.as_deref().map_or_else(none, |id| view::short_hash(&safe(id)))
+            status
+                .r2_token_id
+                .as_deref()
+                .map_or_else(none, |id| view::short_hash(&safe(id)))
         ),
     );
     page.field("Identity", &identity(s, card));
@@ -140,7 +175,14 @@ fn head(page: &mut Page, s: &Snapshot, card: Option<&AgentCard>) {
         ),
     );
     let skills: Vec<String> = agent.spec.skills.iter().map(|k| safe(&k.id)).collect();
-    page.field("Skills", &if skills.is_empty() { "one default skill".to_owned() } else { skills.join(", ") });
+    page.field(
+        "Skills",
+        &if skills.is_empty() {
+            "one default skill".to_owned()
+        } else {
+            skills.join(", ")
+        },
+    );
     let mut flags = Vec::new();
     if agent.spec.suspend {
         flags.push("suspended");
@@ -163,12 +205,20 @@ fn identity(s: &Snapshot, card: Option<&AgentCard>) -> String {
     };
     let mut text = format!("sha256 {}", view::short_hash(sha));
     if let Some(at) = status.first_deployed_at {
-        text.push_str(&format!("   locked since {} (persona, instructions)", age::stamp(at)));
+        text.push_str(&format!(
+            "   locked since {} (persona, instructions)",
+            age::stamp(at)
+        ));
         // What the Router shows may have moved on since IDENTITY.md was locked.
         if let (Some(card), Some(md)) = (card, &status.identity_md)
             && let Some(locked) = md.lines().find_map(|l| l.strip_prefix("- **Name:** "))
         {
-            let shown = s.agent.spec.display_name.as_deref().unwrap_or(s.agent.name.as_str());
+            let shown = s
+                .agent
+                .spec
+                .display_name
+                .as_deref()
+                .unwrap_or(s.agent.name.as_str());
             if locked.trim() != shown {
                 text.push_str(&format!(
                     "; it says \"{}\", the card of {} says \"{}\"",
@@ -182,7 +232,10 @@ fn identity(s: &Snapshot, card: Option<&AgentCard>) -> String {
     text
 }
 
-fn secrets(s: &Snapshot, when: &dyn Fn(chrono::DateTime<chrono::Utc>) -> String) -> Vec<Vec<String>> {
+fn secrets(
+    s: &Snapshot,
+    when: &dyn Fn(chrono::DateTime<chrono::Utc>) -> String,
+) -> Vec<Vec<String>> {
     let mut rows: Vec<Vec<String>> = s
         .secrets
         .iter()
@@ -207,7 +260,14 @@ fn secrets(s: &Snapshot, when: &dyn Fn(chrono::DateTime<chrono::Utc>) -> String)
                 Some(_) => safe(&reference.0),
                 None => "(not a reference)".to_owned(),
             };
-            rows.push(vec![safe(&name), "no".into(), String::new(), shown, "not pushed".into(), String::new()]);
+            rows.push(vec![
+                safe(&name),
+                "no".into(),
+                String::new(),
+                shown,
+                "not pushed".into(),
+                String::new(),
+            ]);
         }
     }
     rows

@@ -152,7 +152,11 @@ impl Output {
     /// Writes data as it is.
     pub fn write(&self, text: &str) {
         let mut out = std::io::stdout().lock();
-        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        if out
+            .write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+            .is_err()
+        {
             // The reader has seen enough (`talon get | head`): what was begun is brought to its end without a word.
             CLOSED.store(true, Ordering::Relaxed);
         }

@@ -112,7 +112,12 @@ pub fn deploying(snapshot: &Snapshot, since: DateTime<Utc>) -> Vec<Step> {
             mark: if connected { Mark::Done } else { Mark::Waiting },
             label: "Hub",
             detail: safe(&hub.condition.message),
-            word: if connected { "connected" } else { "not connected" }.to_owned(),
+            word: if connected {
+                "connected"
+            } else {
+                "not connected"
+            }
+            .to_owned(),
             took: None,
         });
     }
@@ -170,11 +175,7 @@ fn bytes(n: usize) -> String {
     }
 }
 
-fn resource_step(
-    snapshot: &Snapshot,
-    kind: ResourceKind,
-    since: DateTime<Utc>,
-) -> Step {
+fn resource_step(snapshot: &Snapshot, kind: ResourceKind, since: DateTime<Utc>) -> Step {
     let done = view::done_word(kind);
     let label = view::kind_label(kind);
     let Some(record) = snapshot.resource(kind) else {
@@ -195,7 +196,9 @@ fn resource_step(
                 "in place".to_owned()
             },
         ),
-        (ResourceState::ValueUnplaced, None) => (Mark::Working, "value not on the Worker yet".into()),
+        (ResourceState::ValueUnplaced, None) => {
+            (Mark::Working, "value not on the Worker yet".into())
+        }
         (ResourceState::Unknown, None) => (Mark::Working, "under way".to_owned()),
         (ResourceState::Absent, None) => (Mark::Waiting, String::new()),
         (_, Some(error)) => (
@@ -255,7 +258,11 @@ fn secrets_step(snapshot: &Snapshot) -> Step {
     } else {
         (Mark::Working, format!("{pushed} of {} pushed", names.len()))
     };
-    let shown = snapshot.secrets.iter().filter(|s| s.provider.is_some()).count();
+    let shown = snapshot
+        .secrets
+        .iter()
+        .filter(|s| s.provider.is_some())
+        .count();
     let mut keys: Vec<String> = snapshot
         .secrets
         .iter()
@@ -264,7 +271,10 @@ fn secrets_step(snapshot: &Snapshot) -> Step {
         .map(|(_, text)| text)
         .collect();
     if snapshot.secrets.len() > shown {
-        keys.push(format!("and {} of Talon's own", snapshot.secrets.len() - shown));
+        keys.push(format!(
+            "and {} of Talon's own",
+            snapshot.secrets.len() - shown
+        ));
     }
     Step {
         mark,
@@ -356,8 +366,14 @@ mod tests {
     fn what_has_not_begun_says_what_it_waits_for() {
         let mut s = fixtures::pending("bot");
         s.agent.status.identity_sha256 = Some("9be1000000000000000004ac".to_owned());
-        s.resources.push(fixtures::record(ResourceKind::R2Bucket, ResourceState::Present));
-        s.resources.push(fixtures::record(ResourceKind::R2Token, ResourceState::Unknown));
+        s.resources.push(fixtures::record(
+            ResourceKind::R2Bucket,
+            ResourceState::Present,
+        ));
+        s.resources.push(fixtures::record(
+            ResourceKind::R2Token,
+            ResourceState::Unknown,
+        ));
         let text = rendered(&deploying(&s, fixtures::now()));
         assert!(text.contains("✓ R2 bucket    bot-r2_bucket"), "{text}");
         assert!(text.contains("created"), "{text}");
@@ -369,8 +385,14 @@ mod tests {
     #[test]
     fn what_was_there_before_is_in_place() {
         let s = fixtures::deployed("bot");
-        let text = rendered(&deploying(&s, fixtures::now() + chrono::TimeDelta::hours(1)));
-        assert!(text.contains("in place") && !text.contains("created"), "{text}");
+        let text = rendered(&deploying(
+            &s,
+            fixtures::now() + chrono::TimeDelta::hours(1),
+        ));
+        assert!(
+            text.contains("in place") && !text.contains("created"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -389,7 +411,13 @@ mod tests {
         }
         s.resources[1].cleanup_error = Some("BucketNotEmpty".to_owned());
         let text = rendered(&deleting(&s));
-        for expected in ["deleted", "✗ R2 bucket", "FAILED  BucketNotEmpty", "kept on request", "already gone"] {
+        for expected in [
+            "deleted",
+            "✗ R2 bucket",
+            "FAILED  BucketNotEmpty",
+            "kept on request",
+            "already gone",
+        ] {
             assert!(text.contains(expected), "{expected} in {text}");
         }
     }

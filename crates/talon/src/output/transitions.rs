@@ -15,7 +15,8 @@ pub fn between(before: Option<&Snapshot>, after: &Snapshot) -> Vec<String> {
     for record in &after.resources {
         let old = before.and_then(|b| b.resource(record.kind));
         // At the first look, what was in place before the last edit is no news.
-        let news = before.is_some() || record.confirmed_at.max(record.cleaned_at) >= Some(after.agent.updated_at);
+        let news = before.is_some()
+            || record.confirmed_at.max(record.cleaned_at) >= Some(after.agent.updated_at);
         if news {
             lines.extend(resource(old, record));
         }
@@ -29,7 +30,10 @@ pub fn between(before: Option<&Snapshot>, after: &Snapshot) -> Vec<String> {
     };
     let now_pushed = pushed(after);
     if !now_pushed.is_empty() && before.is_some_and(|b| pushed(b) != now_pushed) {
-        lines.push(format!("secrets pushed names={}", safe(&now_pushed.join(","))));
+        lines.push(format!(
+            "secrets pushed names={}",
+            safe(&now_pushed.join(","))
+        ));
     }
     for kind in [
         ConditionType::Stalled,
@@ -109,12 +113,21 @@ mod tests {
         let before = fixtures::pending("bot");
         let mut after = before.clone();
         after.agent.status.deployment_status = DeploymentStatus::Deploying;
-        after.resources.push(fixtures::record(ResourceKind::R2Bucket, ResourceState::Present));
+        after.resources.push(fixtures::record(
+            ResourceKind::R2Bucket,
+            ResourceState::Present,
+        ));
         let mut token = fixtures::record(ResourceKind::R2Token, ResourceState::Unknown);
         token.attempts = 2;
         token.last_error = Some("POST token: \u{1b}[31mbad".to_owned());
         after.resources.push(token);
-        fixtures::set(&mut after, ConditionType::Throttled, Truth::True, Reason::RateLimited, "429");
+        fixtures::set(
+            &mut after,
+            ConditionType::Throttled,
+            Truth::True,
+            Reason::RateLimited,
+            "429",
+        );
         assert_eq!(
             between(Some(&before), &after),
             [
@@ -131,7 +144,10 @@ mod tests {
     fn what_was_in_place_before_is_no_news() {
         let mut s = fixtures::deployed("bot");
         s.agent.updated_at = fixtures::now() + chrono::TimeDelta::hours(1);
-        assert_eq!(between(None, &s), ["2026-11-23T03:40:01Z agent/bot deployed"]);
+        assert_eq!(
+            between(None, &s),
+            ["2026-11-23T03:40:01Z agent/bot deployed"]
+        );
     }
 
     #[test]
@@ -143,6 +159,11 @@ mod tests {
             r.cleanup_result = Some(CleanupResult::Deleted);
         }
         let lines = between(Some(&before), &after);
-        assert!(lines.iter().any(|l| l.ends_with("worker deleted name=bot-worker")), "{lines:?}");
+        assert!(
+            lines
+                .iter()
+                .any(|l| l.ends_with("worker deleted name=bot-worker")),
+            "{lines:?}"
+        );
     }
 }

@@ -19,7 +19,7 @@ pub fn render(s: &Snapshot, colour: Colour) -> String {
         "agent/{}  {}  {}\n",
         s.agent.name,
         s.agent.status.deployment_status,
-        view::sync(s).as_str()
+        view::agreement(s).as_str()
     );
     draw(&nodes(s), "", colour, &mut text);
     text
@@ -121,7 +121,7 @@ pub fn document(s: &Snapshot) -> Value {
     json!({
         "name": s.agent.name,
         "deploymentStatus": s.agent.status.deployment_status,
-        "sync": view::sync(s).as_str(),
+        "sync": view::agreement(s).as_str(),
         "children": of(&nodes(s)),
     })
 }

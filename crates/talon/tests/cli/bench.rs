@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use talon_core::Snapshot;
 use talon_core::condition::{Condition, ConditionType, Reason, Truth};
 use talon_core::mutation::{Cleanup, Finish, Mutation, Progress, ResourceWrite, StatusWrite};
 use talon_core::resource::{CleanupResult, ResourceKind, ResourceState};
 use talon_core::status::DeploymentStatus;
-use talon_core::Snapshot;
 use talon_store::Store;
 use talon_store_sqlite::SqliteStore;
 use tempfile::TempDir;
@@ -41,10 +41,20 @@ impl Ran {
     /// Asserts the code, and the next step that every error ends with.
     #[track_caller]
     pub fn ends(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "out: {}\nerr: {}", self.out, self.err);
+        assert_eq!(
+            self.code,
+            Some(code),
+            "out: {}\nerr: {}",
+            self.out,
+            self.err
+        );
         let is_failure = self.err.contains("error: ");
         let last = self.err.trim_end().lines().last().unwrap_or_default();
-        assert!(!is_failure || self.err.contains("\nnext: "), "no next step: {}", self.err);
+        assert!(
+            !is_failure || self.err.contains("\nnext: "),
+            "no next step: {}",
+            self.err
+        );
         assert!(!is_failure || !last.is_empty());
         self
     }
@@ -71,8 +81,14 @@ impl Bench {
         run(command(folder.path()).arg("migrate"), None).ends(0);
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let url = format!("sqlite://{}", folder.path().join("talon.db").display());
-        let store = runtime.block_on(SqliteStore::open(&url)).expect("the database");
-        Self { folder, runtime, store }
+        let store = runtime
+            .block_on(SqliteStore::open(&url))
+            .expect("the database");
+        Self {
+            folder,
+            runtime,
+            store,
+        }
     }
 
     /// The folder in which commands run.
@@ -142,7 +158,12 @@ impl Bench {
     /// One pass of the stand-in: claims the agent and ends with these writes.
     pub fn pass(&self, name: &str, mutations: Vec<Mutation>) {
         self.with(async {
-            let s = self.store.get(name, false).await.expect("a read").expect("the agent");
+            let s = self
+                .store
+                .get(name, false)
+                .await
+                .expect("a read")
+                .expect("the agent");
             self.store.enqueue(&[s.agent.id]).await.expect("due");
             let claims = self
                 .store
@@ -163,7 +184,10 @@ impl Bench {
                 progress: Progress::Ok,
                 plan_report: None,
             };
-            self.store.finish(claim, &finish).await.expect("the end of the pass");
+            self.store
+                .finish(claim, &finish)
+                .await
+                .expect("the end of the pass");
         });
     }
 
@@ -173,7 +197,10 @@ impl Bench {
         self.pass(
             name,
             vec![
-                Mutation::Identity { markdown: "# IDENTITY.md\n".into(), sha256: "ab".repeat(32) },
+                Mutation::Identity {
+                    markdown: "# IDENTITY.md\n".into(),
+                    sha256: "ab".repeat(32),
+                },
                 Mutation::Latch { generation },
                 Mutation::Status(StatusWrite {
                     deployment_status: Some(DeploymentStatus::Deployed),
@@ -181,7 +208,13 @@ impl Bench {
                     worker_url: Some(Some(format!("https://{name}.dev.workers.dev"))),
                     ..StatusWrite::default()
                 }),
-                self.condition(name, ConditionType::Ready, Truth::True, Reason::Deployed, "generation"),
+                self.condition(
+                    name,
+                    ConditionType::Ready,
+                    Truth::True,
+                    Reason::Deployed,
+                    "generation",
+                ),
             ],
         );
     }
@@ -203,8 +236,13 @@ impl Bench {
 
     /// As the last pass of a deletion leaves it, with one bucket and its result.
     pub fn archived(&self, name: &str, result: CleanupResult) {
-        let mut bucket = ResourceWrite::new(ResourceKind::R2Bucket, "openclaw-bucket", ResourceState::Absent);
-        let error = (result == CleanupResult::Failed).then(|| "not empty: DELETE bucket".to_owned());
+        let mut bucket = ResourceWrite::new(
+            ResourceKind::R2Bucket,
+            "openclaw-bucket",
+            ResourceState::Absent,
+        );
+        let error =
+            (result == CleanupResult::Failed).then(|| "not empty: DELETE bucket".to_owned());
         bucket.cleanup = Some(Cleanup { result, error });
         self.pass(name, vec![Mutation::Resource(bucket), Mutation::Archive]);
     }
@@ -233,7 +271,8 @@ impl Bench {
             if holds(self) {
                 return;
             }
-            self.with(self.store.wait(Duration::from_millis(100))).expect("a look");
+            self.with(self.store.wait(Duration::from_millis(100)))
+                .expect("a look");
         }
         panic!("never: {what}");
     }
@@ -249,7 +288,11 @@ pub fn command(folder: &Path) -> Command {
 /// Runs a command to its end.
 pub fn run(command: &mut Command, input: Option<&str>) -> Ran {
     let mut child = command
-        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdin(if input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -54,7 +54,11 @@ fn usage_errors_are_2() {
         &["apply", "-f", "-", "--dry-run=client"],
     ] {
         let ran = b.talon(args).ends(2);
-        assert!(ran.err.contains("next: ") || args.is_empty(), "{args:?}: {}", ran.err);
+        assert!(
+            ran.err.contains("next: ") || args.is_empty(),
+            "{args:?}: {}",
+            ran.err
+        );
         assert_eq!(ran.out, "", "{args:?}");
     }
 }
@@ -101,8 +105,10 @@ fn rejections_are_5() {
     b.talon_reading(&["apply", "-f", "-"], &unknown_key).ends(5);
     b.talon_reading(&["plan", "-f", "-"], &unknown_key).ends(5);
     b.applied();
-    b.talon_reading(&["apply", "-f", "-", "--if-generation", "7"], MANIFEST).ends(5);
-    b.talon_reading(&["apply", "-f", "-", "--if-generation", "0"], MANIFEST).ends(5);
+    b.talon_reading(&["apply", "-f", "-", "--if-generation", "7"], MANIFEST)
+        .ends(5);
+    b.talon_reading(&["apply", "-f", "-", "--if-generation", "0"], MANIFEST)
+        .ends(5);
     b.deployed("research-pro");
     let persona = MANIFEST.replace("careful", "careless");
     let ran = b.talon_reading(&["apply", "-f", "-"], &persona).ends(5);
@@ -117,19 +123,37 @@ fn rejections_are_5() {
 fn waiting_for_a_stalled_agent_is_6() {
     let b = Bench::new();
     b.applied();
-    b.stalled("research-pro", Reason::SecretValueMissing, "ANTHROPIC_API_KEY has no value");
+    b.stalled(
+        "research-pro",
+        Reason::SecretValueMissing,
+        "ANTHROPIC_API_KEY has no value",
+    );
     let ran = b.talon(&["wait", "research-pro"]).ends(6);
-    assert!(ran.err.contains("next: talon why research-pro"), "{}", ran.err);
-    b.talon_reading(&["apply", "-f", "-", "--wait"], MANIFEST).ends(6);
+    assert!(
+        ran.err.contains("next: talon why research-pro"),
+        "{}",
+        ran.err
+    );
+    b.talon_reading(&["apply", "-f", "-", "--wait"], MANIFEST)
+        .ends(6);
 }
 
 #[test]
 fn running_out_of_time_is_7() {
     let b = Bench::new();
     b.applied();
-    b.talon(&["wait", "research-pro", "--timeout", "300ms"]).ends(7);
-    b.talon(&["wait", "research-pro", "--for=connected", "--timeout", "300ms"]).ends(7);
-    b.talon(&["reconcile", "research-pro", "--wait", "--timeout", "300ms"]).ends(7);
+    b.talon(&["wait", "research-pro", "--timeout", "300ms"])
+        .ends(7);
+    b.talon(&[
+        "wait",
+        "research-pro",
+        "--for=connected",
+        "--timeout",
+        "300ms",
+    ])
+    .ends(7);
+    b.talon(&["reconcile", "research-pro", "--wait", "--timeout", "300ms"])
+        .ends(7);
 }
 
 #[test]
@@ -137,8 +161,13 @@ fn a_deletion_that_leaves_something_is_8() {
     let b = Bench::new();
     b.applied();
     b.deployed("research-pro");
-    let deleting = b.start(&["delete", "research-pro", "--yes", "--wait"], "research-pro");
-    b.until("deletion requested", |b| b.snapshot("research-pro").agent.is_deleting());
+    let deleting = b.start(
+        &["delete", "research-pro", "--yes", "--wait"],
+        "research-pro",
+    );
+    b.until("deletion requested", |b| {
+        b.snapshot("research-pro").agent.is_deleting()
+    });
     b.archived("research-pro", CleanupResult::Failed);
     let output = deleting.wait_with_output().expect("its end");
     assert_eq!(output.status.code(), Some(8));
@@ -149,8 +178,15 @@ fn a_deletion_that_leaves_something_is_8() {
 #[test]
 fn a_database_out_of_reach_is_9() {
     let b = Bench::new();
-    b.talon(&["get", "--database-url", "sqlite://elsewhere.db"]).ends(9);
-    let ran = b.talon(&["get", "--database-url", "postgres://talon:canary@127.0.0.1:1/talon"]).ends(9);
+    b.talon(&["get", "--database-url", "sqlite://elsewhere.db"])
+        .ends(9);
+    let ran = b
+        .talon(&[
+            "get",
+            "--database-url",
+            "postgres://talon:canary@127.0.0.1:1/talon",
+        ])
+        .ends(9);
     assert!(!ran.err.contains("canary"), "{}", ran.err);
 }
 
@@ -179,7 +215,13 @@ fn every_condition_that_is_met_is_0() {
     b.deployed("research-pro");
     b.pass(
         "research-pro",
-        vec![b.condition("research-pro", ConditionType::HubConnected, Truth::True, Reason::AsExpected, "")],
+        vec![b.condition(
+            "research-pro",
+            ConditionType::HubConnected,
+            Truth::True,
+            Reason::AsExpected,
+            "",
+        )],
     );
     for goal in [
         "condition=Ready",
@@ -197,6 +239,10 @@ fn every_condition_that_is_met_is_0() {
 #[test]
 fn no_variable_of_the_tests_reaches_the_binary() {
     let folder = tempfile::tempdir().expect("a folder");
-    let ran = run(command(folder.path()).args(["config", "show", "-o", "json"]), None).ends(0);
+    let ran = run(
+        command(folder.path()).args(["config", "show", "-o", "json"]),
+        None,
+    )
+    .ends(0);
     assert_eq!(ran.json()["databaseUrl"]["origin"], "default");
 }

@@ -27,7 +27,11 @@ impl Running {
         let mut line = String::new();
         while !line.contains(sign) {
             line.clear();
-            assert_ne!(self.1.read_line(&mut line).expect("a line"), 0, "it never said {sign}");
+            assert_ne!(
+                self.1.read_line(&mut line).expect("a line"),
+                0,
+                "it never said {sign}"
+            );
         }
         line
     }
@@ -55,7 +59,13 @@ fn terminate(pid: u32) {
 fn the_demo_plays_the_whole_life_and_leaves_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let temp = tempfile::tempdir().expect("a folder");
-    let ran = run(command(folder.path()).args(["demo", "--latency", "10ms"]).env("TMPDIR", temp.path()), None).ends(0);
+    let ran = run(
+        command(folder.path())
+            .args(["demo", "--latency", "10ms"])
+            .env("TMPDIR", temp.path()),
+        None,
+    )
+    .ends(0);
     for expected in [
         "agent/research-pro created",
         "8 changed something: 4 for each agent",
@@ -64,11 +74,24 @@ fn the_demo_plays_the_whole_life_and_leaves_nothing() {
         "deleted",
         "Done in",
     ] {
-        assert!(ran.out.contains(expected), "{expected} in {}\n{}", ran.out, ran.err);
+        assert!(
+            ran.out.contains(expected),
+            "{expected} in {}\n{}",
+            ran.out,
+            ran.err
+        );
     }
     assert!(!ran.out.contains("credentials\""), "{}", ran.out);
-    assert_eq!(std::fs::read_dir(temp.path()).expect("the folder").count(), 0);
-    assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 0);
+    assert_eq!(
+        std::fs::read_dir(temp.path()).expect("the folder").count(),
+        0
+    );
+    assert_eq!(
+        std::fs::read_dir(folder.path())
+            .expect("the folder")
+            .count(),
+        0
+    );
 }
 
 #[test]
@@ -76,12 +99,30 @@ fn dev_serves_a_second_terminal() {
     let b = Bench::new();
     let mut dev = Running::start(&b, &["dev"], &[("TALON_DATABASE_URL", "sqlite://talon.db")]);
     dev.says("Ctrl-C ends it");
-    b.talon_reading(&["apply", "-f", "-", "--wait", "--timeout", "60s"], MANIFEST).ends(0);
+    b.talon_reading(
+        &["apply", "-f", "-", "--wait", "--timeout", "60s"],
+        MANIFEST,
+    )
+    .ends(0);
     let page = b.talon(&["describe", "research-pro"]).ends(0);
-    assert!(page.out.contains("deployed  (Ready, in sync"), "{}", page.out);
-    let second = b.talon(&["dev", "--database-url", "sqlite://talon.db"]).ends(9);
+    assert!(
+        page.out.contains("deployed  (Ready, in sync"),
+        "{}",
+        page.out
+    );
+    let second = b
+        .talon(&["dev", "--database-url", "sqlite://talon.db"])
+        .ends(9);
     assert!(second.err.contains("another talon"), "{}", second.err);
-    b.talon(&["delete", "research-pro", "--yes", "--wait", "--timeout", "90s"]).ends(0);
+    b.talon(&[
+        "delete",
+        "research-pro",
+        "--yes",
+        "--wait",
+        "--timeout",
+        "90s",
+    ])
+    .ends(0);
     assert_eq!(dev.stop(), Some(0));
 }
 
@@ -89,7 +130,11 @@ fn dev_serves_a_second_terminal() {
 fn the_daemon_runs_on_a_simulated_account_and_stops_when_told() {
     let b = Bench::new();
     let mut cloud = Running::start(&b, &["simulate", "--listen", "127.0.0.1:0"], &[]);
-    let value = |line: String| line.split_once('=').map(|(_, v)| v.trim().to_owned()).unwrap_or_default();
+    let value = |line: String| {
+        line.split_once('=')
+            .map(|(_, v)| v.trim().to_owned())
+            .unwrap_or_default()
+    };
     let base = value(cloud.says("TALON_CLOUDFLARE_API_BASE="));
     let s3 = value(cloud.says("TALON_CLOUDFLARE_S3_ENDPOINT="));
     let account = value(cloud.says("TALON_CLOUDFLARE_ACCOUNT_ID="));
@@ -104,10 +149,20 @@ fn the_daemon_runs_on_a_simulated_account_and_stops_when_told() {
         ]
     };
     run(command(b.folder()).arg("doctor").envs(env(&token)), None).ends(0);
-    let refused = run(command(b.folder()).arg("doctor").envs(env("canary-wrong-token")), None).ends(4);
+    let refused = run(
+        command(b.folder())
+            .arg("doctor")
+            .envs(env("canary-wrong-token")),
+        None,
+    )
+    .ends(4);
     assert!(!refused.err.contains("canary"), "{}", refused.err);
     let daemon = Running::start(&b, &["run"], &env(&token));
-    b.talon_reading(&["apply", "-f", "-", "--wait", "--timeout", "60s"], MANIFEST).ends(0);
+    b.talon_reading(
+        &["apply", "-f", "-", "--wait", "--timeout", "60s"],
+        MANIFEST,
+    )
+    .ends(0);
     let second = run(command(b.folder()).arg("run").envs(env(&token)), None).ends(9);
     assert!(second.err.contains("another talon"), "{}", second.err);
     assert_eq!(daemon.stop(), Some(0));

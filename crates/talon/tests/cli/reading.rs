@@ -16,21 +16,50 @@ fn the_table_has_its_columns_and_a_summary() {
     let empty = b.talon(&["get"]).ends(0);
     assert_eq!(empty.out, "");
     assert!(empty.err.contains("talon apply -f"), "{}", empty.err);
-    b.talon_reading(&["apply", "-f", "-"], &format!("{MANIFEST}---\n{}", named("legal-bot"))).ends(0);
+    b.talon_reading(
+        &["apply", "-f", "-"],
+        &format!("{MANIFEST}---\n{}", named("legal-bot")),
+    )
+    .ends(0);
     b.deployed("research-pro");
-    b.stalled("legal-bot", Reason::SecretValueMissing, "ANTHROPIC_API_KEY has no value");
+    b.stalled(
+        "legal-bot",
+        Reason::SecretValueMissing,
+        "ANTHROPIC_API_KEY has no value",
+    );
     let table = b.talon(&["get"]).ends(0);
     let lines: Vec<&str> = table.out.lines().collect();
     let heading: Vec<&str> = lines[0].split_whitespace().collect();
-    assert_eq!(heading, ["NAME", "STATUS", "READY", "SYNC", "MESSAGE", "AGE"]);
-    assert!(lines[1].starts_with("legal-bot     failed"), "{}", table.out);
-    assert!(lines[1].contains("SecretValueMissing: ANTHROPIC_API_KEY has no value"), "{}", table.out);
-    assert!(lines[2].contains("True") && lines[2].contains("in sync"), "{}", table.out);
+    assert_eq!(
+        heading,
+        ["NAME", "STATUS", "READY", "SYNC", "MESSAGE", "AGE"]
+    );
+    assert!(
+        lines[1].starts_with("legal-bot     failed"),
+        "{}",
+        table.out
+    );
+    assert!(
+        lines[1].contains("SecretValueMissing: ANTHROPIC_API_KEY has no value"),
+        "{}",
+        table.out
+    );
+    assert!(
+        lines[2].contains("True") && lines[2].contains("in sync"),
+        "{}",
+        table.out
+    );
     assert_eq!(lines[3], "2 agents: 1 deployed, 1 failed");
-    let failed = b.talon(&["get", "--status", "failed", "-o", "name"]).ends(0);
+    let failed = b
+        .talon(&["get", "--status", "failed", "-o", "name"])
+        .ends(0);
     assert_eq!(failed.out, "agent/legal-bot\n");
     let wide = b.talon(&["get", "-o", "wide"]).ends(0);
-    assert!(wide.out.contains("https://research-pro.dev.workers.dev"), "{}", wide.out);
+    assert!(
+        wide.out.contains("https://research-pro.dev.workers.dev"),
+        "{}",
+        wide.out
+    );
 }
 
 #[test]
@@ -41,7 +70,10 @@ fn json_is_exactly_one_document() {
     b.applied();
     b.deployed("research-pro");
     let list = b.talon(&["get", "-o", "json"]).ends(0).json();
-    let one = b.talon(&["get", "research-pro", "-o", "json"]).ends(0).json();
+    let one = b
+        .talon(&["get", "research-pro", "-o", "json"])
+        .ends(0)
+        .json();
     assert_eq!(list["items"][0]["status"]["deploymentStatus"], "deployed");
     assert_eq!(one["metadata"]["name"], "research-pro");
     assert_eq!(one["status"]["sync"], "in sync");
@@ -56,7 +88,11 @@ fn json_is_exactly_one_document() {
         b.talon(&[args, &["-o", "json"]].concat()).ends(0).json();
     }
     let yaml = b.talon(&["get", "research-pro", "-o", "yaml"]).ends(0);
-    assert!(yaml.out.contains("deploymentStatus: deployed"), "{}", yaml.out);
+    assert!(
+        yaml.out.contains("deploymentStatus: deployed"),
+        "{}",
+        yaml.out
+    );
 }
 
 #[test]
@@ -83,7 +119,11 @@ fn watching_prints_one_line_of_json_for_each_change() {
 fn why_tells_what_to_do() {
     let b = Bench::new();
     b.applied();
-    b.stalled("research-pro", Reason::SecretValueMissing, "env:TALON_SECRET_ANTHROPIC is not set");
+    b.stalled(
+        "research-pro",
+        Reason::SecretValueMissing,
+        "env:TALON_SECRET_ANTHROPIC is not set",
+    );
     let why = b.talon(&["why", "research-pro"]).ends(0);
     for expected in [
         "research-pro is failed and will not move without you (Stalled, since ",
@@ -98,9 +138,16 @@ fn why_tells_what_to_do() {
     }
     b.talon(&["hold", "--reason", "moving house"]).ends(0);
     let held = b.talon(&["why", "research-pro"]).ends(0);
-    assert!(held.out.contains("HeldByOperator") && held.out.contains("moving house"), "{}", held.out);
+    assert!(
+        held.out.contains("HeldByOperator") && held.out.contains("moving house"),
+        "{}",
+        held.out
+    );
     b.talon(&["release-hold"]).ends(0);
-    let released = b.talon(&["why", "research-pro", "-o", "json"]).ends(0).json();
+    let released = b
+        .talon(&["why", "research-pro", "-o", "json"])
+        .ends(0)
+        .json();
     assert_eq!(released["reason"], "SecretValueMissing");
 }
 
@@ -121,7 +168,12 @@ fn describe_and_tree_show_the_parts() {
         assert!(page.out.contains(expected), "{expected} in {}", page.out);
     }
     let tree = b.talon(&["tree", "research-pro"]).ends(0);
-    assert!(tree.out.starts_with("agent/research-pro  deployed  in sync\n"), "{}", tree.out);
+    assert!(
+        tree.out
+            .starts_with("agent/research-pro  deployed  in sync\n"),
+        "{}",
+        tree.out
+    );
     assert!(tree.out.contains("R2 bucket  not made yet"), "{}", tree.out);
 }
 
@@ -136,10 +188,19 @@ fn what_others_wrote_is_escaped() {
         message: "\u{1b}]0;owned\u{7}\u{202e}txt".to_owned(),
     };
     let id = b.snapshot("research-pro").agent.id;
-    b.with(b.store.record_event(Some(id), &event)).expect("an event");
-    for args in [&["events", "research-pro"][..], &["describe", "research-pro"], &["events", "--warnings"]] {
+    b.with(b.store.record_event(Some(id), &event))
+        .expect("an event");
+    for args in [
+        &["events", "research-pro"][..],
+        &["describe", "research-pro"],
+        &["events", "--warnings"],
+    ] {
         let ran = b.talon(args).ends(0);
         assert!(ran.out.contains("StepFailed"), "{}", ran.out);
-        assert!(!ran.out.contains('\u{1b}') && !ran.out.contains('\u{202e}'), "{:?}", ran.out);
+        assert!(
+            !ran.out.contains('\u{1b}') && !ran.out.contains('\u{202e}'),
+            "{:?}",
+            ran.out
+        );
     }
 }

@@ -10,14 +10,23 @@ fn applying_and_waiting_prints_transitions_for_a_log() {
     b.applied();
     let changed = b.file("agent.yaml", &format!("{MANIFEST}  keepAlive: true\n"));
     let path = changed.display().to_string();
-    let child = b.start(&["apply", "-f", &path, "--wait"], "agent/research-pro pending");
+    let child = b.start(
+        &["apply", "-f", &path, "--wait"],
+        "agent/research-pro pending",
+    );
     b.deployed("research-pro");
     let output = child.wait_with_output().expect("its end");
     let out = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{out}");
     let lines: Vec<&str> = out.lines().collect();
-    assert!(lines[0].contains("Z agent/research-pro updated generation=2"), "{out}");
-    assert!(lines[1].contains("Z agent/research-pro deployed elapsed="), "{out}");
+    assert!(
+        lines[0].contains("Z agent/research-pro updated generation=2"),
+        "{out}"
+    );
+    assert!(
+        lines[1].contains("Z agent/research-pro deployed elapsed="),
+        "{out}"
+    );
     assert!(!out.contains('✓'), "{out}");
 }
 
@@ -26,12 +35,18 @@ fn ready_at_an_earlier_generation_is_not_ready() {
     let b = Bench::new();
     b.applied();
     b.deployed("research-pro");
-    b.talon_reading(&["apply", "-f", "-"], &format!("{MANIFEST}  keepAlive: true\n")).ends(0);
-    b.talon(&["wait", "research-pro", "--timeout", "300ms"]).ends(7);
+    b.talon_reading(
+        &["apply", "-f", "-"],
+        &format!("{MANIFEST}  keepAlive: true\n"),
+    )
+    .ends(0);
+    b.talon(&["wait", "research-pro", "--timeout", "300ms"])
+        .ends(7);
     // Neither is a stall of an earlier one a stall.
     b.stalled("research-pro", Reason::InvalidSpec, "bad");
     b.talon_reading(&["apply", "-f", "-"], MANIFEST).ends(0);
-    b.talon(&["wait", "research-pro", "--timeout", "300ms"]).ends(7);
+    b.talon(&["wait", "research-pro", "--timeout", "300ms"])
+        .ends(7);
 }
 
 #[test]
@@ -40,9 +55,16 @@ fn a_failed_agent_that_is_still_retried_is_waited_for() {
     b.applied();
     b.pass(
         "research-pro",
-        vec![b.condition("research-pro", ConditionType::Stalled, Truth::False, Reason::AsExpected, "")],
+        vec![b.condition(
+            "research-pro",
+            ConditionType::Stalled,
+            Truth::False,
+            Reason::AsExpected,
+            "",
+        )],
     );
-    b.talon(&["wait", "research-pro", "--timeout", "300ms"]).ends(7);
+    b.talon(&["wait", "research-pro", "--timeout", "300ms"])
+        .ends(7);
 }
 
 #[test]
@@ -50,11 +72,24 @@ fn reconcile_waits_for_a_pass_that_began_afterwards() {
     let b = Bench::new();
     b.applied();
     b.deployed("research-pro");
-    let child = b.start(&["reconcile", "research-pro", "--wait"], "agent/research-pro deployed");
-    b.until("a request", |b| b.snapshot("research-pro").agent.reconcile_requested_at.is_some());
+    let child = b.start(
+        &["reconcile", "research-pro", "--wait"],
+        "agent/research-pro deployed",
+    );
+    b.until("a request", |b| {
+        b.snapshot("research-pro")
+            .agent
+            .reconcile_requested_at
+            .is_some()
+    });
     b.deployed("research-pro");
     let output = child.wait_with_output().expect("its end");
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -62,8 +97,13 @@ fn json_after_waiting_is_one_document() {
     let b = Bench::new();
     b.applied();
     b.deployed("research-pro");
-    let ran = b.talon_reading(&["apply", "-f", "-", "--wait", "-o", "json"], MANIFEST).ends(0);
-    assert_eq!(ran.json()["items"][0]["agent"]["status"]["deploymentStatus"], "deployed");
+    let ran = b
+        .talon_reading(&["apply", "-f", "-", "--wait", "-o", "json"], MANIFEST)
+        .ends(0);
+    assert_eq!(
+        ran.json()["items"][0]["agent"]["status"]["deploymentStatus"],
+        "deployed"
+    );
     let quiet = b.talon(&["wait", "research-pro", "-q"]).ends(0);
     assert_eq!(quiet.err, "");
 }
