@@ -135,6 +135,9 @@ pub fn intent(step: &StepKind, cx: &StepCx<'_>) -> Vec<Mutation> {
     });
     match step {
         StepKind::Record(_) | StepKind::DropToken { .. } | StepKind::RegisterCard(_) => Vec::new(),
+        // A bucket that vanished keeps its record, and with it the intent that makes it ours, should it be there after
+        // all: making it again is idempotent.
+        StepKind::CreateBucket(_) if bucket_was_there(cx.snapshot) => Vec::new(),
         StepKind::CreateBucket(_) | StepKind::EnableRoute { .. } => {
             vec![Mutation::Resource(ResourceWrite {
                 intent: open,
@@ -473,7 +476,10 @@ pub fn failed(step: &StepKind, failure: &Failure, cx: &StepCx<'_>) -> Vec<Mutati
         | StepKind::CreateToken(_)
         | StepKind::EnableRoute { .. }
         | StepKind::RegisterCard(_) => {
-            let (state, intent) = if failure.ambiguous || failure.exists {
+            let bucket = matches!(step, StepKind::CreateBucket(_));
+            let (state, intent) = if bucket && bucket_was_there(cx.snapshot) {
+                (ResourceState::Present, None)
+            } else if failure.ambiguous || failure.exists {
                 (ResourceState::Unknown, None)
             } else if kind == ResourceKind::WorkerRoute {
                 // The record loaded before the plan may speak of an earlier Worker.
@@ -561,6 +567,11 @@ pub fn failed(step: &StepKind, failure: &Failure, cx: &StepCx<'_>) -> Vec<Mutati
         }
     }
     writes
+}
+
+fn bucket_was_there(snapshot: &Snapshot) -> bool {
+    let record = snapshot.resource(ResourceKind::R2Bucket);
+    record.is_some_and(|r| r.state == ResourceState::Present)
 }
 
 /// An earlier try that is still open stays so.

@@ -223,11 +223,10 @@ fn bucket(input: &Input<'_>, record: Option<&ResourceRecord>) -> Known<BucketInf
             Known::Absent
         };
     }
-    let ours = record.is_some_and(|r| match (r.state, r.intent_at, info.creation_date) {
-        (ResourceState::Present, _, _) => true,
-        (_, Some(intent), Some(created)) => later(created, timing.clock_skew) >= intent,
-        (_, Some(_), None) => true,
-        (_, None, _) => false,
+    let ours = record.is_some_and(|r| match (r.intent_at, info.creation_date) {
+        (Some(intent), Some(created)) => later(created, timing.clock_skew) >= intent,
+        (Some(_), None) => true,
+        (None, _) => false,
     });
     if ours {
         Known::Present(Some(info.clone()))
