@@ -1,1 +1,43 @@
-fn main() {}
+//! Developer commands: `cargo xtask --help`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod chaos;
+mod shell;
+mod test;
+mod verify_cloudflare;
+
+/// Developer commands of Talon.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Installs what the tests need, builds, and runs all of them
+    Test(test::Args),
+    /// Kills the daemon with SIGKILL at random moments while agents come, change and go
+    Chaos(chaos::Args),
+    /// Checks on a real account what Talon assumes of Cloudflare (makes one throw-away agent and removes it)
+    VerifyCloudflare(verify_cloudflare::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Test(args) => test::run(&args),
+        Command::Chaos(args) => chaos::run(&args),
+        Command::VerifyCloudflare(args) => verify_cloudflare::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

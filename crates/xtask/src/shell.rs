@@ -1,0 +1,38 @@
+//! Running programs, and saying so.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// The cargo that runs us.
+pub fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Runs a program to its end; fails if it fails.
+pub fn run(command: &mut Command) -> Result<()> {
+    eprintln!("xtask: {}", shown(command));
+    let status = command
+        .status()
+        .with_context(|| format!("{} could not be started", shown(command)))?;
+    if !status.success() {
+        bail!("{} failed ({status})", shown(command));
+    }
+    Ok(())
+}
+
+/// A command line for people.
+pub fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words
+        .map(|w| {
+            Path::new(w)
+                .file_name()
+                .unwrap_or(w)
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
