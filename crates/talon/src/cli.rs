@@ -19,8 +19,8 @@ use crate::commands;
     version,
     propagate_version = true,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done (plan, diff: no changes) · 1 failed (plan, diff: changes found) · 2 usage · 3 not found ·\n\
-                  4 not allowed · 5 rejected · 6 stalled · 7 timed out · 8 deleted with leftovers · 9 not available ·\n\
+    after_help = "Exit codes: 0 done (plan, diff: no changes) · 1 failed (plan, diff: changes found) · 2 usage · 3 not found · \
+                  4 not allowed · 5 rejected · 6 stalled · 7 timed out · 8 deleted with leftovers · 9 not available · \
                   10 plan or diff failed · 130 interrupted"
 )]
 pub struct Cli {

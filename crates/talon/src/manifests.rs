@@ -70,6 +70,15 @@ pub fn load(source: &Source, session: &Session) -> Result<Vec<Document>, Failure
     parse(&texts, session.global.owner.as_deref())
 }
 
+/// Prints what looks odd in the manifests.
+pub fn warn(documents: &[Document], session: &Session) {
+    for d in documents {
+        for warning in &d.warnings {
+            session.output.warn(&format!("{}: {warning}", d.title()));
+        }
+    }
+}
+
 fn parse(texts: &[(String, String)], owner: Option<&str>) -> Result<Vec<Document>, Failure> {
     let mut documents: Vec<Document> = Vec::new();
     let mut mistakes: Vec<String> = Vec::new();

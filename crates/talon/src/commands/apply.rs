@@ -54,8 +54,9 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             "apply them one by one",
         ));
     }
+    manifests::warn(&documents, &session);
     let store = session.store().await?;
-    let applied = apply_all(&args, &session, &*store, &documents).await?;
+    let applied = apply_all(&args, &*store, &documents).await?;
     let dry_run = args.dry_run.is_set();
     let Some(wait_for) = args.wait.filter(|_| !dry_run) else {
         report(&session, &documents, &applied, &[], dry_run)?;
@@ -67,7 +68,6 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
 /// Rehearses every document, then applies every document: nothing is written if one of them is refused.
 async fn apply_all(
     args: &Args,
-    session: &Session,
     store: &dyn Store,
     documents: &[Document],
 ) -> Result<Vec<Applied>, Failure> {
@@ -99,9 +99,6 @@ async fn apply_all(
             .await
             .map_err(|e| Failure::from(e).about(&d.title()))?;
         applied.push(result);
-        for warning in &d.warnings {
-            session.output.warn(&format!("{}: {warning}", d.title()));
-        }
     }
     Ok(applied)
 }

@@ -16,7 +16,7 @@ use crate::view;
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Deletion cannot be undone: the Worker, the bucket with all its objects, the token and the card go. The\n\
+    after_help = "Deletion cannot be undone: the Worker, the bucket with all its objects, the token and the card go. The \
 record stays, hidden, for billing. With --wait, 8 means that something could not be cleaned up."
 )]
 pub struct Args {

@@ -16,7 +16,7 @@ use crate::session::Session;
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Without a folder or a database, everything lives in a temporary directory and is removed at the end. The local\n\
+    after_help = "Without a folder or a database, everything lives in a temporary directory and is removed at the end. The local \
 Cloudflare always starts empty: agents of an earlier run are deployed again."
 )]
 pub struct Args {

@@ -24,7 +24,7 @@ use crate::view;
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 all well (warnings included), 1 something must be done, 4 Cloudflare refuses the token, 9 the\ndatabase cannot be reached."
+    after_help = "Exit codes: 0 all well (warnings included), 1 something must be done, 4 Cloudflare refuses the token, 9 the database cannot be reached."
 )]
 pub struct Args {
     /// Do not ask Cloudflare

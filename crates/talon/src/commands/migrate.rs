@@ -12,7 +12,7 @@ use crate::session::Session;
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A new database gets a new install key beside it: the root of the tokens with which the controller speaks to\n\
+    after_help = "A new database gets a new install key beside it: the root of the tokens with which the controller speaks to \
 its Workers. Keep the file; every daemon on this database needs it."
 )]
 pub struct Args {

@@ -33,6 +33,7 @@ struct Planned {
 /// Compares manifests with rows, and says what each difference will cause.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let documents = manifests::load(&args.source, &session)?;
+    manifests::warn(&documents, &session);
     let store = session.store().await?;
     let mut planned = Vec::new();
     for document in documents {

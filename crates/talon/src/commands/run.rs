@@ -17,8 +17,8 @@ use crate::session::Session;
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Needs TALON_CLOUDFLARE_ACCOUNT_ID and TALON_CLOUDFLARE_API_TOKEN (talon doctor checks both). The level of its log is\n\
-set by TALON_LOG (warn, info, debug). SIGTERM or Ctrl-C stops it in good order within ten seconds; killing it loses\n\
+    after_help = "Needs TALON_CLOUDFLARE_ACCOUNT_ID and TALON_CLOUDFLARE_API_TOKEN (talon doctor checks both). The level of its log is \
+set by TALON_LOG (warn, info, debug). SIGTERM or Ctrl-C stops it in good order within ten seconds; killing it loses \
 nothing either."
 )]
 pub struct Args {

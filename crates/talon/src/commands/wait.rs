@@ -63,7 +63,16 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let mut targets = Vec::new();
     for name in &args.names {
         match session.find(&*store, name, false).await {
-            Ok(snapshot) => targets.push(Target::of(&snapshot)),
+            Ok(snapshot) => {
+                if snapshot.agent.spec.suspend && args.goal != Goal::Gone {
+                    let text = format!(
+                        "{} is suspended: nothing happens to it until talon resume",
+                        snapshot.agent.name
+                    );
+                    session.output.warn(&text);
+                }
+                targets.push(Target::of(&snapshot));
+            }
             // What is not there has been deleted: exactly what is waited for.
             Err(failure) if failure.exit == Exit::NotFound && args.goal == Goal::Gone => {
                 session

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use talon_core::condition::ConditionType;
 use talon_core::{AgentId, Snapshot};
 
 use super::{Colour, Output, age, safe, steps, transitions};
@@ -120,7 +121,22 @@ pub fn block_of(snapshot: &Snapshot, since: DateTime<Utc>, colour: Colour) -> St
     } else {
         steps::deploying(snapshot, since)
     };
-    steps::render(&steps, colour)
+    let mut text = steps::render(&steps, colour);
+    for kind in [
+        ConditionType::Stalled,
+        ConditionType::Held,
+        ConditionType::Throttled,
+    ] {
+        if let Some(c) = view::holds_now(snapshot, kind) {
+            text.push_str(&format!(
+                "  {} {kind}  {}: {}\n",
+                colour.notable("!"),
+                c.condition.reason,
+                safe(&c.condition.message)
+            ));
+        }
+    }
+    text
 }
 
 fn line_of(snapshot: &Snapshot, colour: Colour) -> String {

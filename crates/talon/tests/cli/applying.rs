@@ -213,3 +213,21 @@ fn the_examples_are_valid_and_the_schema_is_json() {
         "OpenClawAgent"
     );
 }
+
+#[test]
+fn what_looks_like_a_key_is_warned_of_and_not_repeated() {
+    let b = Bench::new();
+    let pasted = MANIFEST.replace("Cite every claim.", "Use sk-ant-canary00canary00canary00 when asked.");
+    for args in [
+        &["plan", "-f", "-"][..],
+        &["apply", "-f", "-", "--dry-run=server"],
+    ] {
+        let ran = b.talon_reading(args, &pasted);
+        assert!(
+            ran.err.contains("warning: ") && ran.err.contains("looks like an API key"),
+            "{}",
+            ran.err
+        );
+        assert!(!ran.err.contains("canary"), "{}", ran.err);
+    }
+}

@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Stdio};
 
+use talon_core::mutation::Mutation;
+
 use crate::bench::{Bench, MANIFEST, command, run};
 
 /// A process that is told to stop when the test ends, whatever happens.
@@ -166,4 +168,22 @@ fn the_daemon_runs_on_a_simulated_account_and_stops_when_told() {
     let second = run(command(b.folder()).arg("run").envs(env(&token)), None).ends(9);
     assert!(second.err.contains("another talon"), "{}", second.err);
     assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn dev_does_not_touch_agents_of_a_real_account() {
+    let b = Bench::new();
+    b.applied();
+    b.pass(
+        "research-pro",
+        vec![Mutation::Names {
+            worker: "research-pro-abcdefghij".to_owned(),
+            bucket: "openclaw-abcdef-research-pro-abcdefghij".to_owned(),
+            account: "a-real-account".to_owned(),
+        }],
+    );
+    let ran = b
+        .talon(&["dev", "--database-url", "sqlite://talon.db"])
+        .ends(5);
+    assert!(ran.err.contains("agent/research-pro is one"), "{}", ran.err);
 }
