@@ -19,6 +19,8 @@ use crate::step::{Need, Plan, Step, StepId, StepKind};
 /// How long until lists are looked at again that still show what was deleted.
 const POLL: Duration = Duration::from_secs(5);
 
+const LAST_LOOK: &str = "a last look makes sure that nothing came back";
+
 /// What is to be done for an agent that is to go.
 pub fn plan(input: &Input<'_>) -> Plan {
     let names = Names::of(input);
@@ -118,7 +120,8 @@ impl Builder<'_> {
                 },
             );
         }
-        if self.plan.steps.is_empty() && self.plan.needs.is_empty() {
+        let waits = !self.plan.needs.is_empty() || self.plan.recheck_in.is_some();
+        if self.plan.steps.is_empty() && !waits {
             self.look_again();
         }
         self.give_up_after_deadline();
@@ -148,6 +151,11 @@ impl Builder<'_> {
                 CleanupResult::AlreadyAbsent,
                 None,
             );
+            return;
+        }
+        if self.input.observed.worker.seen.is_some() && !self.plan.facts.worker.is_present() {
+            // Listed, and not known to be ours: an older list, or tags that are not shown yet.
+            self.poll_lists("it is listed; a younger list must show that it is ours");
             return;
         }
         let why = if back {
@@ -310,7 +318,7 @@ impl Builder<'_> {
                 observed.tokens.as_of,
             ];
             if looks.iter().any(|l| l.is_none_or(|l| l <= quiet)) {
-                self.wait_for_lists(quiet);
+                self.wait_for_lists(quiet, LAST_LOOK);
                 return;
             }
             let shown = self.plan.facts.worker.is_present()
@@ -320,9 +328,7 @@ impl Builder<'_> {
                         || matches!(self.plan.facts.bucket, Known::Unknown(_))))
                 || observed.tokens.seen.as_ref().is_some_and(|t| !t.is_empty());
             if shown {
-                self.wait_for_lists(
-                    snapshot.now - chrono::TimeDelta::from_std(POLL).unwrap_or_default(),
-                );
+                self.poll_lists(LAST_LOOK);
                 return;
             }
         }
@@ -338,9 +344,13 @@ impl Builder<'_> {
             .is_some_and(|r| r.cleanup_result != Some(CleanupResult::Kept))
     }
 
-    fn wait_for_lists(&mut self, after: DateTime<Utc>) {
+    fn poll_lists(&mut self, why: &str) {
+        let recent = chrono::TimeDelta::from_std(POLL).unwrap_or_default();
+        self.wait_for_lists(self.input.snapshot.now - recent, why);
+    }
+
+    fn wait_for_lists(&mut self, after: DateTime<Utc>, why: &str) {
         let (now, observed) = (self.input.snapshot.now, self.input.observed);
-        let why = "a last look makes sure that nothing came back";
         self.plan
             .verdicts
             .push(Verdict::new(ResourceKind::Worker, Action::Wait, why));

@@ -173,16 +173,6 @@ fn worker(input: &Input<'_>, names: &Names, record: Option<&ResourceRecord>) -> 
     }) {
         return Known::Present(None);
     }
-    if let Some(trusted) = gone_but_listed(record, look, timing) {
-        return if look.after(record.and_then(|r| r.confirmed_at).unwrap_or(now)) {
-            unknown(
-                "the Worker was deleted and a list still shows it".to_owned(),
-                trusted,
-            )
-        } else {
-            Known::Absent
-        };
-    }
     let same_script = record
         .and_then(|r| r.external_id.as_ref())
         .is_some_and(|id| Some(id) == info.script_tag.as_ref());
@@ -194,17 +184,30 @@ fn worker(input: &Input<'_>, names: &Names, record: Option<&ResourceRecord>) -> 
     let marks = tags.and_then(|t| WorkerMarks::from_tags(t));
     let ours = marks
         .is_some_and(|m| m.install == input.world.install && m.agent == input.snapshot.agent.id);
+    if !ours && !same_script && tags.is_some_and(|t| !t.is_empty()) {
+        return Known::Foreign(names.worker.clone());
+    }
+    if let Some(trusted) = gone_but_listed(record, look, timing) {
+        return if look.after(record.and_then(|r| r.confirmed_at).unwrap_or(now)) {
+            unknown(
+                "the Worker was deleted and a list still shows it".to_owned(),
+                trusted,
+            )
+        } else {
+            Known::Absent
+        };
+    }
     if ours || same_script {
         return Known::Present(Some(info.clone()));
     }
     // A request may land until it is settled; the tags may follow later still.
     let sent = record.and_then(|r| r.settle_until.max(r.intent_at));
     let tagged = sent.map(|t| later(later(t, TAGLESS), timing.list_lag));
-    match (tags.filter(|t| !t.is_empty()), tagged) {
-        (None, Some(tagged)) if !look.after(tagged) => {
+    match tagged {
+        Some(tagged) if !look.after(tagged) => {
             unknown("a Worker of our name shows no tags yet".to_owned(), tagged)
         }
-        (None | Some(_), _) => Known::Foreign(names.worker.clone()),
+        Some(_) | None => Known::Foreign(names.worker.clone()),
     }
 }
 
@@ -213,6 +216,14 @@ fn bucket(input: &Input<'_>, record: Option<&ResourceRecord>) -> Known<BucketInf
     let Some(info) = &look.seen else {
         return unseen(record, look, timing, false, "the bucket");
     };
+    let ours = record.is_some_and(|r| match (r.intent_at, info.creation_date) {
+        (Some(intent), Some(created)) => later(created, timing.clock_skew) >= intent,
+        (Some(_), None) => true,
+        (None, _) => false,
+    });
+    if !ours {
+        return Known::Foreign(info.name.clone());
+    }
     if let Some(trusted) = gone_but_listed(record, look, timing) {
         return if look.after(record.and_then(|r| r.confirmed_at).unwrap_or(trusted)) {
             unknown(
@@ -223,16 +234,7 @@ fn bucket(input: &Input<'_>, record: Option<&ResourceRecord>) -> Known<BucketInf
             Known::Absent
         };
     }
-    let ours = record.is_some_and(|r| match (r.intent_at, info.creation_date) {
-        (Some(intent), Some(created)) => later(created, timing.clock_skew) >= intent,
-        (Some(_), None) => true,
-        (None, _) => false,
-    });
-    if ours {
-        Known::Present(Some(info.clone()))
-    } else {
-        Known::Foreign(info.name.clone())
-    }
+    Known::Present(Some(info.clone()))
 }
 
 fn token(input: &Input<'_>, record: Option<&ResourceRecord>) -> (Known<TokenInfo>, Vec<TokenInfo>) {
@@ -263,6 +265,8 @@ fn token(input: &Input<'_>, record: Option<&ResourceRecord>) -> (Known<TokenInfo
             Known::Present(listed.first().cloned()),
             extra(&listed[0].id),
         ),
+        // Without an id there is nothing to roll or to delete.
+        Known::Present(_) if recorded.is_none() => (Known::Absent, Vec::new()),
         known => (known, Vec::new()),
     }
 }
