@@ -519,7 +519,9 @@ pub fn failed(step: &StepKind, failure: &Failure, cx: &StepCx<'_>) -> Vec<Mutati
                 writes.push(Mutation::Resource(ResourceWrite {
                     outcome,
                     try_id: previous.and_then(|r| r.try_id.clone()),
-                    intent: open_or(previous_intent(Some(state)), state),
+                    // An earlier try that is still open stays so; when this one was sent is kept, as what a list must be
+                    // younger than to be asked again.
+                    intent: (state != ResourceState::Unknown).then_some(Intent::Settled),
                     // With an earlier try still open, only a list from after this refusal can tell what is live.
                     confirmed: state == ResourceState::Unknown,
                     ..write(kind, &name, state)
@@ -571,12 +573,7 @@ pub fn failed(step: &StepKind, failure: &Failure, cx: &StepCx<'_>) -> Vec<Mutati
 
 fn bucket_was_there(snapshot: &Snapshot) -> bool {
     let record = snapshot.resource(ResourceKind::R2Bucket);
-    record.is_some_and(|r| r.state == ResourceState::Present)
-}
-
-/// An earlier try that is still open stays so.
-fn open_or(intent: Option<Intent>, state: ResourceState) -> Option<Intent> {
-    intent.filter(|_| state != ResourceState::Unknown)
+    record.is_some_and(|r| r.state == ResourceState::Present && r.intent_at.is_some())
 }
 
 fn previous_intent(previous: Option<ResourceState>) -> Option<Intent> {

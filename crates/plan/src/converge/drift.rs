@@ -28,15 +28,14 @@ pub(super) struct Pending;
 impl Builder<'_> {
     /// Whether and how the Worker is to be uploaded; `Err` when more must be seen first.
     pub(super) fn worker_mode(&mut self) -> Result<Option<Mode>, Pending> {
+        if let Some(refused) = self.refused_since_look() {
+            let why = "an upload was refused: younger lists must show what is there";
+            self.verdict(ResourceKind::Worker, Action::Wait, why);
+            self.plan.needs.push(Need::ListsAfter(refused));
+            return Err(Pending);
+        }
         let info = match self.plan.facts.worker.clone() {
             Known::Absent => return Ok(Some(Mode::Fresh)),
-            Known::Vanished if self.refused_since_look() => {
-                let why = "making it again was refused: it may be there after all".to_owned();
-                let tried = self.record(ResourceKind::Worker).and_then(|r| r.intent_at);
-                self.verdict(ResourceKind::Worker, Action::Wait, why);
-                self.plan.needs.extend(tried.map(Need::ListsAfter));
-                return Err(Pending);
-            }
             Known::Vanished => {
                 self.drift(
                     "worker",
@@ -120,13 +119,15 @@ impl Builder<'_> {
         Ok(Some(Mode::Repair))
     }
 
-    /// Whether an upload was refused after the look that shows nothing: then that look is not to be trusted.
-    fn refused_since_look(&self) -> bool {
-        self.record(ResourceKind::Worker).is_some_and(|r| {
-            r.attempts > 0
-                && r.intent_at
-                    .is_some_and(|t| !self.input.observed.worker.after(t))
-        })
+    /// When an upload was refused after the look: then what that look and the records say, of the Worker or of the
+    /// bucket it binds, is not to be trusted.
+    fn refused_since_look(&self) -> Option<DateTime<Utc>> {
+        let record = self
+            .record(ResourceKind::Worker)
+            .filter(|r| r.attempts > 0)?;
+        record
+            .intent_at
+            .filter(|t| !self.input.observed.worker.after(*t))
     }
 
     /// The first list entry after our own last write, with our marks, is what later lists are compared with.

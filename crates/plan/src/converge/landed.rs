@@ -230,11 +230,21 @@ impl Builder<'_> {
 
     /// Another try than the recorded one is live: its code may do, its credentials do not.
     fn accept_other(&self, info: &WorkerInfo, marks: &WorkerMarks) -> Vec<Mutation> {
+        // Behind an open try stands either an earlier one, or the last one after somebody edited it: then its code is
+        // not what its tags say, and is sent again.
+        let record = self.record(ResourceKind::Worker);
+        let doubtful =
+            record.is_some_and(|r| r.state == ResourceState::Unknown && r.observed_hash.is_some());
+        let code = if doubtful {
+            String::new()
+        } else {
+            marks.code.clone()
+        };
         let mut writes = vec![
             Mutation::Resource(ResourceWrite {
                 external_id: Some(info.script_tag.clone()),
                 try_id: Some(marks.try_id.clone()),
-                desired_hash: Some(marks.code.clone()),
+                desired_hash: Some(code),
                 observed_hash: Some(Some(baseline(info))),
                 version_id: Some(None),
                 outcome: Some(Outcome::Ok),
