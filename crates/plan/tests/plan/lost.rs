@@ -125,6 +125,7 @@ fn in_world(
         stage.reality.tagless,
         stage.reality.route_touches,
     ) = (lag, tagless, touches);
+    stage.reality.repeats_migrations = touches;
     scenario
 }
 

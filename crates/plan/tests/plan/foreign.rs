@@ -1,0 +1,218 @@
+//! Nothing is ours unless it carries our mark: whatever the row says, other people's things stay byte for byte.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::prelude::*;
+use talon_core::TryId;
+use talon_core::condition::Reason;
+use talon_core::resource::{CleanupResult, ResourceKind, ResourceRecord, ResourceState};
+use talon_core::snapshot::{AuthTokenRecord, AuthTokenState};
+use talon_core::status::DeploymentStatus;
+
+use crate::database::blank;
+use crate::fixture::{
+    assert_deployed, assert_gone, foreign_bucket, foreign_worker, new_agent, start,
+};
+use crate::stage::{End, Stage};
+
+/// A time that a record may hold: only settle times lie ahead.
+fn time(until: i64) -> impl Strategy<Value = Option<DateTime<Utc>>> {
+    prop::option::of((-400i64..=until).prop_map(|s| start() + TimeDelta::seconds(s)))
+}
+
+fn record(kind: ResourceKind) -> impl Strategy<Value = Option<ResourceRecord>> {
+    let state = prop::sample::select(ResourceState::ALL);
+    let hash = prop::option::of(prop::sample::select(vec!["0123456789abcdef", "x|y"]));
+    let id = prop::option::of(prop::sample::select(vec!["made-up", "their-token"]));
+    let cleanup = prop::option::weighted(0.2, prop::sample::select(CleanupResult::ALL));
+    let tries = prop::option::of((0u128..2).prop_map(|r| TryId::new(1, r)));
+    let times = (time(0), time(90), time(0));
+    let parts = (
+        state,
+        hash.clone(),
+        hash,
+        id,
+        cleanup,
+        tries,
+        times,
+        0i64..4,
+    );
+    let record = parts.prop_map(
+        move |(state, desired, observed, id, cleanup, try_id, times, attempts)| ResourceRecord {
+            state: match (kind, state) {
+                (ResourceKind::R2Token, s) => s,
+                (_, ResourceState::ValueUnplaced) => ResourceState::Present,
+                (_, s) => s,
+            },
+            desired_hash: desired.map(str::to_owned),
+            observed_hash: observed.map(str::to_owned),
+            // A token that our own record names is ours; the others' ids never stand in it.
+            external_id: id
+                .filter(|i| kind != ResourceKind::R2Token || *i != "their-token")
+                .map(str::to_owned),
+            cleanup_result: cleanup,
+            cleaned_at: cleanup.and(times.0),
+            try_id,
+            intent_at: times.0,
+            settle_until: times.1,
+            confirmed_at: times.2,
+            attempts,
+            ..blank(kind, "whatever")
+        },
+    );
+    prop::option::weighted(0.7, record)
+}
+
+fn any_row() -> impl Strategy<Value = (Vec<ResourceRecord>, Vec<AuthTokenState>, bool, bool)> {
+    let records = ResourceKind::ALL
+        .iter()
+        .map(|k| record(*k))
+        .collect::<Vec<_>>();
+    let tokens = prop::collection::vec(prop::sample::select(AuthTokenState::ALL), 0..3);
+    (records, tokens, any::<bool>(), any::<bool>()).prop_map(
+        |(records, tokens, deleting, named)| {
+            (
+                records.into_iter().flatten().collect(),
+                tokens,
+                deleting,
+                named,
+            )
+        },
+    )
+}
+
+fn with_row(
+    records: Vec<ResourceRecord>,
+    tokens: &[AuthTokenState],
+    deleting: bool,
+    named: bool,
+) -> Stage {
+    let mut stage = new_agent();
+    let names = stage.names();
+    stage.db.row.resources = records;
+    let mut current = false;
+    for (i, state) in tokens.iter().enumerate() {
+        // The store keeps one current token at most.
+        let second = current && *state == AuthTokenState::Current;
+        current |= *state == AuthTokenState::Current;
+        let state = if second {
+            AuthTokenState::Retired
+        } else {
+            *state
+        };
+        let try_id = TryId::new(1, i as u128);
+        stage.db.row.auth_tokens.push(AuthTokenRecord {
+            try_id,
+            sha256: "ab".repeat(32),
+            state,
+            created_at: start(),
+        });
+    }
+    if named {
+        stage.db.row.agent.status.worker_name = Some(names.worker);
+        stage.db.row.agent.status.r2_bucket = Some(names.bucket);
+    }
+    if deleting {
+        stage.delete();
+    }
+    stage
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_row_says_things_of_others_under_our_names_stay_as_they_are(
+        (records, tokens, deleting, named) in any_row(),
+        (worker, tagless, bucket) in any::<(bool, bool, bool)>(),
+    ) {
+        let mut stage = with_row(records, &tokens, deleting, named);
+        let names = stage.names();
+        let mut theirs = foreign_worker(start());
+        if tagless {
+            theirs.tags = None;
+        }
+        stage.outside(|r, _| {
+            if worker {
+                r.workers.insert(names.worker.clone(), theirs.clone());
+            }
+            if bucket {
+                r.buckets.insert(names.bucket.clone(), foreign_bucket(start()));
+            }
+        });
+        for _ in 0..30 {
+            match stage.one_pass() {
+                End::Again(after) => stage.advance(after),
+                End::Quiet | End::Stuck => stage.resync(),
+            }
+            crate::fixture::assert_foreign_untouched(&stage);
+            prop_assert!(!worker || stage.reality.workers.get(&names.worker) == Some(&theirs), "{:?}", stage.calls);
+            let foreign = foreign_bucket(start());
+            prop_assert!(!bucket || stage.reality.buckets.get(&names.bucket) == Some(&foreign), "{:?}", stage.calls);
+        }
+    }
+
+    #[test]
+    fn whatever_the_row_says_an_agent_converges(
+        (records, tokens, deleting, named) in any_row(),
+    ) {
+        let mut stage = with_row(records, &tokens, deleting, named);
+        stage.converge();
+        crate::fixture::settle(&mut stage);
+        if deleting {
+            assert_gone(&mut stage);
+        } else {
+            assert_deployed(&mut stage);
+        }
+    }
+}
+
+#[test]
+fn a_worker_of_somebody_else_under_our_name_stops_everything_until_it_is_gone() {
+    let mut stage = new_agent();
+    let name = stage.names().worker;
+    stage.outside(|r, now| drop(r.workers.insert(name.clone(), foreign_worker(now))));
+    assert_eq!(stage.one_pass(), End::Stuck);
+    assert!(stage.calls.is_empty());
+    let block = stage.last_plan.block.clone().unwrap();
+    assert_eq!((block.reason, block.stalled), (Reason::NameConflict, true));
+    assert!(block.message.contains(&name), "{}", block.message);
+    let status = &stage.db.row.agent.status;
+    assert_eq!(status.deployment_status, DeploymentStatus::Failed);
+    assert!(
+        status
+            .deployment_error
+            .as_deref()
+            .unwrap()
+            .starts_with("NameConflict: ")
+    );
+    stage.outside(|r, _| drop(r.workers.remove(&name)));
+    stage.resync();
+    stage.converge();
+    assert_deployed(&mut stage);
+}
+
+#[test]
+fn deleting_leaves_a_namesake_alone_and_says_so() {
+    let mut stage = new_agent();
+    let names = stage.names();
+    stage.outside(|r, now| {
+        r.workers.insert(names.worker.clone(), foreign_worker(now));
+        r.buckets.insert(names.bucket.clone(), foreign_bucket(now));
+    });
+    stage.delete();
+    for _ in 0..5 {
+        stage.one_pass();
+        stage.resync();
+    }
+    assert!(stage.calls.is_empty());
+    assert!(stage.db.row.agent.is_archived());
+    let worker = stage.db.row.resource(ResourceKind::Worker).unwrap();
+    assert_eq!(worker.cleanup_result, Some(CleanupResult::AlreadyAbsent));
+    assert!(
+        worker
+            .cleanup_error
+            .as_deref()
+            .unwrap()
+            .contains("not ours")
+    );
+}
