@@ -1,4 +1,5 @@
 //! The whole, end to end: real daemons, the real client over HTTP, the local Cloudflare.
+#![allow(clippy::disallowed_methods)] // The proof that credentials fit each other.
 
 mod brake;
 mod cleanup;
