@@ -281,7 +281,13 @@ impl Builder<'_> {
             }
             Some(Some(_)) => "its content changed",
         };
-        self.verdict(ResourceKind::AgentCard, Action::Update, why);
+        let there = matches!(self.input.observed.card, Some(Some(_)));
+        let action = if there {
+            Action::Update
+        } else {
+            Action::Create
+        };
+        self.verdict(ResourceKind::AgentCard, action, why);
         let after = [write, route].into_iter().flatten().collect();
         self.step(StepKind::RegisterCard(Box::new(card)), after, false, why);
     }

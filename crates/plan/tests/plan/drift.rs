@@ -17,6 +17,9 @@ fn repaired(change: impl FnOnce(&mut Reality, &talon_plan::desired::Names)) -> S
     stage
 }
 
+/// What somebody does to a Worker.
+type Edit = fn(&mut crate::reality::Worker);
+
 fn assert_told(stage: &Stage, word: &str) {
     let told = stage.db.told(EventReason::DriftDetected);
     assert_eq!(told.len(), 1, "{told:?}");
@@ -25,7 +28,7 @@ fn assert_told(stage: &Stage, word: &str) {
 
 #[test]
 fn a_deleted_worker_is_made_again_with_all_it_had() {
-    let mut stage = repaired(|r, n| drop(r.workers.remove(&n.worker)));
+    let mut stage = repaired(|r, n| r.lose_worker(&n.worker));
     assert_eq!(
         stage.calls,
         ["roll-token", "upload", "enable-route", "register-card"]
@@ -36,7 +39,7 @@ fn a_deleted_worker_is_made_again_with_all_it_had() {
 
 #[test]
 fn a_deleted_bucket_is_made_again_and_nothing_else() {
-    let mut stage = repaired(|r, n| drop(r.buckets.remove(&n.bucket)));
+    let mut stage = repaired(|r, n| r.lose_bucket(&n.bucket));
     assert_eq!(stage.calls, ["create-bucket"]);
     assert_told(&stage, &stage.names().bucket);
     assert_deployed(&mut stage);
@@ -60,7 +63,7 @@ fn a_removed_card_is_registered_again() {
 
 #[test]
 fn a_worker_edited_in_any_way_is_uploaded_again() {
-    let edits: [(&str, fn(&mut crate::reality::Worker)); 6] = [
+    let edits: [(&str, Edit); 6] = [
         ("code", |w| w.content = "export default {}".to_owned()),
         ("code and tags", |w| {
             w.content = "export default {}".to_owned();
@@ -137,7 +140,7 @@ fn a_second_token_of_our_name_is_dropped_and_the_recorded_one_kept() {
 fn while_it_is_repaired_the_condition_says_so() {
     let mut stage = deployed();
     let bucket = stage.names().bucket;
-    stage.outside(|r, _| drop(r.buckets.remove(&bucket)));
+    stage.outside(|r, _| r.lose_bucket(&bucket));
     stage.resync();
     stage.reality.undeletable = vec!["create-bucket"];
     stage.one_pass();

@@ -185,7 +185,7 @@ fn a_worker_of_somebody_else_under_our_name_stops_everything_until_it_is_gone() 
             .unwrap()
             .starts_with("NameConflict: ")
     );
-    stage.outside(|r, _| drop(r.workers.remove(&name)));
+    stage.outside(|r, _| r.lose_worker(&name));
     stage.resync();
     stage.converge();
     assert_deployed(&mut stage);

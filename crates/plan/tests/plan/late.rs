@@ -156,7 +156,7 @@ fn keys_that_came_over_http_outlive_every_update_and_every_lost_answer() {
 fn a_key_that_came_over_http_and_went_with_the_worker_is_asked_for() {
     let mut stage = with_write_through();
     let name = stage.names().worker;
-    stage.outside(|r, _| drop(r.workers.remove(&name)));
+    stage.outside(|r, _| r.lose_worker(&name));
     stage.resync();
     assert_eq!(stage.one_pass(), End::Stuck);
     assert!(

@@ -1,5 +1,6 @@
 //! Tests of the planner against a model of the world: a store, an account and a router in miniature, in memory.
 
+mod calls;
 mod cleanup;
 mod crash;
 mod create;
@@ -15,3 +16,4 @@ mod scenario;
 mod stage;
 mod status;
 mod update;
+mod walk;

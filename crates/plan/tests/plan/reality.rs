@@ -153,6 +153,14 @@ impl Reality {
         format!("{what}-{}", self.serial)
     }
 
+    pub fn lose_worker(&mut self, name: &str) {
+        self.workers.remove(name);
+    }
+
+    pub fn lose_bucket(&mut self, name: &str) {
+        self.buckets.remove(name);
+    }
+
     /// Carries out a call.
     pub fn perform(&mut self, now: DateTime<Utc>, call: &Call) -> Result<Reply, Refusal> {
         let reply = self.carry_out(now, call);

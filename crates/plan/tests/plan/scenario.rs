@@ -66,7 +66,7 @@ pub fn all() -> Vec<Scenario> {
         }),
         after("worker deleted outside", Goal::Deployed, |s| {
             let name = s.names().worker;
-            s.outside(|r, _| drop(r.workers.remove(&name)));
+            s.outside(|r, _| r.lose_worker(&name));
             s.resync();
         }),
         after("worker edited outside", Goal::Deployed, |s| {
@@ -79,9 +79,18 @@ pub fn all() -> Vec<Scenario> {
             });
             s.resync();
         }),
+        after("code edited outside", Goal::Deployed, |s| {
+            let name = s.names().worker;
+            s.outside(|r, now| {
+                let worker = r.workers.get_mut(&name).unwrap();
+                worker.content = "export default { fetch() {} }".to_owned();
+                worker.modified_on = now;
+            });
+            s.resync();
+        }),
         after("bucket deleted outside", Goal::Deployed, |s| {
             let name = s.names().bucket;
-            s.outside(|r, _| drop(r.buckets.remove(&name)));
+            s.outside(|r, _| r.lose_bucket(&name));
             s.resync();
         }),
         after("token deleted outside", Goal::Deployed, |s| {

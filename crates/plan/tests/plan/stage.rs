@@ -8,19 +8,17 @@ use chrono::{DateTime, TimeDelta, Utc};
 use talon_core::card::AgentCard;
 use talon_core::cloud::WorkerSettings;
 use talon_core::mutation::Mutation;
-use talon_core::name::WorkerMarks;
 use talon_core::secret::names as secret_names;
 use talon_core::{Snapshot, TryId, name};
-use talon_plan::desired::{Names, TRY_VARIABLE};
+use talon_plan::desired::Names;
 use talon_plan::effect::{self, Answer, Failure, StepCx};
 use talon_plan::status::PassFailure;
-use talon_plan::step::{StepId, UploadPlan, brings_auth_token};
-use talon_plan::{
-    Input, Look, Need, Observed, Plan, SecretProblem, Step, StepKind, Supply, SupplySource, World,
-};
+use talon_plan::step::{StepId, brings_auth_token};
+use talon_plan::{Input, Look, Need, Observed, Plan, SecretProblem, Step, StepKind, World};
 
+use crate::calls::{Made, deletes};
 use crate::database::Database;
-use crate::reality::{Call, Lists, Reality, Refusal, Reply, Upload, sha};
+use crate::reality::{Call, Lists, Reality, Refusal, Reply, sha};
 
 /// What goes wrong with one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,13 +84,6 @@ pub struct Stage {
     settings: Option<WorkerSettings>,
     flying: Vec<(DateTime<Utc>, Call)>,
     dice: u128,
-}
-
-struct Made {
-    try_id: TryId,
-    auth: Option<String>,
-    auth_placed: bool,
-    r2: Option<(String, String)>,
 }
 
 impl Stage {
@@ -514,80 +505,6 @@ impl Stage {
         }
     }
 
-    fn call_of(&self, snapshot: &Snapshot, kind: &StepKind, made: &Made) -> Option<Call> {
-        Some(match kind {
-            StepKind::Record(_) => return None,
-            StepKind::CreateBucket(b) => Call::CreateBucket(b.name.clone(), b.jurisdiction),
-            StepKind::CreateToken(t) => Call::CreateToken(t.name.clone()),
-            StepKind::RollToken { id, .. } => Call::RollToken(id.clone()),
-            StepKind::DropToken { id } | StepKind::DeleteToken { id, .. } => {
-                Call::DeleteToken(id.clone())
-            }
-            StepKind::Upload(u) => Call::Upload(Box::new(self.upload_of(snapshot, u, made))),
-            StepKind::EnableRoute { worker } => Call::Route(worker.clone()),
-            StepKind::PushSecrets { worker, set, unset } => {
-                let mut changes = BTreeMap::new();
-                for supply in set {
-                    changes.insert(supply.name.clone(), Some(self.value_of(supply, made)));
-                }
-                changes.extend(unset.iter().map(|n| (n.clone(), None)));
-                Call::Push(worker.clone(), changes)
-            }
-            StepKind::RegisterCard(card) => Call::Register(card.clone()),
-            StepKind::DeleteWorker { worker } => Call::DeleteWorker(worker.clone()),
-            StepKind::EmptyBucket(b) => Call::EmptyBucket(b.name.clone()),
-            StepKind::DeleteBucket(b) => Call::DeleteBucket(b.name.clone()),
-            StepKind::DeregisterCard => Call::Deregister,
-        })
-    }
-
-    fn upload_of(&self, snapshot: &Snapshot, u: &UploadPlan, made: &Made) -> Upload {
-        let marks = WorkerMarks {
-            install: self.world.install.clone(),
-            agent: snapshot.agent.id,
-            code: u.code.clone(),
-            try_id: made.try_id.clone(),
-        };
-        let mut plain: BTreeMap<_, _> = u.plain.iter().cloned().collect();
-        plain.insert(TRY_VARIABLE.to_owned(), made.try_id.to_string());
-        Upload {
-            worker: u.worker.clone(),
-            tags: marks.to_tags(),
-            content: format!("{}\n{}", self.world.bundle.sha256, u.identity_md),
-            plain,
-            bucket: u.bucket.name.clone(),
-            supply: u
-                .supply
-                .iter()
-                .map(|s| (s.name.clone(), self.value_of(s, made)))
-                .collect(),
-            inherit: u.inherit.clone(),
-            migrate: u.migrate,
-            flags: self.world.bundle.compatibility_flags.clone(),
-        }
-    }
-
-    pub fn key(&self, name: &str) -> String {
-        match self.keys.get(name) {
-            None => format!("sk of {name}"),
-            Some(Ok(value)) => value.clone(),
-            Some(Err(problem)) => panic!("{name} has no value: {problem:?}"),
-        }
-    }
-
-    fn value_of(&self, supply: &Supply, made: &Made) -> String {
-        let at_hand =
-            |v: Option<String>| v.unwrap_or_else(|| panic!("no value for {} at hand", supply.name));
-        match &supply.source {
-            SupplySource::Reference { .. } => self.key(&supply.name),
-            SupplySource::Text(text) => text.clone(),
-            SupplySource::ControlToken => "control".to_owned(),
-            SupplySource::AuthToken => at_hand(made.auth.clone()),
-            SupplySource::R2AccessKeyId => at_hand(made.r2.as_ref().map(|r| r.0.clone())),
-            SupplySource::R2SecretAccessKey => at_hand(made.r2.as_ref().map(|r| sha(&r.1))),
-        }
-    }
-
     /// Passes, one after the other, until nothing is left to do and nothing is in flight; dies and rises on the way.
     pub fn converge(&mut self) {
         for _ in 0..60 {
@@ -626,17 +543,6 @@ impl Stage {
     pub fn one_pass(&mut self) -> End {
         self.pass().expect("nobody kills this process")
     }
-}
-
-fn deletes(call: &Call) -> bool {
-    matches!(
-        call,
-        Call::DeleteBucket(_)
-            | Call::EmptyBucket(_)
-            | Call::DeleteToken(_)
-            | Call::DeleteWorker(_)
-            | Call::Deregister
-    )
 }
 
 fn failure(message: &str) -> Failure {

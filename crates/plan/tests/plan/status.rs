@@ -117,7 +117,7 @@ fn situations() -> Vec<(&'static str, Stage)> {
     archived.converge();
     let mut drifted = deployed();
     let bucket = drifted.names().bucket;
-    drifted.outside(|r, _| drop(r.buckets.remove(&bucket)));
+    drifted.outside(|r, _| r.lose_bucket(&bucket));
     drifted.resync();
     vec![
         ("new", new_agent()),

@@ -8,6 +8,9 @@ use talon_plan::{Held, HeldScope, SecretProblem, StepKind};
 use crate::fixture::{assert_deployed, deployed, refs};
 use crate::stage::{End, Stage};
 
+/// What somebody changes in the row.
+type Edit = fn(&mut AgentSpec);
+
 fn after(change: impl FnOnce(&mut AgentSpec)) -> Stage {
     let mut stage = deployed();
     stage.edit(change);
@@ -29,7 +32,7 @@ fn skill(text: &str) -> Skill {
 
 #[test]
 fn what_only_the_router_knows_costs_no_cloudflare_call() {
-    let changes: [(&str, fn(&mut AgentSpec)); 9] = [
+    let changes: [(&str, Edit); 9] = [
         ("display name", |s| s.display_name = Some("R".to_owned())),
         ("description", |s| s.description = Some("D".to_owned())),
         ("display description", |s| {
@@ -69,7 +72,7 @@ fn what_only_the_router_knows_costs_no_cloudflare_call() {
 
 #[test]
 fn model_keys_and_keep_alive_cost_one_secrets_call() {
-    let changes: [(&str, fn(&mut AgentSpec)); 4] = [
+    let changes: [(&str, Edit); 4] = [
         ("model", |s| {
             s.model = "anthropic/claude-opus-4-6".to_owned()
         }),
@@ -219,7 +222,8 @@ fn a_full_hold_lets_nothing_through() {
             "{}: {plan:#?}",
             scenario.name
         );
-        assert!(plan.held.is_some(), "{}", scenario.name);
+        let looks_first = plan.steps.is_empty() && !plan.needs.is_empty();
+        assert!(plan.held.is_some() || looks_first, "{}", scenario.name);
         assert!(plan.opening.is_empty(), "{}", scenario.name);
         assert_eq!(stage.one_pass(), End::Stuck);
         assert!(stage.calls.is_empty(), "{}", scenario.name);
@@ -248,7 +252,8 @@ fn a_hold_on_risk_lets_updates_and_first_creations_through_only() {
             | "bundle"
             | "bundle and model"
             | "card removed outside"
-            | "worker edited outside" => {
+            | "worker edited outside"
+            | "code edited outside" => {
                 assert_eq!(stage.calls, free.calls, "{}", scenario.name);
                 assert_eq!(last, End::Quiet, "{}", scenario.name);
             }
