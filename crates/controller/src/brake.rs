@@ -3,7 +3,7 @@
 //! When too many known Workers vanish between two inventories, or too many agents enter deletion at once, a hold is
 //! put in force: nothing is made again and nothing is destroyed until a person releases it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub struct Brake {
     install: InstallId,
     config: BrakeConfig,
     list_lag: Duration,
-    known: Mutex<HashMap<AgentId, String>>,
+    known: Mutex<BTreeMap<AgentId, String>>,
 }
 
 impl Brake {
@@ -38,13 +38,13 @@ impl Brake {
             install,
             config,
             list_lag,
-            known: Mutex::new(HashMap::new()),
+            known: Mutex::new(BTreeMap::new()),
         }
     }
 
     /// Learns from the database which Workers are known, before the first inventory.
     pub async fn learn(&self) -> StoreResult<()> {
-        let mut known = HashMap::new();
+        let mut known = BTreeMap::new();
         let mut after = None;
         loop {
             let page = self.store.load_page(after, 500).await?;
@@ -73,7 +73,7 @@ impl Brake {
         self.known().remove(&agent);
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<AgentId, String>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<AgentId, String>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,6 +1,6 @@
 //! The daemon: claims due agents, runs their passes, keeps their leases, resyncs, sweeps, and stops in time.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -72,10 +72,11 @@ pub struct Daemon {
     inner: Arc<Inner>,
 }
 
+/// Ordered maps and `biased` selects: what happens next never hangs on a hash seed, so that a simulation can replay it.
 struct Inner {
     shared: Shared,
     holder: String,
-    running: Mutex<HashMap<AgentId, Arc<Lease>>>,
+    running: Mutex<BTreeMap<AgentId, Arc<Lease>>>,
     wake: Notify,
     resync_now: Notify,
 }
@@ -131,7 +132,7 @@ impl Daemon {
         let inner = Inner {
             shared,
             holder,
-            running: Mutex::new(HashMap::new()),
+            running: Mutex::new(BTreeMap::new()),
             wake: Notify::new(),
             resync_now: Notify::new(),
         };
@@ -168,7 +169,7 @@ impl Daemon {
 }
 
 impl Inner {
-    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<AgentId, Arc<Lease>>> {
+    fn running(&self) -> std::sync::MutexGuard<'_, BTreeMap<AgentId, Arc<Lease>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -216,6 +217,7 @@ impl Inner {
     async fn listen(self: Arc<Self>, stop: CancellationToken) {
         while !stop.is_cancelled() {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 hint = self.shared.store.wait(LONGEST_SLEEP) => {
                     if hint.is_err() {
@@ -232,6 +234,7 @@ impl Inner {
         let lease = seconds(self.shared.config.lease_seconds);
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(lease / 3) => {}
             }
@@ -277,6 +280,7 @@ impl Inner {
             }
             if all_taken && !passes.is_empty() {
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => break,
                     _ = passes.join_next() => {}
                 }
@@ -284,6 +288,7 @@ impl Inner {
             }
             let sleep = self.next_due().await;
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 _ = passes.join_next(), if !passes.is_empty() => {}
                 () = self.wake.notified() => {}
@@ -411,6 +416,7 @@ impl Inner {
         let mut released: Option<DateTime<Utc>> = None;
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(interval) => {}
                 () = self.resync_now.notified() => {}

@@ -3,7 +3,7 @@
 //! Guarantees: a caller that needs lists newer than a moment gets them, and callers that ask at the same time share
 //! one fetch. The three lists of one inventory begin at the same moment at the latest.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ pub struct Inventory {
     /// Monotonic time at which the fetch began.
     pub taken: Duration,
     /// By script name.
-    pub workers: HashMap<String, WorkerInfo>,
+    pub workers: BTreeMap<String, WorkerInfo>,
     /// By bucket name.
-    pub buckets: HashMap<String, BucketInfo>,
+    pub buckets: BTreeMap<String, BucketInfo>,
     /// By token name, oldest first.
-    pub tokens: HashMap<String, Vec<TokenInfo>>,
+    pub tokens: BTreeMap<String, Vec<TokenInfo>>,
     /// The jurisdictions that were listed.
     pub jurisdictions: BTreeSet<Jurisdiction>,
 }
@@ -115,13 +115,13 @@ impl Surveyor {
             .clone();
         let taken = self.clock.monotonic();
         let workers = self.cloud.list_workers(cx).await?;
-        let mut buckets = HashMap::new();
+        let mut buckets = BTreeMap::new();
         for jurisdiction in &jurisdictions {
             for bucket in self.cloud.list_buckets(cx, *jurisdiction).await? {
                 buckets.insert(bucket.name.clone(), bucket);
             }
         }
-        let mut tokens: HashMap<String, Vec<TokenInfo>> = HashMap::new();
+        let mut tokens: BTreeMap<String, Vec<TokenInfo>> = BTreeMap::new();
         for token in self.cloud.list_tokens(cx).await? {
             tokens.entry(token.name.clone()).or_default().push(token);
         }
