@@ -321,7 +321,9 @@ impl Builder<'_> {
         if !self.plan.steps.iter().any(|s| s.kind.has_effect()) {
             return;
         }
-        if status.worker_name.is_none() || status.r2_bucket.is_none() {
+        if status.worker_name.as_ref() != Some(&self.names.worker)
+            || status.r2_bucket.as_ref() != Some(&self.names.bucket)
+        {
             self.plan.opening.push(Mutation::Names {
                 worker: self.names.worker.clone(),
                 bucket: self.names.bucket.clone(),

@@ -31,24 +31,17 @@ pub struct Names {
 }
 
 impl Names {
-    /// Persisted names win over derived ones, so that a change of the rules never orphans anything.
+    /// Always derived, never read back from the row: whoever can write the file behind SQLite could otherwise name
+    /// another's Worker or bucket there and have it emptied. The columns are for people. Should the rules of naming ever
+    /// change, the names that the old rules give must go on being tried here.
     pub fn of(input: &Input<'_>) -> Self {
         let agent = &input.snapshot.agent;
         let install = &input.world.install;
-        let worker = agent
-            .status
-            .worker_name
-            .clone()
-            .unwrap_or_else(|| name::worker_name(install, agent.id, &agent.name));
-        let bucket = agent
-            .status
-            .r2_bucket
-            .clone()
-            .unwrap_or_else(|| name::bucket_name(install, &worker));
+        let worker = name::worker_name(install, agent.id, &agent.name);
         Self {
             token: name::token_name(install, agent.id),
+            bucket: name::bucket_name(install, &worker),
             worker,
-            bucket,
         }
     }
 

@@ -115,7 +115,8 @@ impl Builder<'_> {
     }
 
     /// The open try did not land, and what was live before it is untouched: its credentials are still the ones. The
-    /// secrets the try would have brought stay `pushing`, and so are sent again.
+    /// secrets the try would have brought stay `pushing`, and so are sent again. The recorded code stays as well: doubts
+    /// about what is live outlast a try that did not land.
     fn give_up_try(&self, info: &WorkerInfo) -> Vec<Mutation> {
         let Some(live) = self.marks(info) else {
             return Vec::new();
@@ -125,7 +126,6 @@ impl Builder<'_> {
             .and_then(|r| r.try_id.clone());
         let mut writes = vec![Mutation::Resource(ResourceWrite {
             try_id: Some(live.try_id),
-            desired_hash: Some(live.code),
             intent: Some(Intent::Settled),
             confirmed: true,
             ..ResourceWrite::new(
@@ -174,6 +174,7 @@ impl Builder<'_> {
                 "an upload whose answer was lost is live",
             ),
         ];
+        writes.extend(self.address_of_another(info));
         let carried_auth = self
             .input
             .snapshot
@@ -214,6 +215,18 @@ impl Builder<'_> {
             }));
         }
         writes
+    }
+
+    /// A Worker that was made anew under the name has no address, whatever was recorded of the one before.
+    fn address_of_another(&self, info: &WorkerInfo) -> Option<Mutation> {
+        let known = self
+            .record(ResourceKind::Worker)
+            .and_then(|r| r.external_id.as_ref())?;
+        let another = info.script_tag.as_ref().is_some_and(|tag| tag != known);
+        another.then(|| {
+            let (kind, state) = (ResourceKind::WorkerRoute, ResourceState::Absent);
+            Mutation::Resource(ResourceWrite::new(kind, &self.names.worker, state))
+        })
     }
 
     /// Whether the R2 token got its value before the open try was sent, so that the try carried it: a later roll made
@@ -262,6 +275,7 @@ impl Builder<'_> {
                 "another upload than the last one is live; its credentials are replaced",
             ),
         ];
+        writes.extend(self.address_of_another(info));
         writes.extend(self.retire(|_| true));
         if let Some(token) = self
             .record(ResourceKind::R2Token)

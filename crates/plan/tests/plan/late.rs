@@ -171,3 +171,31 @@ fn a_key_that_came_over_http_and_went_with_the_worker_is_asked_for() {
     );
     assert!(block.message.contains("OPENAI_API_KEY"));
 }
+
+#[test]
+fn an_upload_that_lands_after_the_worker_was_deleted_outside_gets_an_address() {
+    let mut stage = deployed();
+    let name = stage.names().worker;
+    let ghost = stage.reality.workers[&name].clone();
+    stage.outside(|r, now| {
+        // The same upload once more, from a holder that was frozen: another script, without an address.
+        let script_tag = "another".to_owned();
+        let worker = crate::reality::Worker {
+            script_tag,
+            route: false,
+            created_on: now,
+            modified_on: now,
+            ..ghost
+        };
+        r.lose_worker(&name);
+        let mut tags = worker.tags.clone().unwrap();
+        tags.last_mut().unwrap().replace_range(4..6, "7z");
+        let tags = Some(tags);
+        r.workers
+            .insert(name.clone(), crate::reality::Worker { tags, ..worker });
+    });
+    stage.resync();
+    stage.converge();
+    assert!(stage.calls.contains(&"enable-route"), "{:?}", stage.calls);
+    assert_deployed(&mut stage);
+}

@@ -290,7 +290,9 @@ impl Reality {
             return Err(Refusal::Invalid);
         }
         let migrated = old.as_ref().is_some_and(|w| w.migrated);
-        if migrated == upload.migrate && !self.repeats_migrations {
+        if (!migrated && !upload.migrate)
+            || (migrated && upload.migrate && !self.repeats_migrations)
+        {
             return Err(Refusal::Invalid);
         }
         secrets.extend(upload.supply.clone());

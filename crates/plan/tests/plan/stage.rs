@@ -507,7 +507,7 @@ impl Stage {
 
     /// Passes, one after the other, until nothing is left to do and nothing is in flight; dies and rises on the way.
     pub fn converge(&mut self) {
-        for _ in 0..60 {
+        for _ in 0..200 {
             match self.pass() {
                 Ok(End::Quiet) if self.flying.is_empty() => return,
                 Ok(End::Quiet) => {
