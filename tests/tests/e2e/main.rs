@@ -8,5 +8,7 @@ mod faults;
 mod life;
 mod lost_answers;
 mod refusals;
+mod restored;
 mod resync;
 mod updates;
+mod verify;
