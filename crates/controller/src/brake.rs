@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use talon_core::resource::{ResourceKind, ResourceState};
 use talon_core::{AgentId, InstallId, Snapshot};
 use talon_plan::know::later;
@@ -23,6 +24,8 @@ pub struct Brake {
     config: BrakeConfig,
     list_lag: Duration,
     known: Mutex<BTreeMap<AgentId, String>>,
+    /// The last release that was heard of: what the lists show after a later one is accepted.
+    released: Mutex<Option<DateTime<Utc>>>,
 }
 
 impl Brake {
@@ -39,6 +42,7 @@ impl Brake {
             config,
             list_lag,
             known: Mutex::new(BTreeMap::new()),
+            released: Mutex::new(None),
         }
     }
 
@@ -60,6 +64,8 @@ impl Brake {
             }
         }
         *self.known() = known;
+        let last = self.last_release().await?;
+        *self.released() = last;
         Ok(())
     }
 
@@ -75,6 +81,14 @@ impl Brake {
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<AgentId, String>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn released(&self) -> std::sync::MutexGuard<'_, Option<DateTime<Utc>>> {
+        self.released.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn last_release(&self) -> StoreResult<Option<DateTime<Utc>>> {
+        Ok(self.store.brake_facts(Duration::ZERO).await?.last_release)
     }
 
     /// Puts a hold in force if too many agents entered deletion at once.
@@ -102,6 +116,13 @@ impl Brake {
     }
 
     async fn check_vanished(&self, after: &Inventory) -> StoreResult<()> {
+        let last = self.last_release().await?;
+        if last > *self.released() {
+            // Somebody looked and let go: what vanished is no news, and must not hold again what was just released.
+            *self.released() = last;
+            self.accept(after);
+            return Ok(());
+        }
         let known = self.known().clone();
         let suspects: Vec<AgentId> = known
             .iter()
@@ -148,8 +169,8 @@ impl Brake {
             && confirmed.is_some_and(|c| later(c, self.list_lag) < snapshot.now)
     }
 
-    /// The hold was released: what the lists show now is what is known.
-    pub fn accept(&self, inventory: &Inventory) {
+    /// What this inventory shows is what is known from now on.
+    fn accept(&self, inventory: &Inventory) {
         let shown = marked_workers(inventory, &self.install)
             .map(|(id, w)| (id, w.name.clone()))
             .collect();
@@ -163,5 +184,68 @@ impl Watch for Brake {
         if let Err(error) = self.check_vanished(after).await {
             tracing::warn!(%error, "the brake could not look at the database");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use talon_core::mutation::{Mutation, ResourceWrite};
+    use talon_core::{AgentName, AgentSpec, Owner};
+    use talon_store::{ApplyOptions, MemoryStore};
+
+    const FLEET: usize = 6;
+
+    /// A store with agents whose Workers are recorded, and a brake that has learnt of them.
+    async fn fleet() -> (Arc<dyn Store>, Brake) {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(SystemClock::default())));
+        let spec: AgentSpec = serde_json::from_value(serde_json::json!({
+            "persona": "You are careful.", "instructions": "Cite.", "model": "dev/echo",
+        }))
+        .unwrap();
+        for n in 0..FLEET {
+            let name = AgentName::parse(&format!("agent-{n}")).unwrap();
+            store
+                .apply(&name, &Owner::default(), &spec, ApplyOptions::default())
+                .await
+                .unwrap();
+        }
+        let lease = Duration::from_secs(60);
+        for claim in store.claim_due("test", lease, FLEET).await.unwrap() {
+            let worker = ResourceWrite {
+                confirmed: true,
+                ..ResourceWrite::new(ResourceKind::Worker, "worker", ResourceState::Present)
+            };
+            store
+                .commit(&claim, &[Mutation::Resource(worker)])
+                .await
+                .unwrap();
+        }
+        let install = InstallId::from_random(*b"0123456789");
+        let brake = Brake::new(
+            store.clone(),
+            install,
+            BrakeConfig::default(),
+            Duration::ZERO,
+        );
+        brake.learn().await.unwrap();
+        (store, brake)
+    }
+
+    #[tokio::test]
+    async fn what_was_released_is_not_held_again_but_the_next_disaster_is() {
+        let (store, brake) = fleet().await;
+        let nothing = Inventory::default();
+        brake.compare(None, &nothing).await;
+        assert!(store.hold().await.unwrap().is_some());
+        store.release_hold().await.unwrap();
+        brake.compare(None, &nothing).await;
+        assert!(store.hold().await.unwrap().is_none());
+        for snapshot in store.list(&Default::default()).await.unwrap() {
+            brake.uploaded(snapshot.agent.id, "worker");
+        }
+        brake.compare(None, &nothing).await;
+        assert!(store.hold().await.unwrap().is_some());
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use talon_core::clock::{Clock, Random};
 use talon_core::cloud::{CallClass, Cloud};
 use talon_core::condition::{Condition, ConditionType, Reason, Truth};
@@ -410,10 +409,9 @@ impl Inner {
         }
     }
 
-    /// Resync, sweep, prune; and a resync whenever a hold was released.
+    /// Resync, sweep, prune.
     async fn compare_regularly(self: Arc<Self>, stop: CancellationToken) {
         let interval = seconds(self.shared.config.resync_seconds).max(Duration::from_millis(100));
-        let mut released: Option<DateTime<Utc>> = None;
         loop {
             tokio::select! {
                 biased;
@@ -421,14 +419,25 @@ impl Inner {
                 () = tokio::time::sleep(interval) => {}
                 () = self.resync_now.notified() => {}
             }
-            if let Err(error) = self.compare(&mut released).await {
+            // Lists can take minutes to fail: whoever stops the daemon does not wait for them. A sweep that is cut off
+            // here has written nothing it would have to take back.
+            let compared = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                compared = self.compare() => compared,
+            };
+            if let Err(error) = compared {
                 tracing::warn!(%error, "the resync could not be done");
+            }
+            let keep = seconds(self.shared.config.keep_events_seconds);
+            if let Err(error) = self.shared.store.prune(keep).await {
+                tracing::warn!(%error, "old events could not be removed");
             }
             self.remember_high_water().await;
         }
     }
 
-    async fn compare(&self, released: &mut Option<DateTime<Utc>>) -> Result<(), StoreError> {
+    async fn compare(&self) -> Result<(), StoreError> {
         let shared = &self.shared;
         let newest = shared.surveyor.latest().map_or(Duration::ZERO, |i| i.taken);
         let inventory = match shared.surveyor.newer_than(newest, CallClass::Resync).await {
@@ -438,11 +447,6 @@ impl Inner {
                 return Ok(());
             }
         };
-        let last_release = shared.store.brake_facts(Duration::ZERO).await?.last_release;
-        if last_release > *released {
-            self.shared.brake.accept(&inventory);
-            *released = last_release;
-        }
         match resync::run(shared, &inventory).await? {
             Ok(report) => {
                 tracing::debug!(looked_at = report.looked_at, woken = report.woken, "resync")
@@ -460,10 +464,6 @@ impl Inner {
                     "sweep"
                 );
             }
-            shared
-                .store
-                .prune(seconds(shared.config.keep_events_seconds))
-                .await?;
         }
         Ok(())
     }
