@@ -39,6 +39,6 @@ BEGIN
         ON talon.agent_source TO talon_writer;
     GRANT DELETE ON talon.agent_source TO talon_writer;
     GRANT SELECT ON talon.agent_work, talon.agent_resource, talon.agent_condition, talon.agent_secret,
-        talon.agent_event, talon._sqlx_migrations TO talon_writer;
+        talon.agent_event, talon.controller_hold, talon._sqlx_migrations TO talon_writer;
 END
 $$;

@@ -39,6 +39,7 @@ use talon_store::{
     Applied, ApplyOptions, BrakeFacts, Change, Claim, Committed, EventFilter, Grant, Hold,
     HoldKind, Install, Leftover, ListFilter, RowState, Store, StoreResult,
 };
+use tokio::sync::OnceCell;
 
 use crate::error::retrying;
 use crate::listen::Listening;
@@ -50,6 +51,8 @@ pub struct PostgresStore {
     pool: PgPool,
     options: PgConnectOptions,
     wake: Arc<Wake>,
+    /// What the role may read of an agent; asked at the first reading.
+    sight: OnceCell<snapshot::Sight>,
     /// Started by the first [`Store::wait`], so that a short command opens no connection for it.
     listening: OnceLock<Listening>,
 }
@@ -70,6 +73,7 @@ impl PostgresStore {
             pool,
             options,
             wake: Arc::default(),
+            sight: OnceCell::new(),
             listening: OnceLock::new(),
         })
     }
@@ -100,11 +104,11 @@ impl Store for PostgresStore {
     }
 
     async fn get(&self, name: &str, include_archived: bool) -> StoreResult<Option<Snapshot>> {
-        retrying(|| snapshot::get(&self.pool, name, include_archived)).await
+        retrying(|| snapshot::get(&self.pool, &self.sight, name, include_archived)).await
     }
 
     async fn list(&self, filter: &ListFilter) -> StoreResult<Vec<Snapshot>> {
-        retrying(|| snapshot::list(&self.pool, filter)).await
+        retrying(|| snapshot::list(&self.pool, &self.sight, filter)).await
     }
 
     async fn request_deletion(&self, name: &AgentName, keep_bucket: bool) -> StoreResult<()> {
@@ -145,11 +149,11 @@ impl Store for PostgresStore {
     }
 
     async fn load(&self, id: AgentId) -> StoreResult<Option<Snapshot>> {
-        retrying(|| snapshot::load(&self.pool, id)).await
+        retrying(|| snapshot::load(&self.pool, &self.sight, id)).await
     }
 
     async fn load_page(&self, after: Option<AgentId>, limit: i64) -> StoreResult<Vec<Snapshot>> {
-        retrying(|| snapshot::page(&self.pool, after, limit)).await
+        retrying(|| snapshot::page(&self.pool, &self.sight, after, limit)).await
     }
 
     async fn commit(&self, claim: &Claim, mutations: &[Mutation]) -> StoreResult<Committed> {

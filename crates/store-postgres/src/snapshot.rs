@@ -1,5 +1,7 @@
 //! Reading agents: the row and everything recorded about it, from one database snapshot.
 //!
+//! Hashes of auth tokens are read where the role may read them; for others they stand empty.
+//!
 //! A row whose columns do not decode into the typed spec still loads, with the violations named. A row that holds a
 //! word this program does not know at all cannot be loaded; where many are read, it is left out and logged.
 
@@ -16,6 +18,7 @@ use talon_core::snapshot::{AuthTokenRecord, SecretRecord, Work as WorkRow};
 use talon_core::{AgentId, AgentName, Epoch, Generation, Owner, Snapshot, TryId};
 use talon_store::columns::{self, RawSpec};
 use talon_store::{ListFilter, StoreError, StoreResult};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::error::Work;
@@ -30,24 +33,37 @@ macro_rules! spec_columns {
     };
 }
 
-/// The status columns of `agent_source s`, as [`status`] reads them.
+/// The status columns of `agent_source s`, as [`status`] reads them. With an expression: in place of the token's hash.
 macro_rules! status_columns {
     () => {
-        "s.deployment_status, s.deployment_error, s.observed_generation, s.worker_url, s.worker_name, s.r2_bucket, \
-         s.r2_token_id, s.auth_token_hash, s.has_anthropic_key, s.has_openai_key, s.identity_md, s.identity_sha256, \
-         s.first_deployed_at, s.cloudflare_account, s.deleted_at"
+        status_columns!("s.auth_token_hash")
+    };
+    ($auth_token_hash:literal) => {
+        concat!(
+            "s.deployment_status, s.deployment_error, s.observed_generation, s.worker_url, s.worker_name, \
+             s.r2_bucket, s.r2_token_id, ",
+            $auth_token_hash,
+            ", s.has_anthropic_key, s.has_openai_key, s.identity_md, s.identity_sha256, s.first_deployed_at, \
+             s.cloudflare_account, s.deleted_at"
+        )
     };
 }
 pub(crate) use {spec_columns, status_columns};
 
-/// Selects agents; the caller adds WHERE and ORDER BY.
+/// Selects agents, as far as the role may; the caller adds WHERE and ORDER BY.
 macro_rules! select_agents {
-    ($rest:literal) => {
+    ($sight:expr, $rest:literal) => {
+        match $sight {
+            Sight::Full => select_agents!(@ "s.auth_token_hash", $rest),
+            Sight::WithoutTokens => select_agents!(@ "NULL::text AS auth_token_hash", $rest),
+        }
+    };
+    (@ $auth_token_hash:literal, $rest:literal) => {
         concat!(
             "SELECT s.id, s.name, s.owner, s.generation, ",
             spec_columns!(),
             ", s.deletion_requested_at, s.reconcile_requested_at, s.secret_ref_discarded_at, ",
-            status_columns!(),
+            status_columns!($auth_token_hash),
             ", s.created_at, s.updated_at, clock_timestamp() AS read_at, w.next_due_at, \
              coalesce(w.failure_count, 0) AS failure_count, w.failing_since, \
              coalesce(w.throttled_seconds, 0) AS throttled_seconds, w.lease_owner, \
@@ -58,14 +74,48 @@ macro_rules! select_agents {
     };
 }
 
+/// What the connecting role may read of an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// Everything, as the controller does.
+    Full,
+    /// Not the hashes of auth tokens: they stand empty. People who write specs have no use for them.
+    WithoutTokens,
+}
+
+/// Asks the database once, and remembers the answer in `known`.
+async fn sight(connection: &mut PgConnection, known: &OnceCell<Sight>) -> Work<Sight> {
+    known
+        .get_or_try_init(|| async {
+            let full: bool = sqlx::query_scalar(
+                "SELECT has_column_privilege('agent_source', 'auth_token_hash', 'SELECT')
+                    AND has_table_privilege('agent_auth_token', 'SELECT')",
+            )
+            .fetch_one(connection)
+            .await?;
+            Ok(if full {
+                Sight::Full
+            } else {
+                Sight::WithoutTokens
+            })
+        })
+        .await
+        .copied()
+}
+
 /// Everything about one agent.
-pub(crate) async fn load(pool: &PgPool, id: AgentId) -> Work<Option<Snapshot>> {
+pub(crate) async fn load(
+    pool: &PgPool,
+    known: &OnceCell<Sight>,
+    id: AgentId,
+) -> Work<Option<Snapshot>> {
     let mut tx = read(pool).await?;
-    let rows = sqlx::query(select_agents!("WHERE s.id = $1"))
+    let sight = sight(&mut tx, known).await?;
+    let rows = sqlx::query(select_agents!(sight, "WHERE s.id = $1"))
         .bind(id.0)
         .fetch_all(&mut *tx)
         .await?;
-    let found = assemble(&mut tx, rows).await?.pop();
+    let found = assemble(&mut tx, sight, rows).await?.pop();
     tx.commit().await?;
     Ok(found.transpose()?)
 }
@@ -73,26 +123,35 @@ pub(crate) async fn load(pool: &PgPool, id: AgentId) -> Work<Option<Snapshot>> {
 /// The living agent of that name, or else the one archived last.
 pub(crate) async fn get(
     pool: &PgPool,
+    known: &OnceCell<Sight>,
     name: &str,
     include_archived: bool,
 ) -> Work<Option<Snapshot>> {
     let mut tx = read(pool).await?;
+    let sight = sight(&mut tx, known).await?;
     let rows = sqlx::query(select_agents!(
+        sight,
         "WHERE s.name = $1 AND (s.deleted_at IS NULL OR $2) ORDER BY s.deleted_at DESC NULLS FIRST LIMIT 1"
     ))
     .bind(name)
     .bind(include_archived)
     .fetch_all(&mut *tx)
     .await?;
-    let found = assemble(&mut tx, rows).await?.pop();
+    let found = assemble(&mut tx, sight, rows).await?.pop();
     tx.commit().await?;
     Ok(found.transpose()?)
 }
 
 /// Agents in name order, those of one name by age.
-pub(crate) async fn list(pool: &PgPool, filter: &ListFilter) -> Work<Vec<Snapshot>> {
+pub(crate) async fn list(
+    pool: &PgPool,
+    known: &OnceCell<Sight>,
+    filter: &ListFilter,
+) -> Work<Vec<Snapshot>> {
     let mut tx = read(pool).await?;
+    let sight = sight(&mut tx, known).await?;
     let rows = sqlx::query(select_agents!(
+        sight,
         "WHERE ($1::text IS NULL OR s.deployment_status = $1) AND ($2::text IS NULL OR s.owner = $2) \
          AND (s.deleted_at IS NULL OR $3) ORDER BY s.name COLLATE \"C\", s.created_at, s.id"
     ))
@@ -101,22 +160,29 @@ pub(crate) async fn list(pool: &PgPool, filter: &ListFilter) -> Work<Vec<Snapsho
     .bind(filter.include_archived)
     .fetch_all(&mut *tx)
     .await?;
-    let found = assemble(&mut tx, rows).await?;
+    let found = assemble(&mut tx, sight, rows).await?;
     tx.commit().await?;
     Ok(readable(found))
 }
 
 /// Agents that are not archived, in id order, after `after`.
-pub(crate) async fn page(pool: &PgPool, after: Option<AgentId>, limit: i64) -> Work<Vec<Snapshot>> {
+pub(crate) async fn page(
+    pool: &PgPool,
+    known: &OnceCell<Sight>,
+    after: Option<AgentId>,
+    limit: i64,
+) -> Work<Vec<Snapshot>> {
     let mut tx = read(pool).await?;
+    let sight = sight(&mut tx, known).await?;
     let rows = sqlx::query(select_agents!(
+        sight,
         "WHERE s.deleted_at IS NULL AND ($1::uuid IS NULL OR s.id > $1) ORDER BY s.id LIMIT $2"
     ))
     .bind(after.map(|id| id.0))
     .bind(limit.max(0))
     .fetch_all(&mut *tx)
     .await?;
-    let found = assemble(&mut tx, rows).await?;
+    let found = assemble(&mut tx, sight, rows).await?;
     tx.commit().await?;
     Ok(readable(found))
 }
@@ -142,6 +208,7 @@ fn readable(found: Vec<StoreResult<Snapshot>>) -> Vec<Snapshot> {
 /// Adds what is recorded about each row.
 async fn assemble(
     connection: &mut PgConnection,
+    sight: Sight,
     rows: Vec<PgRow>,
 ) -> Work<Vec<StoreResult<Snapshot>>> {
     if rows.is_empty() {
@@ -167,15 +234,18 @@ async fn assemble(
         .await?,
         secret,
     )?;
-    let mut tokens = children(
-        sqlx::query(
-            "SELECT * FROM agent_auth_token WHERE agent_id = ANY ($1) ORDER BY try COLLATE \"C\"",
-        )
-        .bind(&ids)
-        .fetch_all(&mut *connection)
-        .await?,
-        auth_token,
-    )?;
+    let mut tokens = match sight {
+        Sight::Full => children(
+            sqlx::query(
+                "SELECT * FROM agent_auth_token WHERE agent_id = ANY ($1) ORDER BY try COLLATE \"C\"",
+            )
+            .bind(&ids)
+            .fetch_all(&mut *connection)
+            .await?,
+            auth_token,
+        )?,
+        Sight::WithoutTokens => ByAgent::new(),
+    };
     let mut conditions = children(
         sqlx::query("SELECT * FROM agent_condition WHERE agent_id = ANY ($1)")
             .bind(&ids)

@@ -1,5 +1,8 @@
 //! What each role may do.
 
+use talon_store::{EventFilter, ListFilter, Store};
+use talon_store_postgres::PostgresStore;
+
 use crate::harness::{Role, TestPostgres};
 use crate::support::{FIRST_ROW, refused, run, with_first_row};
 
@@ -68,6 +71,51 @@ async fn a_writer_writes_the_spec_and_nothing_else() {
             .await
             .unwrap();
     assert!(requested);
+}
+
+#[tokio::test]
+async fn a_writer_reads_agents_without_the_hashes_of_their_tokens() {
+    let database = TestPostgres::shared().await.database().await;
+    let mut admin = with_first_row(&database, false).await;
+    run(
+        &mut admin,
+        "INSERT INTO agent_auth_token (agent_id, try, sha256, state, created_at)
+            SELECT id, repeat('a', 26), 'hash-of-a-token', 'current', now() FROM agent_source;
+         UPDATE agent_source SET auth_token_hash = 'hash-of-a-token'",
+    )
+    .await
+    .unwrap();
+
+    let controller = PostgresStore::open(&database.url(Role::Controller))
+        .await
+        .unwrap();
+    let seen = controller
+        .get("research-pro", false)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        seen.agent.status.auth_token_hash.as_deref(),
+        Some("hash-of-a-token")
+    );
+    assert_eq!(seen.auth_tokens.len(), 1);
+
+    let writer = PostgresStore::open(&database.url(Role::Writer))
+        .await
+        .unwrap();
+    let listed = writer.list(&ListFilter::default()).await.unwrap();
+    let found = writer.get("research-pro", false).await.unwrap().unwrap();
+    let loaded = writer.load(seen.agent.id).await.unwrap().unwrap();
+    assert_eq!(listed.len(), 1);
+    for one in listed.iter().chain([&found, &loaded]) {
+        assert_eq!(one.agent.status.auth_token_hash, None);
+        assert!(one.auth_tokens.is_empty());
+        assert_eq!(one.agent.spec, seen.agent.spec);
+        assert_eq!(one.resources, seen.resources);
+    }
+    // What `talon why` and `talon events` look at besides.
+    assert_eq!(writer.hold().await.unwrap(), None);
+    writer.events(&EventFilter::default()).await.unwrap();
 }
 
 #[tokio::test]
