@@ -1,8 +1,9 @@
 //! The call budget: how many calls to Cloudflare's API may be made, and who goes first when it is short.
 //!
 //! Cloudflare allows 1,200 calls in five minutes to a token, for everything, and answers nothing for five minutes
-//! beyond that; we stay at 1,000. Urgent classes may use the last calls, the others leave a reserve; a class that was
-//! refused for a minute may use everything, so that none starves.
+//! beyond that; we stay at 1,000, in whichever five minutes. Urgent classes may use the last calls, the others leave a
+//! reserve; a class that was refused for a minute may use everything, so that none starves. A budget that is shared
+//! through the database knows no classes: who asks first goes first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -12,6 +13,7 @@ use async_trait::async_trait;
 use talon_core::clock::Clock;
 use talon_core::cloud::{Budget, CallClass, RateSignal};
 use talon_store::Store;
+use talon_store::budget::{Decision, Slot, decide};
 
 /// The window Cloudflare counts in.
 pub const WINDOW: Duration = Duration::from_secs(300);
@@ -19,13 +21,15 @@ pub const WINDOW: Duration = Duration::from_secs(300);
 const BLIND_PAUSE: Duration = Duration::from_secs(300);
 /// Calls taken from the shared window at once.
 const CHUNK: u32 = 20;
+/// Nobody is asked to come back sooner.
+const LEAST_WAIT: Duration = Duration::from_millis(100);
 /// After this long a refused class may use everything.
 const AGEING: Duration = Duration::from_secs(60);
 
 /// One account token's budget.
 pub struct CallBudget {
     clock: Arc<dyn Clock>,
-    capacity: f64,
+    ceiling: u32,
     shared: Option<Shared>,
     state: Mutex<State>,
 }
@@ -35,30 +39,27 @@ struct Shared {
     account: String,
 }
 
+#[derive(Default)]
 struct State {
-    calls: f64,
-    at: Duration,
+    /// Calls made here, by slot of time; unused while the budget is shared.
+    slots: Vec<Slot>,
+    /// What is left of the calls taken from the shared window.
+    chunk: u32,
+    /// What Cloudflare said is left, and until when (monotonic) that holds.
+    told: Option<(u32, Duration)>,
     paused_until: Duration,
     pause_to_share: Option<Duration>,
     refused_since: HashMap<CallClass, Duration>,
 }
 
 impl CallBudget {
-    /// A budget of this process alone: it refills evenly over the window.
+    /// A budget of this process alone: in no span of the window, wherever it starts, more calls than this.
     pub fn in_process(clock: Arc<dyn Clock>, calls: u32) -> Self {
-        let at = clock.monotonic();
-        let state = State {
-            calls: f64::from(calls),
-            at,
-            paused_until: Duration::ZERO,
-            pause_to_share: None,
-            refused_since: HashMap::new(),
-        };
         Self {
             clock,
-            capacity: f64::from(calls.max(1)),
+            ceiling: calls.max(1),
             shared: None,
-            state: Mutex::new(state),
+            state: Mutex::default(),
         }
     }
 
@@ -71,7 +72,6 @@ impl CallBudget {
     ) -> Self {
         let mut budget = Self::in_process(clock, calls);
         budget.shared = Some(Shared { store, account });
-        budget.lock().calls = 0.0;
         budget
     }
 
@@ -81,48 +81,66 @@ impl CallBudget {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn reserve(class: CallClass) -> f64 {
-        match class {
-            CallClass::Delete => 0.0,
-            CallClass::UserChange => 0.02,
-            CallClass::Retry => 0.05,
-            CallClass::Resync => 0.10,
-            CallClass::Sweep => 0.20,
-        }
+    /// Calls kept for more urgent classes.
+    fn reserve(&self, class: CallClass) -> u32 {
+        let percent = match class {
+            CallClass::Delete => 0,
+            CallClass::UserChange => 2,
+            CallClass::Retry => 5,
+            CallClass::Resync => 10,
+            CallClass::Sweep => 20,
+        };
+        u32::try_from(u64::from(self.ceiling) * percent / 100).unwrap_or(self.ceiling)
     }
 
     fn take(&self, class: CallClass) -> Result<(), Duration> {
         let now = self.clock.monotonic();
+        let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX / 4);
         let mut state = self.lock();
         if now < state.paused_until {
             return Err(state.paused_until - now);
         }
-        if self.shared.is_none() {
-            let refill =
-                (now.saturating_sub(state.at)).as_secs_f64() * self.capacity / WINDOW.as_secs_f64();
-            state.calls = (state.calls + refill).min(self.capacity);
-            state.at = now;
+        // Asked for everything, the decision says what is left.
+        let window = decide(&state.slots, now_ms, self.ceiling, self.ceiling, WINDOW);
+        let mut left = match self.shared {
+            Some(_) => state.chunk,
+            None => window.grant.calls,
+        };
+        let mut wait = window.grant.retry_in;
+        if let Some((told, until)) = state.told.filter(|(_, until)| now < *until)
+            && self.shared.is_none()
+            && told < left
+        {
+            (left, wait) = (told, until - now);
         }
-        let aged = state
+        let waited = state
             .refused_since
             .get(&class)
-            .is_some_and(|t| now.saturating_sub(*t) >= AGEING);
-        let reserve = if aged || self.shared.is_some() {
-            0.0
-        } else {
-            Self::reserve(class) * self.capacity
+            .map_or(Duration::ZERO, |t| now.saturating_sub(*t));
+        let reserve = match self.shared {
+            Some(_) => 0,
+            None => self.reserve(class),
         };
-        if state.calls >= 1.0 + reserve {
-            state.calls -= 1.0;
-            state.refused_since.remove(&class);
+        if left > reserve || (left > 0 && waited >= AGEING) {
+            match self.shared {
+                Some(_) => state.chunk -= 1,
+                None => charge(&mut state.slots, &window),
+            }
+            if let Some((told, _)) = &mut state.told {
+                *told = told.saturating_sub(1);
+            }
+            if left > reserve {
+                // Until then it stays aged: one call alone gets nobody through a list.
+                state.refused_since.remove(&class);
+            }
             return Ok(());
         }
         state.refused_since.entry(class).or_insert(now);
-        let missing = 1.0 + reserve - state.calls;
-        Err(
-            Duration::from_secs_f64(missing * WINDOW.as_secs_f64() / self.capacity)
-                .max(Duration::from_millis(100)),
-        )
+        if left > 0 {
+            // Only the reserve is in the way, and that ends with ageing.
+            wait = AGEING.saturating_sub(waited);
+        }
+        Err(wait.max(LEAST_WAIT))
     }
 
     async fn refill_from_store(&self, shared: &Shared) -> Result<(), Duration> {
@@ -136,20 +154,30 @@ impl CallBudget {
         {
             self.lock().pause_to_share = Some(pause);
         }
-        // The capacity came from a u32, so the way back is exact.
-        let ceiling = self.capacity as u32;
         match shared
             .store
-            .take_budget(&shared.account, CHUNK, ceiling, WINDOW)
+            .take_budget(&shared.account, CHUNK, self.ceiling, WINDOW)
             .await
         {
             Ok(grant) if grant.calls > 0 => {
-                self.lock().calls += f64::from(grant.calls);
+                self.lock().chunk += grant.calls;
                 Ok(())
             }
-            Ok(grant) => Err(grant.retry_in.max(Duration::from_millis(100))),
+            Ok(grant) => Err(grant.retry_in.max(LEAST_WAIT)),
             Err(_) => Err(Duration::from_secs(1)),
         }
+    }
+}
+
+/// Charges one call to the present slot and forgets what counts no more.
+fn charge(slots: &mut Vec<Slot>, window: &Decision) {
+    slots.retain(|s| s.start_ms > window.forget_before_ms);
+    match slots.iter_mut().find(|s| s.start_ms == window.slot_ms) {
+        Some(slot) => slot.used += 1,
+        None => slots.push(Slot {
+            start_ms: window.slot_ms,
+            used: 1,
+        }),
     }
 }
 
@@ -175,10 +203,8 @@ impl Budget for CallBudget {
             state.paused_until = state.paused_until.max(now + pause);
             state.pause_to_share = Some(pause);
         }
-        if let Some(remaining) = signal.remaining
-            && self.shared.is_none()
-        {
-            state.calls = state.calls.min(f64::from(remaining));
+        if let Some(remaining) = signal.remaining {
+            state.told = Some((remaining, now + signal.reset_in.unwrap_or(WINDOW)));
         }
     }
 }
@@ -216,17 +242,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn never_grants_more_than_the_burst_and_the_refill() {
+    async fn no_five_minutes_hold_more_calls_than_the_ceiling() {
         let clock = Arc::new(Hand::default());
         let budget = CallBudget::in_process(clock.clone(), 100);
-        let mut granted = 0;
-        for _ in 0..300 {
-            while budget.admit(CallClass::Delete).await.is_ok() {
-                granted += 1;
+        let mut granted: Vec<u64> = Vec::new();
+        for second in 0..1200u64 {
+            // A burst after a quiet time, then whatever is to be had.
+            while second >= 200 && budget.admit(CallClass::Delete).await.is_ok() {
+                granted.push(second);
             }
             clock.turn(Duration::from_secs(1));
         }
-        assert!((199..=200).contains(&granted), "{granted}");
+        for start in 0..900 {
+            let within = granted.iter().filter(|s| (start..start + 300).contains(*s));
+            assert!(within.count() <= 100, "from second {start}");
+        }
+        assert!(granted.len() >= 300, "{}", granted.len());
+    }
+
+    #[tokio::test]
+    async fn what_cloudflare_says_is_left_counts_until_its_window_ends() {
+        let clock = Arc::new(Hand::default());
+        let budget = CallBudget::in_process(clock.clone(), 1000);
+        budget.observe(RateSignal {
+            remaining: Some(1),
+            reset_in: Some(Duration::from_secs(30)),
+            retry_after: None,
+            limited: false,
+        });
+        assert!(budget.admit(CallClass::Delete).await.is_ok());
+        assert_eq!(
+            budget.admit(CallClass::Delete).await,
+            Err(Duration::from_secs(30))
+        );
+        clock.turn(Duration::from_secs(30));
+        assert!(budget.admit(CallClass::Delete).await.is_ok());
     }
 
     #[tokio::test]
@@ -237,11 +287,14 @@ mod tests {
         assert!(budget.admit(CallClass::Resync).await.is_ok());
         assert!(budget.admit(CallClass::Delete).await.is_ok());
         while budget.admit(CallClass::Resync).await.is_ok() {}
+        assert_eq!(budget.admit(CallClass::Sweep).await, Err(AGEING));
         clock.turn(AGEING);
-        assert!(
-            budget.admit(CallClass::Sweep).await.is_ok(),
-            "a class that waited goes"
-        );
+        for _ in 0..10 {
+            assert!(
+                budget.admit(CallClass::Sweep).await.is_ok(),
+                "a class that waited goes, and not with one call only"
+            );
+        }
     }
 
     #[tokio::test]
