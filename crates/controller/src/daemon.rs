@@ -113,6 +113,7 @@ impl Daemon {
             timing: config.timing(),
             held: None,
         };
+        let account = Account::new(parts.clock.clone());
         let shared = Shared {
             store: parts.store,
             cloud: parts.cloud,
@@ -123,7 +124,7 @@ impl Daemon {
             clock: parts.clock,
             random: parts.random,
             config,
-            account: Account::default(),
+            account,
             surveyor,
             brake,
             base,
@@ -268,6 +269,8 @@ impl Inner {
                 .concurrency
                 .max(1)
                 .saturating_sub(passes.len());
+            // Taken before the database is asked: what is believed of a lease must not outlast it.
+            let until = self.shared.clock.monotonic() + seconds(self.shared.config.lease_seconds);
             let claimed = if free > 0 {
                 self.claim(free).await
             } else {
@@ -275,7 +278,7 @@ impl Inner {
             };
             let all_taken = claimed.len() == free;
             for claim in claimed {
-                passes.spawn(self.clone().guarded(claim, stop.child_token()));
+                passes.spawn(self.clone().guarded(claim, until, stop.child_token()));
             }
             if all_taken && !passes.is_empty() {
                 tokio::select! {
@@ -339,8 +342,7 @@ impl Inner {
     }
 
     /// Runs one pass; a defect in it stays with its agent.
-    async fn guarded(self: Arc<Self>, claim: Claim, stop: CancellationToken) {
-        let until = self.shared.clock.monotonic() + seconds(self.shared.config.lease_seconds);
+    async fn guarded(self: Arc<Self>, claim: Claim, until: Duration, stop: CancellationToken) {
         let lease = Arc::new(Lease::new(claim.clone(), stop, until));
         self.running().insert(claim.agent_id, lease.clone());
         let inner = self.clone();
@@ -351,7 +353,16 @@ impl Inner {
             Some(Ok(Err(StoreError::StaleEpoch))) => {
                 tracing::info!(agent = %claim.agent_id, "another daemon has taken over");
             }
-            Some(Ok(Err(error))) => {
+            Some(Ok(Err(
+                error @ (StoreError::NotFound
+                | StoreError::Stale { .. }
+                | StoreError::Rejected { .. }
+                | StoreError::Corrupt(_)),
+            ))) => {
+                // It would fail again at once, and as the longest due go before everybody else: its lease runs out first.
+                tracing::error!(agent = %claim.agent_id, %error, "the database holds or refuses what a pass cannot deal with");
+            }
+            Some(Ok(Err(error @ StoreError::Unavailable(_)))) => {
                 tracing::warn!(agent = %claim.agent_id, %error, "the pass could not be finished");
                 tokio::time::sleep(DATABASE_RETRY).await;
                 if let Err(error) = self.shared.store.release(&claim).await {
