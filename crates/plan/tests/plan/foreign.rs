@@ -10,7 +10,8 @@ use talon_core::status::DeploymentStatus;
 
 use crate::database::blank;
 use crate::fixture::{
-    assert_deployed, assert_gone, foreign_bucket, foreign_worker, new_agent, start,
+    assert_deployed, assert_foreign_untouched, assert_gone, deployed, foreign_bucket,
+    foreign_worker, new_agent, start,
 };
 use crate::stage::{End, Stage};
 
@@ -215,4 +216,23 @@ fn deleting_leaves_a_namesake_alone_and_says_so() {
             .unwrap()
             .contains("not ours")
     );
+}
+
+#[test]
+fn names_that_somebody_wrote_into_the_row_are_not_believed() {
+    for latched in [false, true] {
+        let mut stage = if latched { deployed() } else { new_agent() };
+        let names = stage.names();
+        let status = &mut stage.db.row.agent.status;
+        status.worker_name = Some("somebody-else".to_owned());
+        status.r2_bucket = Some("photos".to_owned());
+        assert_eq!(stage.names(), names);
+        stage.edit(|spec| spec.model = "anthropic/claude-opus-4-1".to_owned());
+        stage.converge();
+        assert_foreign_untouched(&stage);
+        stage.delete();
+        stage.converge();
+        assert_foreign_untouched(&stage);
+        assert_gone(&mut stage);
+    }
 }
