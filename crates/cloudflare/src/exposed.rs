@@ -1,5 +1,5 @@
-//! The one place of this crate that opens a [`SecretValue`]: the `Authorization` header, the bodies that carry secrets
-//! to Cloudflare, and the removal of secrets from messages.
+//! The one place of this crate that opens a [`SecretValue`]: the `Authorization` header, and the bodies that carry
+//! secrets to Cloudflare.
 #![allow(
     clippy::disallowed_methods,
     reason = "one of the few modules that may open a secret: it hands it to Cloudflare"
@@ -27,20 +27,6 @@ impl Serialize for Exposed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0.expose())
     }
-}
-
-/// Values shorter than this are words like `true`, and blanking them would spoil messages for nothing.
-const SHORTEST_SECRET: usize = 8;
-
-/// The text with every one of the secrets replaced.
-pub(crate) fn redact(mut text: String, secrets: &[&SecretValue]) -> String {
-    for secret in secrets {
-        let bare = secret.expose();
-        if bare.len() >= SHORTEST_SECRET && text.contains(bare) {
-            text = text.replace(bare, "[redacted]");
-        }
-    }
-    text
 }
 
 /// Bytes to sign with.

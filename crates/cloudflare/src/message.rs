@@ -2,18 +2,20 @@
 
 use talon_core::cloud::ApiMessage;
 use talon_core::secret::SecretValue;
-
-use crate::exposed::redact;
+use talon_secrets::Redactor;
 
 /// Longest message, in characters.
 pub(crate) const LONGEST: usize = 300;
-/// Nothing beyond this many bytes of an answer is looked at for a message.
-const LOOKED_AT: usize = 16 * 1024;
 
-/// Frees the text of secrets, escapes control and invisible characters, and cuts it.
+/// Frees the text of these secrets in every form and of whatever looks like a key, escapes control and invisible
+/// characters, and cuts it.
 pub(crate) fn clean(text: &str, secrets: &[&SecretValue]) -> String {
-    // Redaction comes first: a secret that the cut would split must not leave its first half behind.
-    let text = redact(head(text, LOOKED_AT).to_owned(), secrets);
+    let mut redactor = Redactor::new();
+    for secret in secrets {
+        redactor.add(secret);
+    }
+    // Before any cut: a secret that a cut would split must not leave its first half behind.
+    let text = redactor.redact(text);
     let mut out = String::new();
     let mut length = 0;
     for c in text.trim().chars() {
@@ -40,19 +42,11 @@ fn is_unsafe(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
-fn head(text: &str, most: usize) -> &str {
-    let mut end = text.len().min(most);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
 /// Words of an HTML or text answer: tags, scripts and runs of white space removed.
 pub(crate) fn plain_words(body: &str) -> String {
     let mut out = String::new();
     let mut in_tag = false;
-    for c in head(body, LOOKED_AT).chars() {
+    for c in body.chars() {
         match c {
             '<' => in_tag = true,
             '>' if in_tag => {
@@ -98,6 +92,29 @@ mod tests {
         let out = clean(&text, &[&secret]);
         assert!(!out.contains("S3C"), "{out}");
         assert!(out.contains("[redac"));
+    }
+
+    #[test]
+    fn a_secret_is_taken_out_in_every_form_and_at_any_length() {
+        let secret = SecretValue::new("S3CR3T\"VALUE/0123456789".into());
+        for form in [
+            "S3CR3T\\\"VALUE/0123456789".to_owned(),
+            "S3CR3T%22VALUE%2F0123456789".to_owned(),
+            data_encoding::BASE64.encode(b"S3CR3T\"VALUE/0123456789"),
+            hex::encode(b"S3CR3T\"VALUE/0123456789"),
+        ] {
+            let out = clean(&format!("bad value {form}."), &[&secret]);
+            assert_eq!(out, "bad value [redacted].", "{form}");
+        }
+        let long = "k9".repeat(30_000);
+        let out = clean(&format!("bad value {long}"), &[&SecretValue::new(long)]);
+        assert_eq!(out, "bad value [redacted]");
+    }
+
+    #[test]
+    fn a_key_that_this_call_did_not_carry_is_known_by_its_shape() {
+        let out = clean("binding X has sk-ant-api03-abcdefghijkl", &[]);
+        assert_eq!(out, "binding X has [redacted]");
     }
 
     #[test]
