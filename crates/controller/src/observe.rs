@@ -6,8 +6,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use talon_core::cloud::WorkerSettings;
 use talon_core::condition::Reason;
+use talon_core::resource::ResourceKind;
 use talon_core::secret::{RefTarget, SecretValue, names as secret_names};
-use talon_core::{Snapshot, name};
+use talon_core::{InstallId, Snapshot, name};
 use talon_plan::desired::Names;
 use talon_plan::{Input, Look, Observed, SecretProblem, World};
 use talon_secrets::{InstallKey, SecretReadError, SecretReader};
@@ -36,6 +37,28 @@ impl Anchor {
             Ok(age) => self.monotonic.saturating_sub(age),
             Err(_) => self.monotonic + (moment - self.database).to_std().unwrap_or_default(),
         }
+    }
+}
+
+/// A recorded token id that the list shows under another name is not ours: deleting or rolling it would hit somebody
+/// else. Whoever can write the file behind SQLite can put any id there, so it is forgotten before anything is planned.
+pub fn disown_foreign_token(snapshot: &mut Snapshot, inventory: &Inventory, install: &InstallId) {
+    let ours = name::token_name(install, snapshot.agent.id);
+    let record = snapshot
+        .resources
+        .iter_mut()
+        .find(|r| r.kind == ResourceKind::R2Token);
+    let Some(record) = record else { return };
+    let Some(id) = &record.external_id else {
+        return;
+    };
+    let named_ours = inventory
+        .tokens
+        .get(&ours)
+        .is_some_and(|same| same.iter().any(|t| t.id == *id));
+    if !named_ours && inventory.tokens.values().flatten().any(|t| t.id == *id) {
+        tracing::warn!(agent = %snapshot.agent.name, "the recorded R2 token belongs to another name; it is left alone");
+        record.external_id = None;
     }
 }
 

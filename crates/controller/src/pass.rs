@@ -23,7 +23,7 @@ use crate::execute::{Executor, Outcome};
 use crate::failure::{self, Verdict};
 use crate::inventory::{Inventory, Surveyor};
 use crate::lease::Lease;
-use crate::observe::{Anchor, Observer, Values};
+use crate::observe::{Anchor, Observer, Values, disown_foreign_token};
 
 /// How often a pass plans before it gives others their turn.
 const ROUNDS: usize = 8;
@@ -129,12 +129,15 @@ impl Shared {
     pub async fn observe(
         &self,
         world: &World,
-        snapshot: Snapshot,
+        mut snapshot: Snapshot,
         inventory: Option<&Inventory>,
         anchor: Anchor,
         card: Option<Option<String>>,
         settings: Option<WorkerSettings>,
     ) -> Seen {
+        if let Some(inventory) = inventory {
+            disown_foreign_token(&mut snapshot, inventory, &world.install);
+        }
         let observer = Observer {
             secrets: self.secrets.as_ref(),
             key: &self.key,
@@ -178,7 +181,7 @@ impl Pass<'_> {
         let begun = self.shared.clock.monotonic();
         let class = class_of(&first);
         let (generation, requested) = (first.agent.generation, first.agent.reconcile_requested_at);
-        let world = match self.shared.world(class).await {
+        let mut world = match self.shared.world(class).await {
             Ok(world) => world,
             Err(verdict) => return self.finish_blind(&first, verdict).await,
         };
@@ -231,6 +234,13 @@ impl Pass<'_> {
                     break (seen, plan);
                 }
                 continue;
+            }
+            if world.held.is_none() && plan.steps.iter().any(|s| s.rebuilds || s.kind.destroys()) {
+                // The look that shows a disaster to this pass is the one that puts the hold in force.
+                world.held = self.shared.held().await?;
+                if world.held.is_some() {
+                    continue;
+                }
             }
             self.settings = None;
             let executor = Executor {
@@ -314,13 +324,9 @@ impl Pass<'_> {
                     lists.map_err(|e| failure::of_cloud(&e))?;
                 }
                 Need::Settings => {
-                    let name = seen
-                        .snapshot
-                        .agent
-                        .status
-                        .worker_name
-                        .clone()
-                        .unwrap_or_default();
+                    let agent = &seen.snapshot.agent;
+                    let install = &self.shared.base.install;
+                    let name = talon_core::name::worker_name(install, agent.id, &agent.name);
                     let cx = CallCx {
                         class,
                         remaining: None,
@@ -349,59 +355,12 @@ impl Pass<'_> {
             .latched)
     }
 
-    /// Ends a pass that could not even look: status columns stay, the failure is told in conditions.
+    /// Ends a pass that could not even look: what the row alone tells is said, and the failure.
     async fn finish_blind(&self, snapshot: &Snapshot, verdict: Verdict) -> StoreResult<()> {
-        let condition = |kind, truth, reason, message: &str| {
-            Mutation::Condition(talon_core::condition::Condition {
-                kind,
-                status: truth,
-                reason,
-                message: message.to_owned(),
-                observed_generation: snapshot.agent.generation,
-            })
-        };
-        use talon_core::condition::{ConditionType, Truth};
-        let pass = &verdict.pass;
-        let mut mutations = vec![
-            condition(
-                ConditionType::Reconciling,
-                Truth::True,
-                Reason::BackingOff,
-                &pass.message,
-            ),
-            condition(
-                ConditionType::Stalled,
-                Truth::from(pass.stalled),
-                if pass.stalled {
-                    pass.reason
-                } else {
-                    Reason::AsExpected
-                },
-                if pass.stalled { &pass.message } else { "" },
-            ),
-            condition(
-                ConditionType::Throttled,
-                Truth::from(pass.throttled),
-                if pass.throttled {
-                    Reason::RateLimited
-                } else {
-                    Reason::AsExpected
-                },
-                if pass.throttled { &pass.message } else { "" },
-            ),
-        ];
-        let never =
-            snapshot.agent.status.first_deployed_at.is_none() && !snapshot.agent.is_deleting();
-        if never && pass.stalled {
-            mutations.push(Mutation::Status(talon_core::mutation::StatusWrite {
-                deployment_status: Some(talon_core::status::DeploymentStatus::Failed),
-                deployment_error: Some(Some(format!("{}: {}", pass.reason, pass.message))),
-                ..talon_core::mutation::StatusWrite::default()
-            }));
-        }
-        let (next, progress) = self.come_back(snapshot, pass, verdict.retry_after);
+        let timing = &self.shared.base.timing;
+        let (next, progress) = self.come_back(snapshot, &verdict.pass, verdict.retry_after);
         let finish = Finish {
-            mutations,
+            mutations: talon_plan::blind(snapshot, timing, &verdict.pass),
             loaded_generation: snapshot.agent.generation,
             loaded_reconcile_requested_at: snapshot.agent.reconcile_requested_at,
             next_due_in: Some(next),

@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use talon_core::AgentId;
 use talon_core::cloud::{BucketRef, CallClass, CallCx, CloudError};
 use talon_core::event::{EventReason, NewEvent, Severity};
 use talon_core::name;
 use talon_core::resource::ResourceKind;
 use talon_core::spec::Jurisdiction;
-use talon_store::{RowState, StoreResult};
+use talon_core::{AgentId, InstallId};
+use talon_store::{Leftover, RowState, StoreResult};
 
 use crate::inventory::{Inventory, marked_workers};
 use crate::pass::Shared;
@@ -61,7 +61,7 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Report> 
         .leftovers()
         .await?
         .into_iter()
-        .filter(|l| l.kind == ResourceKind::R2Bucket)
+        .filter(|l| l.kind == ResourceKind::R2Bucket && is_own_bucket(install, l))
         .map(|l| (l.name, l.agent_id))
         .collect();
     for bucket in inventory.buckets.keys() {
@@ -106,6 +106,14 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Report> 
         shared.store.record_event(None, &event).await?;
     }
     Ok(report)
+}
+
+/// A bucket carries no mark: only the name that Talon itself would give it is believed, not what a row says.
+fn is_own_bucket(install: &InstallId, leftover: &Leftover) -> bool {
+    name::AgentName::parse(&leftover.agent).is_ok_and(|agent| {
+        let worker = name::worker_name(install, leftover.agent_id, &agent);
+        leftover.name == name::bucket_name(install, &worker)
+    })
 }
 
 async fn remove(

@@ -10,5 +10,6 @@ mod lost_answers;
 mod refusals;
 mod restored;
 mod resync;
+mod tampered;
 mod updates;
 mod verify;
