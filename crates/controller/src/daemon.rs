@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use talon_core::clock::{Clock, Random};
 use talon_core::cloud::{CallClass, Cloud};
-use talon_core::condition::{Condition, ConditionType, Reason, Truth};
+use talon_core::condition::Reason;
 use talon_core::event::{EventReason, NewEvent, Severity};
 use talon_core::mutation::{Finish, Mutation, Progress};
 use talon_core::registry::Registry;
 use talon_core::{AgentId, InstallId};
+use talon_plan::status::PassFailure;
 use talon_plan::{R2Endpoint, Subdomain, World};
 use talon_secrets::{InstallKey, SecretReader};
 use talon_store::{Claim, HoldKind, Store, StoreError};
@@ -393,22 +394,21 @@ impl Inner {
             max: seconds(self.shared.config.backoff_max_seconds),
         };
         let failures = snapshot.work.failure_count + 1;
+        let failure = PassFailure {
+            reason: Reason::InternalError,
+            message: message.clone(),
+            stalled: failures >= 3,
+            throttled: false,
+        };
+        let mut mutations = talon_plan::blind(&snapshot, &self.shared.base.timing, &failure);
+        mutations.push(Mutation::Event(NewEvent {
+            severity: Severity::Warning,
+            reason: EventReason::InternalError,
+            object: format!("agent/{}", snapshot.agent.name),
+            message,
+        }));
         let finish = Finish {
-            mutations: vec![
-                Mutation::Condition(Condition {
-                    kind: ConditionType::Stalled,
-                    status: Truth::from(failures >= 3),
-                    reason: Reason::InternalError,
-                    message: message.clone(),
-                    observed_generation: snapshot.agent.generation,
-                }),
-                Mutation::Event(NewEvent {
-                    severity: Severity::Warning,
-                    reason: EventReason::InternalError,
-                    object: format!("agent/{}", snapshot.agent.name),
-                    message,
-                }),
-            ],
+            mutations,
             loaded_generation: snapshot.agent.generation,
             loaded_reconcile_requested_at: snapshot.agent.reconcile_requested_at,
             next_due_in: Some(policy.after(failures, self.shared.random.as_ref())),

@@ -1,9 +1,10 @@
 //! The pure heart of Talon: what is to be done for one agent, and what is to be said of it.
 //!
 //! [`plan`] compares desired state, records and observation and gives a [`Plan`]; [`effect`] says what is written to
-//! the database around each step; [`status()`] says what people read. Guarantees: no I/O, no clock, no chance; the
-//! same input gives the same output. `Cargo.toml` keeps it so: nothing here can reach a runtime or the network.
+//! the database around each step; [`status()`] says what people read, and [`blind()`] what they read of a pass that saw
+//! nothing. Guarantees: no I/O, no clock, no chance; the same input gives the same output. `Cargo.toml` keeps it so: nothing here can reach a runtime or the network.
 
+pub mod blind;
 pub mod cleanup;
 pub mod converge;
 pub mod desired;
@@ -15,6 +16,7 @@ pub mod report;
 pub mod status;
 pub mod step;
 
+pub use blind::blind;
 pub use input::{
     Held, HeldScope, Input, Look, Observed, R2Endpoint, SecretProblem, Subdomain, Timing, World,
 };

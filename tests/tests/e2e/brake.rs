@@ -65,6 +65,52 @@ async fn a_worker_list_that_comes_back_empty_uploads_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn workers_that_are_really_gone_are_made_again_once_released() {
+    let (stage, daemon) = fleet(24).await;
+    for worker in stage.sim.workers() {
+        assert!(stage.sim.remove_worker(&worker.name));
+    }
+    daemon.daemon.resync_now();
+    held(&stage).await;
+    assert!(stage.write_names().is_empty(), "{:?}", stage.write_names());
+    stage.store.release_hold().await.expect("the store answers");
+    wait_for(|| async { (stage.sim.workers().len() == 24).then_some(()) })
+        .await
+        .expect("every Worker is made again");
+    for n in 0..24 {
+        stage.deployed(&format!("agent-{n}")).await;
+    }
+    let hold = stage.store.hold().await.expect("the store answers");
+    assert!(hold.is_none(), "{hold:?}");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pass_that_is_the_first_to_see_a_disaster_repairs_nothing() {
+    let (stage, daemon) = fleet(24).await;
+    daemon.stop().await;
+    for worker in stage.sim.workers() {
+        assert!(stage.sim.remove_worker(&worker.name));
+    }
+    for n in 0..24 {
+        stage
+            .store
+            .request_reconcile(&name(&format!("agent-{n}")))
+            .await
+            .expect("accepted");
+    }
+    let daemon = stage.daemon();
+    held(&stage).await;
+    for n in 0..24 {
+        stage
+            .until(&format!("agent-{n}"), "idle", talon_tests::stage::idle)
+            .await;
+    }
+    assert!(stage.write_names().is_empty(), "{:?}", stage.write_names());
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_deletions_at_once_are_held_until_released() {
     let (stage, daemon) = fleet(30).await;
     for n in 0..30 {

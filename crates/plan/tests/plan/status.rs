@@ -1,11 +1,12 @@
 //! What is said of an agent: the table of precedence, in full, and the conditions.
 
 use talon_core::condition::{ConditionType, Reason};
+use talon_core::mutation::Mutation;
 use talon_core::status::DeploymentStatus::{self, Deleting, Deployed, Deploying, Failed, Pending};
 use talon_plan::status::{PassFailure, Situation, precedence};
 use talon_plan::{Held, HeldScope, Input, SecretProblem};
 
-use crate::fixture::{deployed, new_agent};
+use crate::fixture::{deployed, new_agent, snapshot, spec, start};
 use crate::stage::{End, Stage};
 
 /// `None`: either.
@@ -260,4 +261,34 @@ fn an_agent_that_is_live_stays_deployed_while_an_update_is_stuck() {
         stage.db.condition(ConditionType::Stalled).1,
         Reason::SecretValueMissing
     );
+}
+
+#[test]
+fn without_a_look_only_what_the_row_alone_tells_is_said() {
+    let down = |stalled| PassFailure {
+        reason: Reason::CloudflareError,
+        message: "nobody answers".to_owned(),
+        stalled,
+        throttled: false,
+    };
+    let said = |row: &talon_core::Snapshot, stalled| {
+        let mutations = talon_plan::blind(row, &talon_plan::Timing::default(), &down(stalled));
+        mutations.into_iter().find_map(|m| match m {
+            Mutation::Status(write) => write.deployment_status,
+            _ => None,
+        })
+    };
+    let mut row = snapshot(spec());
+    assert_eq!(said(&row, false), None);
+    assert_eq!(said(&row, true), Some(Failed));
+    row.work.failing_since = Some(start() - chrono::TimeDelta::minutes(11));
+    assert_eq!(
+        said(&row, false),
+        Some(Failed),
+        "never there, and failing for long"
+    );
+    row.agent.status.first_deployed_at = Some(start());
+    assert_eq!(said(&row, true), None, "it may well be live");
+    row.agent.deletion_requested_at = Some(start());
+    assert_eq!(said(&row, false), Some(Deleting));
 }
