@@ -242,13 +242,6 @@ impl Pass<'_> {
                     continue;
                 }
             }
-            if world.held.is_none() && plan.steps.iter().any(|s| s.rebuilds || s.kind.destroys()) {
-                // The look that shows a disaster to this pass is the one that puts the hold in force.
-                world.held = self.shared.held().await?;
-                if world.held.is_some() {
-                    continue;
-                }
-            }
             self.settings = None;
             let executor = Executor {
                 store: self.shared.store.as_ref(),
