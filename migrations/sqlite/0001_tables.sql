@@ -104,6 +104,9 @@ CREATE TABLE agent_source (
 
 -- The target of upserts: ON CONFLICT (name) WHERE deleted_at IS NULL.
 CREATE UNIQUE INDEX agent_source_live_name ON agent_source (name) WHERE deleted_at IS NULL;
+-- The brake counts these before every claim.
+CREATE INDEX agent_source_deleting ON agent_source (deletion_requested_at)
+  WHERE deletion_requested_at IS NOT NULL AND deleted_at IS NULL;
 
 -- Every id that ever was, and the names in use. REPLACE deletes rows without a trigger; against this it cannot hide.
 CREATE TABLE agent_registry (
@@ -150,6 +153,7 @@ CREATE TABLE agent_resource (
   cleaned_at TEXT,
   PRIMARY KEY (agent_id, kind)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX agent_resource_leftover ON agent_resource (agent_id) WHERE cleanup_result = 'failed';
 
 CREATE TABLE agent_condition (
   agent_id TEXT NOT NULL REFERENCES agent_source (id),
@@ -207,6 +211,7 @@ CREATE TABLE agent_change (
   kind TEXT NOT NULL CHECK (kind IN ('spec', 'status')),
   at TEXT NOT NULL
 ) STRICT;
+CREATE INDEX agent_change_at ON agent_change (at);
 
 -- The cards of the embedded Registry.
 CREATE TABLE agent_card (

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use sqlx::postgres::PgPool;
 use talon_core::AgentId;
 use talon_core::event::{Event, NewEvent};
-use talon_store::{CONTROLLER, EventFilter, StoreResult};
+use talon_store::{CONTROLLER, EventFilter, KEEP_RETIRED_TOKENS, StoreResult};
 
 use crate::claims::secs;
 use crate::error::Work;
@@ -83,7 +83,7 @@ pub(crate) async fn read(pool: &PgPool, filter: &EventFilter) -> Work<Vec<Event>
     Ok(events?)
 }
 
-/// Removes events and entries of the change feed that are older.
+/// Removes events and entries of the change feed that are older, and retired auth tokens.
 pub(crate) async fn prune(pool: &PgPool, keep: Duration) -> Work<u64> {
     let events =
         sqlx::query("DELETE FROM agent_event WHERE last_at < now() - make_interval(secs => $1)")
@@ -95,5 +95,11 @@ pub(crate) async fn prune(pool: &PgPool, keep: Duration) -> Work<u64> {
             .bind(secs(keep))
             .execute(pool)
             .await?;
-    Ok(events.rows_affected() + changes.rows_affected())
+    let tokens = sqlx::query(
+        "DELETE FROM agent_auth_token WHERE state = 'retired' AND created_at < now() - make_interval(secs => $1)",
+    )
+    .bind(secs(keep.min(KEEP_RETIRED_TOKENS)))
+    .execute(pool)
+    .await?;
+    Ok(events.rows_affected() + changes.rows_affected() + tokens.rows_affected())
 }

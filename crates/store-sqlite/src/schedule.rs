@@ -7,7 +7,7 @@ use sqlx::QueryBuilder;
 use sqlx::sqlite::SqliteConnection;
 use talon_core::resource::ResourceKind;
 use talon_core::{AgentId, Epoch, Snapshot};
-use talon_store::{Claim, Leftover, RowState, StoreError, StoreResult};
+use talon_store::{Claim, KEEP_RETIRED_TOKENS, Leftover, RowState, StoreError, StoreResult};
 
 use crate::error::translate;
 use crate::open::{SqliteStore, done};
@@ -293,20 +293,34 @@ impl SqliteStore {
     }
 
     pub(crate) async fn do_prune(&self, keep: Duration) -> StoreResult<u64> {
-        let keep = minus(keep);
+        let kept = minus(keep);
+        let tokens_kept = minus(keep.min(KEEP_RETIRED_TOKENS));
         let mut tx = self.writing().await?;
         let mut gone = 0;
-        for delete in [
-            concat!("DELETE FROM agent_event WHERE last_at < ", now_plus!()),
+        for (delete, kept) in [
+            (
+                concat!("DELETE FROM agent_event WHERE last_at < ", now_plus!()),
+                &kept,
+            ),
             // The last entry stays: the feed's number never goes back.
-            concat!(
-                "DELETE FROM agent_change WHERE at < ",
-                now_plus!(),
-                " AND seq < (SELECT max(seq) FROM agent_change)"
+            (
+                concat!(
+                    "DELETE FROM agent_change WHERE at < ",
+                    now_plus!(),
+                    " AND seq < (SELECT max(seq) FROM agent_change)"
+                ),
+                &kept,
+            ),
+            (
+                concat!(
+                    "DELETE FROM agent_auth_token WHERE state = 'retired' AND created_at < ",
+                    now_plus!()
+                ),
+                &tokens_kept,
             ),
         ] {
             gone += sqlx::query(delete)
-                .bind(&keep)
+                .bind(kept)
                 .execute(&mut *tx)
                 .await
                 .map_err(translate)?

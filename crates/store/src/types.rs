@@ -12,6 +12,9 @@ use talon_core::{AgentId, Epoch, Generation, InstallId, Owner};
 /// The name under which events of the controller itself are kept; reserved, so that no agent can have it.
 pub const CONTROLLER: &str = "talon";
 
+/// How long a retired auth token is remembered at most: nothing that carried it can still land.
+pub const KEEP_RETIRED_TOKENS: Duration = Duration::from_secs(86_400);
+
 /// How to apply.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ApplyOptions {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use talon_core::TryId;
 use talon_core::event::{Event, EventReason, NewEvent, Severity};
 use talon_core::mutation::Mutation;
+use talon_core::snapshot::AuthTokenState;
 
 use super::support::Bench;
 use crate::{CONTROLLER, EventFilter};
@@ -133,4 +135,38 @@ pub(super) async fn prune_takes_old_ones(bench: Bench) {
     assert_eq!(all(&bench).await.len(), 1);
     assert!(bench.prune(Duration::ZERO).await.unwrap() >= 1);
     assert!(all(&bench).await.is_empty());
+}
+
+pub(super) async fn prune_takes_retired_tokens(bench: Bench) {
+    let id = bench.create("research-pro").await;
+    let claim = bench.claim(id).await;
+    let states = [
+        AuthTokenState::Retired,
+        AuthTokenState::Current,
+        AuthTokenState::Candidate,
+    ];
+    for (n, state) in (1..).zip(states) {
+        let try_id = TryId::new(n, 0);
+        let candidate = Mutation::AuthTokenCandidate {
+            try_id: try_id.clone(),
+            sha256: format!("h{n}"),
+        };
+        bench.write(&claim, candidate).await;
+        bench
+            .write(&claim, Mutation::AuthTokenState { try_id, state })
+            .await;
+    }
+    let left = async || {
+        let tokens = bench.snap(id).await.auth_tokens;
+        tokens.into_iter().map(|t| t.state).collect::<Vec<_>>()
+    };
+    bench.tick(id).await;
+    bench.prune(Duration::from_secs(3600)).await.unwrap();
+    assert_eq!(left().await, states);
+    assert!(bench.prune(Duration::ZERO).await.unwrap() >= 1);
+    assert_eq!(
+        left().await,
+        [AuthTokenState::Current, AuthTokenState::Candidate],
+        "what the Hub accepts stays, however old"
+    );
 }

@@ -79,7 +79,7 @@ pub fn cases() -> Vec<Case> {
             is_a_request, keeps_the_bucket_if_asked, protection_refuses_it, freezes_the_spec, archive_needs_a_request,
             archive_frees_the_name, latest_archived_is_shown, leftovers_are_named_and_corrected, ownership,
         }
-        events { fold, filter, of_the_controller, prune_takes_old_ones }
+        events { fold, filter, of_the_controller, prune_takes_old_ones, prune_takes_retired_tokens }
         feed { grows_in_order, pages, prune_never_turns_it_back }
         installation {
             install_row_is_made_once, leases_exclude, leases_end, budget_has_a_ceiling, budget_comes_back,

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use talon_core::mutation::{Finish, Mutation, Progress};
 use talon_core::resource::{CleanupResult, ResourceKind};
+use talon_core::snapshot::AuthTokenState;
 use talon_core::{AgentId, Snapshot};
 
 use super::mutate::Pass;
 use super::state::{Now, Row, State};
-use crate::types::{ChangeKind, Claim, Committed, Leftover, RowState};
+use crate::types::{ChangeKind, Claim, Committed, KEEP_RETIRED_TOKENS, Leftover, RowState};
 use crate::writes::later;
 use crate::{StoreError, StoreResult};
 
@@ -251,18 +252,29 @@ impl State {
     }
 
     pub(super) fn prune(&mut self, keep: Duration, now: Now) -> u64 {
-        let Some(before) = chrono::TimeDelta::from_std(keep)
-            .ok()
-            .and_then(|keep| now.checked_sub_signed(keep))
-        else {
-            return 0;
+        // What is kept for longer than time itself goes never.
+        let begin = |keep: Duration| {
+            chrono::TimeDelta::from_std(keep)
+                .ok()
+                .and_then(|keep| now.checked_sub_signed(keep))
+                .unwrap_or(Now::MIN_UTC)
         };
-        let rows = self.events.len() + self.changes.len();
+        let (kept, tokens_kept) = (begin(keep), begin(keep.min(KEEP_RETIRED_TOKENS)));
+        let rows = |state: &Self| {
+            let tokens: usize = state.rows.values().map(|row| row.tokens.len()).sum();
+            tokens + state.events.len() + state.changes.len()
+        };
+        let before = rows(self);
         let last = self.change_seq;
-        self.events.retain(|row| row.last_at >= before);
+        self.events.retain(|row| row.last_at >= kept);
         self.changes
-            .retain(|(change, at)| *at >= before || change.seq == last);
-        (rows - self.events.len() - self.changes.len()) as u64
+            .retain(|(change, at)| *at >= kept || change.seq == last);
+        for row in self.rows.values_mut() {
+            row.tokens.retain(|_, token| {
+                token.state != AuthTokenState::Retired || token.created_at >= tokens_kept
+            });
+        }
+        (before - rows(self)) as u64
     }
 
     pub(super) fn card_hashes(&self) -> Vec<(AgentId, String)> {
