@@ -62,6 +62,9 @@ pub fn explain(snapshot: &Snapshot, hold: Option<&Hold>) -> Explanation {
     if view::agreement(snapshot) == view::Agreement::InSync {
         return well(snapshot);
     }
+    if let Some(awaiting) = view::awaiting_keys(snapshot) {
+        return awaiting_keys(snapshot, awaiting);
+    }
     under_way(snapshot)
 }
 
@@ -217,6 +220,25 @@ fn waiting_for(snapshot: &Snapshot, condition: &StoredCondition) -> Explanation 
         blocked_at: Some(place(snapshot, reason)),
         reason: reason.to_string(),
         what: said_or(&condition.condition.message, "effects are withheld"),
+        do_this: advice(name(snapshot), reason),
+        waiting: steps_to_come(snapshot),
+    }
+}
+
+fn awaiting_keys(snapshot: &Snapshot, condition: &StoredCondition) -> Explanation {
+    let reason = condition.condition.reason;
+    Explanation {
+        headline: format!(
+            "{} is {} and waits for a key.",
+            name(snapshot),
+            status(snapshot)
+        ),
+        blocked_at: Some(place(snapshot, reason)),
+        reason: reason.to_string(),
+        what: said_or(
+            &condition.condition.message,
+            "the model's provider has no key",
+        ),
         do_this: advice(name(snapshot), reason),
         waiting: steps_to_come(snapshot),
     }

@@ -143,6 +143,7 @@ pub fn message(snapshot: &Snapshot) -> String {
         .or_else(|| agent.spec.suspend.then(|| "suspended".to_owned()))
         .or_else(|| told(ConditionType::Drifted))
         .or_else(|| told(ConditionType::Reconciling))
+        .or_else(|| awaiting_keys(snapshot).map(|c| said(c.condition.reason, &c.condition.message)))
         .or_else(|| connected(snapshot))
         .or_else(|| told(ConditionType::Ready))
         .or_else(|| unseen(snapshot))
@@ -159,9 +160,22 @@ fn connected(snapshot: &Snapshot) -> Option<String> {
     })
 }
 
+/// The model's provider has no key at this generation: nothing is wrong, and nothing will happen.
+pub fn awaiting_keys(snapshot: &Snapshot) -> Option<&StoredCondition> {
+    condition(snapshot, ConditionType::Reconciling).filter(|c| {
+        c.condition.reason == Reason::AwaitingKeys
+            && c.condition.observed_generation >= snapshot.agent.generation
+    })
+}
+
 fn unseen(snapshot: &Snapshot) -> Option<String> {
-    (snapshot.agent.status.observed_generation < snapshot.agent.generation)
-        .then(|| "not picked up by a daemon yet".to_owned())
+    (snapshot.agent.status.observed_generation < snapshot.agent.generation).then(|| {
+        match snapshot.work.lease_owner {
+            Some(_) => "a daemon is at work on it",
+            None => "not picked up by a daemon yet",
+        }
+        .to_owned()
+    })
 }
 
 fn said(reason: Reason, message: &str) -> String {

@@ -170,3 +170,24 @@ fn what_cloudflare_says_cannot_move_the_cursor() {
         e.what
     );
 }
+
+#[test]
+fn a_lacking_key_is_asked_for() {
+    let mut s = fixtures::pending("legal-bot");
+    fixtures::set(
+        &mut s,
+        ConditionType::Reconciling,
+        Truth::False,
+        Reason::AwaitingKeys,
+        "the model's provider openai has no key",
+    );
+    let e = explain(&s, None);
+    assert_eq!(e.headline, "legal-bot is pending and waits for a key.");
+    assert_eq!(e.reason, "AwaitingKeys");
+    assert_eq!(
+        view::message(&s),
+        "AwaitingKeys: the model's provider openai has no key"
+    );
+    s.agent.generation = talon_core::Generation(s.agent.generation.0 + 1);
+    assert!(view::awaiting_keys(&s).is_none(), "the edit may be the key");
+}
