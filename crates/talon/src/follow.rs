@@ -104,12 +104,19 @@ pub struct Wait<'a> {
     pub timeout: Duration,
     /// How to re-attach after Ctrl-C; printed then and under the block.
     pub reattach: &'static str,
+    /// Whether the agents were edited just now: what happened since then is told, too.
+    pub after_edit: bool,
 }
 
 impl Wait<'_> {
     /// Waits until `goal` is decided for every target. `Err(Interrupted)` on Ctrl-C.
     pub async fn until(&self, goal: &Goal, targets: Vec<Target>) -> Result<Vec<Ended>, Failure> {
-        let mut progress = Progress::new(self.output, self.reattach, targets.len() > 1);
+        let mut progress = Progress::new(
+            self.output,
+            self.reattach,
+            targets.len() > 1,
+            self.after_edit,
+        );
         let result = self.look(goal, targets, &mut progress).await;
         progress.finish();
         result
@@ -277,7 +284,7 @@ pub fn failure_of(ended: &Ended, timeout: Duration) -> Option<Failure> {
         How::TimedOut => Failure::new(
             Exit::TimedOut,
             format!(
-                "{name} is not there after {}{}{message}; the controller carries on",
+                "waited {} for {name}, and it is not done yet{}{message}; the controller carries on",
                 age::short(timeout),
                 if message.is_empty() { "" } else { ": " },
             ),
@@ -285,7 +292,7 @@ pub fn failure_of(ended: &Ended, timeout: Duration) -> Option<Failure> {
                 "no daemon has taken it up: start talon run (or talon dev) on this database"
                     .to_owned()
             } else {
-                format!("talon why {name}, or wait longer: talon wait {name} --timeout 15m")
+                format!("talon why {name}, or wait longer (--timeout 15m)")
             },
         ),
     };

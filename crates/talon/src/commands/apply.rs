@@ -207,6 +207,7 @@ async fn wait(
             WaitFor::Ready => "talon wait NAME",
             WaitFor::Connected => "talon wait NAME --for=connected",
         },
+        after_edit: applied.iter().any(|a| a.outcome == ApplyOutcome::Created),
     }
     .until(&goal, targets)
     .await?;

@@ -179,6 +179,7 @@ async fn wait(session: &Session, store: &dyn Store, agents: &[Snapshot]) -> Resu
         output: &session.output,
         timeout: session.global.wait_for(),
         reattach: "talon wait NAME --for=delete",
+        after_edit: false,
     }
     .until(&Goal::Gone, targets)
     .await?;

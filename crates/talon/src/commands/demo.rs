@@ -132,6 +132,7 @@ async fn wait(
         output: &session.output,
         timeout: PATIENCE,
         reattach: "the demo ends here; start it again: talon demo",
+        after_edit: *goal != Goal::Gone,
     }
     .until(goal, agents.iter().map(Target::of).collect())
     .await?;

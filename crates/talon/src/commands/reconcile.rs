@@ -56,6 +56,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         output: &session.output,
         timeout: session.global.wait_for(),
         reattach: "talon wait NAME",
+        after_edit: false,
     };
     let pass = Goal::Pass {
         after_epoch: before.work.lease_epoch.0,

@@ -93,6 +93,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         output: &session.output,
         timeout: session.global.wait_for(),
         reattach: "talon wait NAME",
+        after_edit: false,
     }
     .until(&args.goal, targets)
     .await?;

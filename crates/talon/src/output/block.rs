@@ -17,6 +17,7 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     hint: &'static str,
     many: bool,
+    after_edit: bool,
     began: Instant,
     since: Option<DateTime<Utc>>,
     seen: BTreeMap<AgentId, Snapshot>,
@@ -24,8 +25,8 @@ pub struct Progress {
 
 impl Progress {
     /// Begins. `hint` tells how to re-attach, and stands at the foot of the block; `many`: more than one agent is
-    /// watched, so that each line must say whose it is.
-    pub fn new(output: &Output, hint: &'static str, many: bool) -> Self {
+    /// watched, so that each line must say whose it is; `after_edit`: see [`transitions::between`].
+    pub fn new(output: &Output, hint: &'static str, many: bool, after_edit: bool) -> Self {
         let bar = output.is_interactive().then(|| {
             let bar = ProgressBar::new_spinner();
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
@@ -39,6 +40,7 @@ impl Progress {
             bar,
             hint,
             many,
+            after_edit,
             began: Instant::now(),
             since: None,
             seen: BTreeMap::new(),
@@ -51,7 +53,7 @@ impl Progress {
         let before = self.seen.insert(snapshot.agent.id, snapshot.clone());
         if self.bar.is_none() {
             let name = &snapshot.agent.name;
-            for line in transitions::between(before.as_ref(), snapshot) {
+            for line in transitions::between(before.as_ref(), snapshot, self.after_edit) {
                 let named = !self.many || line.contains(&format!(" agent/{name} "));
                 let which = if named {
                     String::new()

@@ -8,15 +8,17 @@ use talon_core::snapshot::SecretState;
 use super::{age, safe};
 use crate::view;
 
-/// What changed from `before` (`None`: nothing was known) to `after`, each line with its time stamp.
-pub fn between(before: Option<&Snapshot>, after: &Snapshot) -> Vec<String> {
+/// What changed from `before` (`None`: nothing was known) to `after`, each line with its time stamp. `after_edit`: the
+/// agent was edited just now, so that what happened since then is news even at the first look.
+pub fn between(before: Option<&Snapshot>, after: &Snapshot, after_edit: bool) -> Vec<String> {
     let stamp = age::stamp(after.now);
     let mut lines = Vec::new();
     for record in &after.resources {
         let old = before.and_then(|b| b.resource(record.kind));
         // At the first look, what was in place before the last edit is no news.
         let news = before.is_some()
-            || record.confirmed_at.max(record.cleaned_at) >= Some(after.agent.updated_at);
+            || (after_edit
+                && record.confirmed_at.max(record.cleaned_at) >= Some(after.agent.updated_at));
         if news {
             lines.extend(resource(old, record));
         }
@@ -129,7 +131,7 @@ mod tests {
             "429",
         );
         assert_eq!(
-            between(Some(&before), &after),
+            between(Some(&before), &after, false),
             [
                 "2026-11-23T03:40:01Z r2_bucket created name=bot-r2_bucket",
                 "2026-11-23T03:40:01Z r2_token retrying attempt=2 error=\"POST token: \\u{1b}[31mbad\"",
@@ -137,17 +139,21 @@ mod tests {
                 "2026-11-23T03:40:01Z agent/bot deploying",
             ]
         );
-        assert_eq!(between(Some(&after), &after), Vec::<String>::new());
+        assert_eq!(between(Some(&after), &after, true), Vec::<String>::new());
     }
 
     #[test]
     fn what_was_in_place_before_is_no_news() {
+        let only_the_status = ["2026-11-23T03:40:01Z agent/bot deployed"];
         let mut s = fixtures::deployed("bot");
+        for r in &mut s.resources {
+            r.confirmed_at = Some(fixtures::now());
+        }
+        s.agent.updated_at = fixtures::now() - chrono::TimeDelta::hours(1);
+        assert_eq!(between(None, &s, false), only_the_status);
+        assert!(between(None, &s, true).len() > 1);
         s.agent.updated_at = fixtures::now() + chrono::TimeDelta::hours(1);
-        assert_eq!(
-            between(None, &s),
-            ["2026-11-23T03:40:01Z agent/bot deployed"]
-        );
+        assert_eq!(between(None, &s, true), only_the_status);
     }
 
     #[test]
@@ -158,7 +164,7 @@ mod tests {
             r.state = ResourceState::Absent;
             r.cleanup_result = Some(CleanupResult::Deleted);
         }
-        let lines = between(Some(&before), &after);
+        let lines = between(Some(&before), &after, false);
         assert!(
             lines
                 .iter()

@@ -106,6 +106,8 @@ fn json_after_waiting_is_one_document() {
     );
     let quiet = b.talon(&["wait", "research-pro", "-q"]).ends(0);
     assert_eq!(quiet.err, "");
+    let late = b.talon(&["wait", "research-pro"]).ends(0);
+    assert_eq!(late.err.lines().count(), 1, "old news: {}", late.err);
 }
 
 #[test]
