@@ -1,6 +1,7 @@
 //! Manifests from files, directories and standard input: everything is read and checked before anything is used, and
 //! every mistake of every file is told at once.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -61,13 +62,11 @@ impl Document {
 
 /// Reads and checks everything. `Rejected` with all the mistakes if there is one.
 pub fn load(source: &Source, session: &Session) -> Result<Vec<Document>, Failure> {
-    let mut texts = Vec::new();
+    let mut files = Vec::new();
     for path in &source.file {
-        for (name, text) in read(path, source.recursive)? {
-            texts.push((name, text));
-        }
+        files.extend(read(path, source.recursive)?);
     }
-    parse(&texts, session.global.owner.as_deref())
+    parse(&files, session.global.owner.as_deref())
 }
 
 /// Prints what looks odd in the manifests.
@@ -79,12 +78,19 @@ pub fn warn(documents: &[Document], session: &Session) {
     }
 }
 
-fn parse(texts: &[(String, String)], owner: Option<&str>) -> Result<Vec<Document>, Failure> {
+fn parse(files: &[(String, Vec<u8>)], owner: Option<&str>) -> Result<Vec<Document>, Failure> {
     let mut documents: Vec<Document> = Vec::new();
     let mut mistakes: Vec<String> = Vec::new();
     let mut places: BTreeMap<AgentName, String> = BTreeMap::new();
-    for (source, text) in texts {
-        match manifest::parse_valid(text, source) {
+    for (source, bytes) in files {
+        let Some(text) = text_of(bytes) else {
+            mistakes.push(format!(
+                "{}: is not UTF-8 text: save it as UTF-8, if it is a manifest at all",
+                safe(source)
+            ));
+            continue;
+        };
+        match manifest::parse_valid(&text, source) {
             Err(errors) => mistakes.extend(errors.iter().map(ManifestError::to_string)),
             Ok(manifests) => {
                 for m in manifests {
@@ -125,8 +131,16 @@ fn parse(texts: &[(String, String)], owner: Option<&str>) -> Result<Vec<Document
     ))
 }
 
-/// The manifests behind one `-f`: `(what to call it, text)`.
-fn read(path: &Path, recursive: bool) -> Result<Vec<(String, String)>, Failure> {
+/// The text of a file; `None` if it is none. What is too long may be cut within a character, and is refused anyway.
+fn text_of(bytes: &[u8]) -> Option<Cow<'_, str>> {
+    if bytes.len() > manifest::MAX_BYTES {
+        return Some(String::from_utf8_lossy(bytes));
+    }
+    std::str::from_utf8(bytes).ok().map(Cow::Borrowed)
+}
+
+/// The manifests behind one `-f`: `(what to call it, its bytes)`.
+fn read(path: &Path, recursive: bool) -> Result<Vec<(String, Vec<u8>)>, Failure> {
     if path == Path::new("-") {
         let text =
             read_bounded(std::io::stdin().lock()).map_err(|e| Failure::io("standard input", &e))?;
@@ -173,13 +187,12 @@ fn read(path: &Path, recursive: bool) -> Result<Vec<(String, String)>, Failure> 
 }
 
 /// One byte more than allowed is read, so that the parser can say that it is too long; no more.
-fn read_bounded(reader: impl Read) -> std::io::Result<String> {
+fn read_bounded(reader: impl Read) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader
         .take(manifest::MAX_BYTES as u64 + 1)
         .read_to_end(&mut bytes)?;
-    String::from_utf8(bytes)
-        .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "not UTF-8 text"))
+    Ok(bytes)
 }
 
 /// An agent as a manifest that can be applied again.
@@ -218,9 +231,9 @@ pub fn to_json(s: &Snapshot) -> Result<serde_json::Value, Failure> {
 
 /// Manifests that are part of the program.
 pub fn examples(texts: &[(&str, &str)]) -> Result<Vec<Document>, Failure> {
-    let texts: Vec<(String, String)> = texts
+    let files: Vec<(String, Vec<u8>)> = texts
         .iter()
-        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+        .map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec()))
         .collect();
-    parse(&texts, None)
+    parse(&files, None)
 }

@@ -38,23 +38,33 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         }
         found
     };
-    if session.output.format == Format::Json {
-        let mut items = Vec::new();
-        for s in &snapshots {
-            items.push(manifests::to_json(s)?);
-        }
+    let as_json = session.output.format == Format::Json;
+    let (mut items, mut texts, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    for s in &snapshots {
+        let made = if as_json {
+            manifests::to_json(s).map(|item| items.push(item))
+        } else {
+            manifests::to_yaml(s).map(|text| texts.push(text))
+        };
+        failures.extend(made.err());
+    }
+    if as_json && (!items.is_empty() || failures.is_empty()) {
         let document = match (args.all, items.len()) {
             (false, 1) => items.remove(0),
             _ => list_document(items),
         };
         session.output.document(&document)?;
-        return Ok(Exit::Success);
     }
-    for (i, s) in snapshots.iter().enumerate() {
+    for (i, text) in texts.iter().enumerate() {
         if i > 0 {
             session.output.line("---");
         }
-        session.output.write(&manifests::to_yaml(s)?);
+        session.output.write(text);
     }
-    Ok(Exit::Success)
+    // One row that cannot be written as a manifest does not keep the others from a backup.
+    let last = failures.pop();
+    for failure in &failures {
+        session.output.warn(&failure.message);
+    }
+    last.map_or(Ok(Exit::Success), Err)
 }

@@ -217,7 +217,10 @@ fn the_examples_are_valid_and_the_schema_is_json() {
 #[test]
 fn what_looks_like_a_key_is_warned_of_and_not_repeated() {
     let b = Bench::new();
-    let pasted = MANIFEST.replace("Cite every claim.", "Use sk-ant-canary00canary00canary00 when asked.");
+    let pasted = MANIFEST.replace(
+        "Cite every claim.",
+        "Use sk-ant-canary00canary00canary00 when asked.",
+    );
     for args in [
         &["plan", "-f", "-"][..],
         &["apply", "-f", "-", "--dry-run=server"],
@@ -230,4 +233,44 @@ fn what_looks_like_a_key_is_warned_of_and_not_repeated() {
         );
         assert!(!ran.err.contains("canary"), "{}", ran.err);
     }
+}
+
+#[test]
+fn what_is_no_text_is_a_mistake_among_others() {
+    let b = Bench::new();
+    b.file("agents/bad.yaml", &MANIFEST.replace("model:", "modle:"));
+    let latin = b.folder().join("agents/latin.yaml");
+    std::fs::write(latin, b"apiVersion: talon.dev/v1 # caf\xe9\n").expect("a file");
+    let ran = b.talon(&["apply", "-f", "agents"]).ends(5);
+    assert!(
+        ran.err.contains("latin.yaml: is not UTF-8 text"),
+        "{}",
+        ran.err
+    );
+    assert!(ran.err.contains("unknown key modle"), "{}", ran.err);
+
+    // Cut within a character after so many bytes, a text is too long and not something else.
+    let long = b.folder().join("agents/latin.yaml");
+    std::fs::write(long, "é".repeat(2 << 20)).expect("a file");
+    let ran = b.talon(&["apply", "-f", "agents"]).ends(5);
+    assert!(!ran.err.contains("UTF-8"), "{}", ran.err);
+}
+
+#[test]
+fn one_row_that_cannot_be_exported_does_not_keep_the_others() {
+    let b = Bench::new();
+    b.applied();
+    b.sql(
+        "INSERT INTO agent_source (name, persona, instructions, model, skills)
+         VALUES ('odd-skills', 'p', 'i', 'anthropic/x', '[{\"a\":1}]')",
+    );
+    let all = b.talon(&["export", "--all"]).ends(5);
+    assert!(all.out.contains("name: research-pro"), "{}", all.out);
+    assert!(
+        all.err.contains("agent/odd-skills cannot be exported"),
+        "{}",
+        all.err
+    );
+    let json = b.talon(&["export", "--all", "-o", "json"]).ends(5);
+    assert_eq!(json.json()["items"].as_array().map(Vec::len), Some(1));
 }

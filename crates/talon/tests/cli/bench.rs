@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{Connection, Executor};
 use talon_core::Snapshot;
 use talon_core::condition::{Condition, ConditionType, Reason, Truth};
 use talon_core::mutation::{Cleanup, Finish, Mutation, Progress, ResourceWrite, StatusWrite};
@@ -135,6 +137,17 @@ impl Bench {
         }
         std::fs::write(&path, text).expect("a file");
         path
+    }
+
+    /// Runs one statement on the file, as a person with `sqlite3` would.
+    pub fn sql(&self, statement: &'static str) {
+        let options = SqliteConnectOptions::new().filename(self.folder().join("talon.db"));
+        self.with(async {
+            let mut connection = SqliteConnection::connect_with(&options)
+                .await
+                .expect("the file");
+            connection.execute(statement).await.expect("a statement");
+        });
     }
 
     /// Applies [`MANIFEST`].
