@@ -9,7 +9,7 @@ pub mod table;
 pub mod transitions;
 pub mod tree;
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,12 +22,17 @@ use crate::exit::{Exit, Failure};
 /// Set when standard output was found closed.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
+/// Set when standard output could not be written for another reason than that nobody reads it.
+static UNWRITABLE: AtomicBool = AtomicBool::new(false);
+
 /// What a shell reports for a process that wrote into a closed pipe.
 const CLOSED_PIPE: u8 = 141;
 
 /// The code to exit with after a command that ended well.
 pub fn exit_code(exit: Exit) -> ExitCode {
-    if CLOSED.load(Ordering::Relaxed) {
+    if UNWRITABLE.load(Ordering::Relaxed) {
+        Exit::Failure.into()
+    } else if CLOSED.load(Ordering::Relaxed) {
         ExitCode::from(CLOSED_PIPE)
     } else {
         exit.into()
@@ -152,13 +157,18 @@ impl Output {
     /// Writes data as it is.
     pub fn write(&self, text: &str) {
         let mut out = std::io::stdout().lock();
-        if out
-            .write_all(text.as_bytes())
-            .and_then(|()| out.flush())
-            .is_err()
-        {
-            // The reader has seen enough (`talon get | head`): what was begun is brought to its end without a word.
-            CLOSED.store(true, Ordering::Relaxed);
+        let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) else {
+            return;
+        };
+        // The reader has seen enough (`talon get | head`): what was begun is brought to its end without a word.
+        CLOSED.store(true, Ordering::Relaxed);
+        if error.kind() != ErrorKind::BrokenPipe && !UNWRITABLE.swap(true, Ordering::Relaxed) {
+            let failure = Failure::new(
+                Exit::Failure,
+                format!("standard output cannot be written: {error}"),
+                "what was begun is brought to its end; look where the output goes (is the disk full?)",
+            );
+            fail(self.err_colour, &failure);
         }
     }
 

@@ -4,7 +4,7 @@ use talon_core::condition::Reason;
 use talon_core::event::{EventReason, NewEvent, Severity};
 use talon_store::Store;
 
-use crate::bench::{Bench, MANIFEST};
+use crate::bench::{Bench, MANIFEST, command};
 
 fn named(name: &str) -> String {
     MANIFEST.replace("research-pro", name)
@@ -203,4 +203,23 @@ fn what_others_wrote_is_escaped() {
             ran.out
         );
     }
+}
+
+#[test]
+fn a_full_disk_behind_standard_output_is_a_failure() {
+    let b = Bench::new();
+    b.applied();
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .expect("Linux has it");
+    let ran = command(b.folder())
+        .arg("get")
+        .stdout(full)
+        .output()
+        .expect("run");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{said}");
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+    assert!(said.contains("standard output cannot be written"), "{said}");
 }
