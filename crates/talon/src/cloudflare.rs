@@ -19,6 +19,12 @@ pub fn client_config(settings: &CloudflareSettings) -> Result<ClientConfig, Fail
             "set TALON_CLOUDFLARE_ACCOUNT_ID (or cloudflare.accountId); to try talon without an account: talon dev",
         )
     })?;
+    if account.len() != 32 || !account.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(Failure::usage(
+            "cloudflare.accountId must be 32 hex digits",
+            "copy it from the Cloudflare dashboard; talon config show says where the present one comes from",
+        ));
+    }
     let token = settings.api_token.as_deref().ok_or_else(|| {
         missing(
             "no Cloudflare token is configured",

@@ -94,6 +94,11 @@ impl Failure {
         )
     }
 
+    /// Whether the database refused because of who asks.
+    pub fn is_lack_of_privilege(&self) -> bool {
+        self.exit == Exit::NotAllowed && self.message.contains(NOT_ALLOWED)
+    }
+
     /// Puts words in front of the message, to say what it was about.
     #[must_use]
     pub fn about(mut self, what: &str) -> Self {
@@ -142,6 +147,11 @@ impl From<StoreError> for Failure {
                 message,
                 "check --database-url (talon config show says where it comes from), then try again; talon doctor looks closer",
             ),
+            StoreError::Corrupt(said) if said.contains(NOT_A_DATABASE) => Self::new(
+                Exit::Failure,
+                message,
+                "name a database of Talon's, or a file that does not exist yet, with --database-url",
+            ),
             StoreError::Corrupt(_) => Self::new(
                 Exit::Failure,
                 message,
@@ -150,6 +160,9 @@ impl From<StoreError> for Failure {
         }
     }
 }
+
+/// What SQLite says of a file that is something else.
+pub const NOT_A_DATABASE: &str = "is not a database";
 
 /// What PostgreSQL's store says of a missing privilege, and of a refused login.
 const NOT_ALLOWED: &str = "this database role may not do that";

@@ -32,7 +32,11 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             ..EventFilter::default()
         })
         .await?;
-    let card = store.card(snapshot.agent.id).await?;
+    // The card carries the hash of a token, which not everybody who may read the row may read.
+    let card = match store.card(snapshot.agent.id).await.map_err(Failure::from) {
+        Err(failure) if failure.is_lack_of_privilege() => None,
+        card => card?,
+    };
     if session.output.is_machine() {
         let mut document = crate::view::document(&snapshot);
         document["events"] = serde_json::json!(events);

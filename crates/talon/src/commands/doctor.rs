@@ -180,6 +180,11 @@ async fn database_checks(session: &Session, checks: &mut Vec<Check>) {
             Verdict::Ok,
             format!("install {install}, key in {}", key_file.display()),
         ),
+        Err(failure) if failure.is_lack_of_privilege() => Check::new(
+            "install key",
+            Verdict::Skipped,
+            "only the daemon's role may look at it",
+        ),
         Err(failure) => Check::failed("install key", failure),
     });
     if let Err(failure) = agents(&*store, checks).await {
@@ -360,7 +365,12 @@ async fn cloudflare_checks(session: &Session, checks: &mut Vec<Check>) {
             )
             .next("make a new token in the Cloudflare dashboard and give it to talon")
         },
-        Err(error) => cloud_failure("cloudflare token", &error, "the token"),
+        Err(CloudError::Auth(said)) => Check {
+            exit: Exit::NotAllowed,
+            ..Check::new("cloudflare token", Verdict::Failed, safe(&CloudError::Auth(said).to_string()))
+                .next("check that TALON_CLOUDFLARE_API_TOKEN holds a token of this account, or make a new one in the Cloudflare dashboard")
+        },
+        Err(error) => cloud_failure("cloudflare token", &error, EVERY_PERMISSION),
     });
     if !accepted {
         return;
@@ -408,6 +418,10 @@ async fn cloudflare_checks(session: &Session, checks: &mut Vec<Check>) {
         });
     }
 }
+
+/// What the token needs.
+const EVERY_PERMISSION: &str =
+    "Workers Scripts: Edit, Workers R2 Storage: Edit, Account API Tokens: Edit";
 
 fn cloud_failure(check: &'static str, error: &CloudError, permission: &str) -> Check {
     let (exit, next) = match error {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::DryRunFlag;
 use crate::database::{self, Database};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, NOT_A_DATABASE};
 use crate::install_key;
 use crate::output::safe;
 use crate::session::Session;
@@ -66,11 +66,14 @@ async fn dry_run(session: &Session, database: &Database) -> Result<Exit, Failure
     let what = match (database, database::open(database).await) {
         (_, Ok(_)) => "up to date: nothing would be done".to_owned(),
         (Database::Sqlite(path), Err(_)) if !path.exists() => "would be created".to_owned(),
-        // Out of reach or not allowed: migrating would fail, too.
-        (_, Err(failure)) if matches!(failure.exit, Exit::Unavailable | Exit::NotAllowed) => {
+        // Out of reach, not allowed, not a database: migrating would fail, too.
+        (_, Err(failure))
+            if matches!(failure.exit, Exit::Unavailable | Exit::NotAllowed)
+                || failure.message.contains(NOT_A_DATABASE) =>
+        {
             return Err(failure);
         }
-        (_, Err(failure)) => format!("would be brought up to date: {}", failure.message),
+        (_, Err(failure)) => format!("would be brought up to date (now: {})", failure.message),
     };
     if session.output.is_machine() {
         session

@@ -1,7 +1,10 @@
 //! `talon run`: the daemon.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use talon_cloudflare::{Client, Unlimited};
+use talon_core::cloud::{CallClass, CallCx, Cloud, CloudError};
 use talon_secrets::ScopedReader;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +36,8 @@ pub struct Args {
 /// Runs until it is told to stop.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     logging::start(args.log_format, "info")?;
+    // Before anything is said or done, so that a signal never finds nobody.
+    let told = stop_signals()?;
     let settings = &session.config.settings;
     let cloudflare = cloudflare::client_config(&settings.cloudflare)?;
     let database = session.database()?;
@@ -55,6 +60,9 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         observe_only = args.observe_only,
         "talon runs"
     );
+    let asked = cloudflare::client_config(&settings.cloudflare)
+        .and_then(|config| cloudflare::client(config, Arc::new(Unlimited)))?;
+    tokio::spawn(warn_of_token(asked));
     let stop = CancellationToken::new();
     let daemon = daemon::build(
         Wiring {
@@ -69,8 +77,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let mut running = std::pin::pin!(daemon);
     let result = tokio::select! {
         result = &mut running => result,
-        stopped = told_to_stop() => {
-            stopped?;
+        () = told => {
             tracing::info!("stopping");
             stop.cancel();
             running.await
@@ -80,17 +87,39 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     result.map(|()| Exit::Success)
 }
 
+/// A token that Cloudflare does not take is said at once: while nothing changes, no pass would stumble over it. Nothing
+/// else is concluded from it.
+async fn warn_of_token(client: Client) {
+    let cx = CallCx {
+        class: CallClass::UserChange,
+        remaining: Some(Duration::from_secs(10)),
+    };
+    if let Err(error @ CloudError::Auth(_)) = client.verify_token(cx).await {
+        tracing::error!(
+            error = %safe(&error.to_string()),
+            "Cloudflare does not take the token; talon doctor says more"
+        );
+    }
+}
+
 /// Ends on SIGTERM, SIGINT or SIGHUP.
 pub async fn told_to_stop() -> Result<(), Failure> {
+    stop_signals()?.await;
+    Ok(())
+}
+
+/// Listens to the signals from now on; what it gives ends when one has come.
+fn stop_signals() -> Result<impl Future<Output = ()>, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let listen = |kind| signal(kind).map_err(|e| Failure::io("signals cannot be waited for", &e));
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut hangup = listen(SignalKind::hangup())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        _ = hangup.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
 }

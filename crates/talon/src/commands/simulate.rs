@@ -41,7 +41,13 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         ..SimConfig::default()
     })
     .await
-    .map_err(|e| Failure::io(&format!("cannot listen on {}", args.listen), &e))?;
+    .map_err(|e| {
+        Failure::new(
+            Exit::Failure,
+            format!("cannot listen on {}: {e}", args.listen),
+            "choose another address with --listen; 127.0.0.1:0 takes any free port",
+        )
+    })?;
     if session.output.is_machine() {
         session.output.document(&json!({
             "apiBase": cloud.api_base().as_str(),

@@ -159,6 +159,39 @@ fn the_daemon_runs_on_a_simulated_account_and_stops_when_told() {
     )
     .ends(4);
     assert!(!refused.err.contains("canary"), "{}", refused.err);
+    assert!(
+        refused
+            .err
+            .contains("next: check that TALON_CLOUDFLARE_API_TOKEN"),
+        "{}",
+        refused.err
+    );
+    let mut unknown = command(b.folder())
+        .arg("run")
+        .envs(env("canary-wrong-token"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary");
+    let mut log = BufReader::new(unknown.stderr.take().expect("its log")).lines();
+    let said = log
+        .by_ref()
+        .map(|line| line.expect("a line"))
+        .find(|line| line.contains("does not take the token"))
+        .expect("a word about the token");
+    assert!(!said.contains("canary"), "{said}");
+    // A log that nobody reads any more is no reason to die.
+    drop(log);
+    terminate(unknown.id());
+    assert_eq!(unknown.wait().expect("its end").code(), Some(0));
+    let other = run(
+        command(b.folder())
+            .arg("run")
+            .envs(env(&token))
+            .env("TALON_CLOUDFLARE_ACCOUNT_ID", "my account"),
+        None,
+    )
+    .ends(2);
+    assert!(other.err.contains("32 hex digits"), "{}", other.err);
     let daemon = Running::start(&b, &["run"], &env(&token));
     b.talon_reading(
         &["apply", "-f", "-", "--wait", "--timeout", "60s"],
