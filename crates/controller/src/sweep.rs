@@ -9,12 +9,13 @@ use talon_core::name;
 use talon_core::resource::ResourceKind;
 use talon_core::spec::Jurisdiction;
 use talon_core::{AgentId, InstallId};
-use talon_store::{Leftover, RowState, StoreResult};
+use talon_store::{Leftover, RowState, StoreError, StoreResult};
 
+use crate::clock::fraction;
 use crate::inventory::{Inventory, marked_workers};
 use crate::pass::Shared;
 
-/// Calls a sweep may make at most, so that it never holds up a resync.
+/// Things a sweep tries to remove at most, so that it never holds up a resync nor uses up the budget.
 const MOST: usize = 100;
 
 /// What a sweep did.
@@ -79,13 +80,20 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Report> 
         shared.store.ownership(&ids).await?.into_iter().collect();
     let held = shared.store.hold().await?.is_some() || shared.config.observe_only;
     let mut report = Report::default();
+    let mut tried = 0;
+    // Begun anywhere: what cannot be removed, however much, keeps nothing else from its turn.
+    let mut found: Vec<(AgentId, Vec<Found>)> = found.into_iter().collect();
+    let begin = fraction(shared.random.as_ref()) * found.len() as f64;
+    let begin = (begin as usize).min(found.len());
+    found.rotate_left(begin);
     for (agent, things) in found {
         match rows.get(&agent) {
             Some(RowState::Live) => {}
             Some(RowState::Archived) if held => {}
             Some(RowState::Archived) => {
                 for thing in things {
-                    if report.removed < MOST {
+                    if tried < MOST {
+                        tried += 1;
                         remove(shared, agent, &thing, inventory, &mut report).await?;
                     }
                 }
@@ -147,28 +155,43 @@ async fn remove(
         }
         ResourceKind::WorkerRoute | ResourceKind::R2Objects | ResourceKind::AgentCard => Ok(()),
     };
-    match done {
-        Ok(()) | Err(CloudError::NotFound(_)) => {
-            report.removed += 1;
-            shared
-                .store
-                .correct_cleanup(agent, thing.kind, true, None)
-                .await?;
-            let event = NewEvent {
-                severity: Severity::Normal,
-                reason: EventReason::CleanedUp,
-                object: format!("{}/{}", thing.kind, thing.name),
-                message: "removed by the sweep".to_owned(),
-            };
-            shared.store.record_event(Some(agent), &event).await
-        }
-        Err(error) => {
-            shared
-                .store
-                .correct_cleanup(agent, thing.kind, false, Some(&error.to_string()))
-                .await
+    let (cleaned, error) = match &done {
+        Ok(()) | Err(CloudError::NotFound(_)) => (true, None),
+        Err(error) => (false, Some(error.to_string())),
+    };
+    // What was part of it is gone with it.
+    let part = match thing.kind {
+        ResourceKind::Worker => Some(ResourceKind::WorkerRoute),
+        ResourceKind::R2Bucket => Some(ResourceKind::R2Objects),
+        ResourceKind::R2Token
+        | ResourceKind::WorkerRoute
+        | ResourceKind::R2Objects
+        | ResourceKind::AgentCard => None,
+    };
+    for kind in [Some(thing.kind), part.filter(|_| cleaned)]
+        .into_iter()
+        .flatten()
+    {
+        let noted = shared
+            .store
+            .correct_cleanup(agent, kind, cleaned, error.as_deref());
+        match noted.await {
+            // A row of an older backup may have no record of what was made since: it is removed all the same.
+            Ok(()) | Err(StoreError::NotFound) => {}
+            Err(error) => return Err(error),
         }
     }
+    if done.is_ok() {
+        report.removed += 1;
+        let event = NewEvent {
+            severity: Severity::Normal,
+            reason: EventReason::CleanedUp,
+            object: format!("{}/{}", thing.kind, thing.name),
+            message: "removed by the sweep".to_owned(),
+        };
+        shared.store.record_event(Some(agent), &event).await?;
+    }
+    Ok(())
 }
 
 /// One page a sweep: a large bucket is emptied over many.

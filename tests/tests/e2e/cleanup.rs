@@ -132,6 +132,38 @@ async fn a_token_that_cloudflare_keeps_does_not_stop_the_rest_and_the_sweep_gets
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_cannot_be_removed_is_left_over_with_its_bucket_until_the_sweep_gets_both() {
+    let (stage, daemon, agent) = live().await;
+    let bucket = agent.agent.status.r2_bucket.as_deref().expect("a bucket");
+    assert!(stage.sim.fill_bucket(Jurisdiction::Default, bucket, 3));
+    stage
+        .sim
+        .faults()
+        .set_conditions(|c| c.refuse_object_delete = Some(String::new()));
+    delete(&stage).await;
+    let left = async || {
+        let left = stage.store.leftovers().await.expect("the store answers");
+        left.into_iter().map(|l| l.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        left().await,
+        [ResourceKind::R2Objects, ResourceKind::R2Bucket]
+    );
+    stage
+        .sim
+        .faults()
+        .set_conditions(|c| c.refuse_object_delete = None);
+    wait_for(|| async {
+        daemon.daemon.resync_now();
+        left().await.is_empty().then_some(())
+    })
+    .await
+    .expect("the sweep got both");
+    assert!(stage.sim.buckets().is_empty());
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keep_bucket_keeps_it_and_names_it() {
     let (stage, daemon, agent) = live().await;
     stage
