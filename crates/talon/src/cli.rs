@@ -120,7 +120,7 @@ pub enum Command {
     Run(commands::run::Args),
     /// Everything on this machine: database, local Cloudflare, daemon; stays until Ctrl-C
     Dev(commands::dev::Args),
-    /// Show the whole life of two agents on this machine, then clean up (half a minute)
+    /// Show the whole life of two agents on this machine, then clean up (some seconds)
     Demo(commands::demo::Args),
     /// Run the local Cloudflare alone
     Simulate(commands::simulate::Args),
