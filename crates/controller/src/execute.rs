@@ -17,6 +17,7 @@ use talon_plan::effect::{self, Answer, StepCx};
 use talon_plan::status::PassFailure;
 use talon_plan::step::{StepId, UploadPlan, brings_auth_token};
 use talon_plan::{Plan, Step, StepKind, Supply, SupplySource, World};
+use talon_secrets::Redactor;
 use talon_store::{Store, StoreError};
 use talon_worker::Bundle;
 
@@ -148,7 +149,7 @@ impl Executor<'_> {
                     return Err(StoreError::StaleEpoch);
                 }
                 Err(error) => {
-                    let verdict = error.verdict();
+                    let verdict = error.verdict().redacted(&redactor(values, &made));
                     tracing::warn!(agent = %snapshot.agent.name, step = step.kind.name(), error = %verdict.failure.message, "step failed");
                     pending.extend(effect::failed(&step.kind, &verdict.failure, &cx));
                     outcome.retry_after = outcome.retry_after.max(verdict.retry_after);
@@ -407,6 +408,19 @@ impl Executor<'_> {
             empty: true,
         })
     }
+}
+
+/// Knows every secret of the pass: an answer may speak of one that an earlier call of it carried.
+fn redactor(values: &Values, made: &Made) -> Redactor {
+    let mut redactor = Redactor::new();
+    let own = [&made.auth_token, &made.r2_token_value];
+    for value in values.values().chain(own.into_iter().flatten()) {
+        redactor.add(value);
+    }
+    if let Some(value) = &made.r2_token_value {
+        redactor.add(&SecretValue::new(value.sha256_hex()));
+    }
+    redactor
 }
 
 /// A deletion: what was not there counts as done.

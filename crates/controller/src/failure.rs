@@ -7,6 +7,7 @@ use talon_core::condition::Reason;
 use talon_core::registry::RegistryError;
 use talon_plan::effect::Failure;
 use talon_plan::status::PassFailure;
+use talon_secrets::Redactor;
 
 /// Codes that refuse a request now but may pass by themselves: a bucket or an R2 setting that is not visible yet, a
 /// version that is not deployed yet. Source: observed on the live API.
@@ -25,6 +26,16 @@ pub struct Verdict {
     pub pass: PassFailure,
     /// Not before.
     pub retry_after: Option<Duration>,
+}
+
+impl Verdict {
+    /// The same without the secrets that the redactor knows, and without what looks like a key.
+    pub fn redacted(mut self, redactor: &Redactor) -> Self {
+        for message in [&mut self.failure.message, &mut self.pass.message] {
+            *message = redactor.redact(message);
+        }
+        self
+    }
 }
 
 /// What an error of a call to Cloudflare means.
@@ -144,5 +155,35 @@ pub fn internal(message: String) -> Verdict {
             throttled: false,
         },
         retry_after: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use talon_core::secret::SecretValue;
+
+    use super::*;
+
+    #[test]
+    fn what_becomes_a_record_a_status_or_a_log_line_holds_no_secret_of_the_pass() {
+        let mut redactor = Redactor::new();
+        redactor.add(&SecretValue::new(
+            "made-up-key-of-an-earlier-call".to_owned(),
+        ));
+        let error = CloudError::Invalid(ApiMessage {
+            call: "POST worker subdomain",
+            http: Some(400),
+            code: None,
+            message: "has made-up-key-of-an-earlier-call and sk-ant-api03-abcdefghijkl".to_owned(),
+            ray: None,
+        });
+        let verdict = of_cloud(&error).redacted(&redactor);
+        for message in [verdict.failure.message, verdict.pass.message] {
+            assert!(
+                !message.contains("made-up") && !message.contains("api03"),
+                "{message}"
+            );
+            assert!(message.contains("[redacted] and [redacted]"), "{message}");
+        }
     }
 }
