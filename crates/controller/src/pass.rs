@@ -211,7 +211,8 @@ impl Pass<'_> {
                 || outcome.interrupted
                 || outcome.unfinished
                 || rounds > ROUNDS;
-            if over || moved || (plan.steps.is_empty() && plan.needs.is_empty()) {
+            let ends = plan.archiving().is_some();
+            if over || moved || ends || (plan.steps.is_empty() && plan.needs.is_empty()) {
                 if !over && !moved && plan.is_converged() && self.latch(&seen.snapshot).await? {
                     continue;
                 }
@@ -402,7 +403,7 @@ impl Pass<'_> {
         &self,
         world: &World,
         seen: Seen,
-        plan: Plan,
+        mut plan: Plan,
         outcome: Outcome,
         generation: talon_core::Generation,
         requested: Option<chrono::DateTime<chrono::Utc>>,
@@ -413,9 +414,12 @@ impl Pass<'_> {
             observed: &seen.observed,
             world,
         };
-        let status = talon_plan::status(&input, &plan, outcome.failure.as_ref());
+        let archiving = plan.archiving().map(<[Mutation]>::to_vec);
+        // What failed before the end stands in the records of what is left over.
+        let failure = outcome.failure.as_ref().filter(|_| archiving.is_none());
+        let status = talon_plan::status(&input, &plan, failure);
         let deleting = seen.snapshot.agent.is_deleting();
-        let archived = seen.snapshot.agent.is_archived();
+        let archived = seen.snapshot.agent.is_archived() || archiving.is_some();
         let (next_due_in, progress) = if archived {
             (None, Progress::Ok)
         } else if outcome.interrupted {
@@ -446,8 +450,15 @@ impl Pass<'_> {
         } else {
             (None, Progress::Ok)
         };
+        let mut mutations = Vec::new();
+        if let Some(last) = archiving {
+            mutations.append(&mut plan.opening);
+            mutations.extend(last);
+            plan.steps.clear();
+        }
+        mutations.extend(status.into_mutations());
         let finish = Finish {
-            mutations: status.into_mutations(),
+            mutations,
             loaded_generation: generation,
             loaded_reconcile_requested_at: requested,
             next_due_in,

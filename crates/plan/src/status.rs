@@ -216,7 +216,7 @@ fn conditions(
         });
     };
     let quiet = String::new;
-    let archived = agent.is_archived() || plan_archives(plan);
+    let archived = agent.is_archived() || plan.archiving().is_some();
     let left = input
         .snapshot
         .resources
@@ -414,12 +414,6 @@ fn conditions(
         ),
     }
     all
-}
-
-fn plan_archives(plan: &Plan) -> bool {
-    plan.steps
-        .iter()
-        .any(|s| matches!(&s.kind, crate::StepKind::Record(m) if m.contains(&Mutation::Archive)))
 }
 
 fn waits(plan: &Plan) -> String {

@@ -46,6 +46,17 @@ impl Plan {
             && self.recheck_in.is_none()
     }
 
+    /// The writes that archive the row, if the plan is to do so: it then has no other step. They go into the database
+    /// together with the status, so that no crash leaves an archived row that tells of something else.
+    pub fn archiving(&self) -> Option<&[Mutation]> {
+        self.steps.iter().find_map(|s| match &s.kind {
+            StepKind::Record(writes) if writes.contains(&Mutation::Archive) => {
+                Some(writes.as_slice())
+            }
+            _ => None,
+        })
+    }
+
     /// Takes out the steps that are withheld.
     pub(crate) fn withhold(mut self, held: &Held, deleting: bool) -> Self {
         let risky = |step: &Step| match held.scope {
