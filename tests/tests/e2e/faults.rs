@@ -1,9 +1,12 @@
 //! A Cloudflare that fails a lot: everything converges without a human.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Connection;
 use talon_core::status::DeploymentStatus;
-use talon_simulator::{CallClass, Fault, FaultRule};
+use talon_simulator::{CallClass, Fault, FaultRule, SimConfig};
+use talon_store_sqlite::SqliteStore;
 use talon_tests::stage::{Stage, name, spec};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,5 +164,38 @@ async fn lists_that_lag_create_nothing_twice_and_take_nothing_for_gone() {
         stage.archived(&format!("agent-{n}")).await;
     }
     assert!(stage.sim.workers().is_empty() && stage.sim.buckets().is_empty());
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_read_holds_up_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("talon.db");
+    let path = path.to_str().expect("a path");
+    SqliteStore::migrate(path).await.expect("a database");
+    let store = Arc::new(SqliteStore::open(path).await.expect("a store"));
+    let stage = Stage::on(store, SimConfig::default()).await;
+    let poisoned = stage.config.concurrency;
+    for n in 0..poisoned {
+        stage.apply(&format!("poisoned-{n}"), &spec()).await;
+    }
+    // As a newer program may write it.
+    let mut sql = sqlx::SqliteConnection::connect(&format!("sqlite://{path}"))
+        .await
+        .expect("a connection");
+    sqlx::query(
+        "INSERT INTO agent_resource (agent_id, kind, name, state) SELECT id, 'moon', 'm', 'present' FROM agent_source",
+    )
+    .execute(&mut sql)
+    .await
+    .expect("the file takes it");
+    let daemon = stage.daemon();
+    stage.apply("research-pro", &spec()).await;
+    stage.deployed("research-pro").await;
+    let most: i64 = sqlx::query_scalar("SELECT max(lease_epoch) FROM agent_work w JOIN agent_source s ON s.id = w.agent_id WHERE s.name LIKE 'poisoned-%'")
+        .fetch_one(&mut sql)
+        .await
+        .expect("an answer");
+    assert!(most <= 2, "claimed {most} times");
     daemon.stop().await;
 }
