@@ -42,6 +42,8 @@ pub fn start(format: LogFormat, default: &str) -> Result<(), Failure> {
     let filter = wanted.and(FilterFn::new(may_speak).with_max_level_hint(LevelFilter::TRACE));
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        // It would tell of a closed standard error on standard error, and panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     let layer = match format {
         LogFormat::Text => layer.with_target(false).with_filter(filter).boxed(),
