@@ -42,14 +42,47 @@ impl Scopes {
 }
 
 impl Scope {
-    /// Whether the owner may read this environment variable. A pattern that is only `*` matches nothing: it would open
-    /// the daemon's own credentials.
+    /// Whether the owner may read this environment variable. No pattern opens the daemon's own settings, and one that is
+    /// only `*` matches nothing.
     pub fn allows_env(&self, name: &str) -> bool {
-        self.env
-            .iter()
-            .any(|pattern| match pattern.strip_suffix('*') {
-                Some(prefix) => !prefix.is_empty() && name.starts_with(prefix),
-                None => pattern == name,
-            })
+        !is_the_daemons(name)
+            && self
+                .env
+                .iter()
+                .any(|pattern| match pattern.strip_suffix('*') {
+                    Some(prefix) => !prefix.is_empty() && name.starts_with(prefix),
+                    None => pattern == name,
+                })
+    }
+}
+
+/// Whether a variable configures the daemon: its Cloudflare token, a database password, the install key's file. `TALON_*`
+/// in a scope would otherwise hand them to the agents of that owner.
+fn is_the_daemons(name: &str) -> bool {
+    let own = name.starts_with("TALON_") && !name.starts_with("TALON_SECRET_");
+    own || matches!(name, "CLOUDFLARE_API_TOKEN" | "CLOUDFLARE_ACCOUNT_ID")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_pattern_opens_the_daemons_own_variables() {
+        let patterns = ["TALON_*", "T*", "CLOUDFLARE_*", "TALON_DATABASE_URL", "*"];
+        let scope = Scope {
+            env: patterns.map(str::to_owned).to_vec(),
+            files: None,
+        };
+        for own in [
+            "TALON_CLOUDFLARE_API_TOKEN",
+            "CLOUDFLARE_API_TOKEN",
+            "TALON_DATABASE_URL",
+            "TALON_INSTALL_KEY_FILE",
+        ] {
+            assert!(!scope.allows_env(own), "{own}");
+        }
+        assert!(scope.allows_env("TALON_SECRET_ANTHROPIC"));
+        assert!(scope.allows_env("TEAM_KEY"));
     }
 }
