@@ -373,8 +373,8 @@ impl Executor<'_> {
                 break;
             }
             let left = self.cloud.delete_objects(cx, bucket, &page.keys).await?;
-            removed += (page.keys.len() - left.len()) as u64;
-            if left.len() == page.keys.len() {
+            removed += page.keys.len().saturating_sub(left.len()) as u64;
+            if left.len() >= page.keys.len() {
                 return Err(StepError::Cloud(CloudError::Transient(
                     talon_core::cloud::ApiMessage {
                         call: "S3 DeleteObjects",
