@@ -2,6 +2,8 @@
 //!
 //! They need no token: the simulator is for one machine and listens on the loopback address by default.
 
+use std::net::IpAddr;
+
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -56,10 +58,36 @@ type Steered = Result<Value, (StatusCode, String)>;
 
 /// Answers a request to the steering endpoints: plain JSON, `{"error": …}` on failure.
 pub(crate) fn answer(shared: &Shared, request: &Request) -> Reply {
-    match steer(shared, request) {
+    let steered = if is_of_a_web_page(request) {
+        let message = "web pages may not steer: use curl".to_owned();
+        Err((StatusCode::FORBIDDEN, message))
+    } else {
+        steer(shared, request)
+    };
+    match steered {
         Ok(value) => Reply::json(StatusCode::OK, &value),
         Err((status, message)) => Reply::json(status, &json!({"error": message})),
     }
+}
+
+/// Whether a page in a browser asks. Without a token, nothing else keeps any page that is open on this machine away:
+/// browsers name the page's origin with every request that may change something, and a page that had its own name
+/// resolved to the loopback address (DNS rebinding) still calls it by that name, which has a dot.
+fn is_of_a_web_page(request: &Request) -> bool {
+    let cross = request
+        .header("sec-fetch-site")
+        .is_some_and(|site| !matches!(site, "none" | "same-origin"));
+    let host = request.header("host").unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+        if port.bytes().all(|b| b.is_ascii_digit()) {
+            name
+        } else {
+            host
+        }
+    });
+    let is_address = name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    let rebound = name.contains('.') && !is_address && !name.ends_with(".localhost");
+    request.header("origin").is_some() || cross || rebound
 }
 
 fn steer(shared: &Shared, request: &Request) -> Steered {
@@ -209,4 +237,38 @@ fn fill(shared: &Shared, filling: &Filling) -> Steered {
             && w.start_uploads(&key, filling.pending_uploads, now)
     });
     found(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::HeaderMap;
+
+    use super::*;
+
+    #[test]
+    fn people_and_programs_steer_and_web_pages_do_not() {
+        for (name, value, page) in [
+            ("host", "127.0.0.1:8787", false),
+            ("host", "[::1]:8787", false),
+            ("host", "localhost:8787", false),
+            ("host", "simulator:8787", false),
+            ("host", "rebound.example:8787", true),
+            ("origin", "https://evil.example", true),
+            ("origin", "null", true),
+            ("sec-fetch-site", "cross-site", true),
+            ("sec-fetch-site", "none", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            let request = Request {
+                method: Method::POST,
+                path: "/__admin/faults".to_owned(),
+                query: None,
+                headers,
+                body: Bytes::new(),
+            };
+            assert_eq!(is_of_a_web_page(&request), page, "{name}: {value}");
+        }
+    }
 }
