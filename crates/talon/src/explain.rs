@@ -180,9 +180,14 @@ fn stalled_for(snapshot: &Snapshot, stalled: &StoredCondition) -> Explanation {
     let block = block(snapshot, reason);
     Explanation {
         headline: format!(
-            "{} is {} and will not move without you (Stalled, {}).",
+            "{} is {} and {} (Stalled, {}).",
             name(snapshot),
             status(snapshot),
+            if snapshot.agent.is_deleting() {
+                "needs you, or what cannot be cleaned up is archived as left over"
+            } else {
+                "will not move without you"
+            },
             for_long(snapshot, stalled)
         ),
         blocked_at: Some(block.map_or_else(|| place(snapshot, reason), |(at, _)| safe(at))),

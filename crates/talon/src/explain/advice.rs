@@ -50,7 +50,7 @@ pub fn advice(name: &str, reason: Reason) -> Vec<String> {
             "if the spec is right, this is a defect: talon events {agent} has the ray id to report",
         ],
         R::MassChange => &[
-            "talon doctor shows what vanished or is to be deleted; make sure that it is meant",
+            "make sure that it is meant: talon get --status deleting lists what is to be deleted, talon events --warnings what vanished",
             "then talon release-hold",
         ],
         R::RestoredDatabase => &[
