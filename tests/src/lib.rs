@@ -1,6 +1,7 @@
 //! Fixtures for the end-to-end, simulation and contract tests: a stage with a real store, the local Cloudflare over
 //! HTTP, the real client and real daemons; and a site, where the daemons are processes of the real binary.
 
+pub mod canary;
 pub mod chaos;
 pub mod oracle;
 pub mod postgres;

@@ -8,6 +8,7 @@ use talon_core::name::{WorkerMarks, agent_of_token, bucket_looks_ours};
 use talon_core::resource::{CleanupResult, ResourceKind, ResourceState};
 use talon_core::secret::names;
 use talon_core::snapshot::AuthTokenState;
+use talon_core::status::DeploymentStatus;
 use talon_core::{AgentId, Snapshot};
 use talon_simulator::{StateView, WorkerView};
 use talon_store::Store;
@@ -180,15 +181,14 @@ async fn agent(site: &Site<'_>, row: &Snapshot, state: &StateView) -> Result<()>
         card.authentication.map(|a| a.credentials).as_ref() == Some(&auth),
         "the card has another auth token"
     );
-    let told = |s: &talon_core::card::CardSkill| s.description.clone();
-    let skills: Vec<String> = card.skills.iter().map(told).collect();
-    let wanted: Vec<String> = agent
-        .spec
-        .skills
-        .iter()
-        .map(|s| s.description.clone())
-        .collect();
-    ensure!(skills == wanted, "the card has other skills");
+    let mut skills = card.skills.into_iter().map(|s| s.description);
+    let wanted = agent.spec.skills.iter().map(|s| &s.description);
+    // Without any, the card has one that Talon makes up.
+    let mut wanted = wanted.peekable();
+    ensure!(
+        wanted.peek().is_none() || wanted.all(|w| skills.next().as_ref() == Some(w)),
+        "the card has other skills"
+    );
     Ok(())
 }
 
@@ -216,6 +216,10 @@ fn effective_deletes(site: &Site<'_>) -> BTreeSet<String> {
 
 /// The recorded result of each thing is what became of it.
 fn cleanup(row: &Snapshot, deleted: &BTreeSet<String>, wrong: &mut Vec<String>) {
+    let status = row.agent.status.deployment_status;
+    if status != DeploymentStatus::Deleting {
+        wrong.push(format!("{} is archived and {status}", row.agent.name));
+    }
     for record in &row.resources {
         let gone_by_us = match record.kind {
             ResourceKind::Worker | ResourceKind::R2Bucket => deleted.contains(&record.name),

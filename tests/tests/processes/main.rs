@@ -1,3 +1,8 @@
 //! The real binary as a process: killed, stopped, in pairs, fed by hand, and searched for secrets.
 
+mod by_hand;
+mod canary;
 mod chaos;
+mod faults;
+mod stopping;
+mod two_daemons;
