@@ -157,16 +157,21 @@ impl Brake {
         Ok(())
     }
 
-    /// Whether an agent should have its Worker, and for long enough that a list must show it.
+    /// Whether an agent should have its Worker, and for long enough that a list must show it. One that a call has found
+    /// gone before any list did is missed like the others.
     fn is_missed(&self, snapshot: &Snapshot) -> bool {
         let agent = &snapshot.agent;
-        let confirmed = snapshot
-            .resource(ResourceKind::Worker)
-            .filter(|r| r.state == ResourceState::Present)
-            .and_then(|r| r.confirmed_at);
-        !agent.is_deleting()
-            && !agent.is_archived()
-            && confirmed.is_some_and(|c| later(c, self.list_lag) < snapshot.now)
+        let Some(worker) = snapshot.resource(ResourceKind::Worker) else {
+            return false;
+        };
+        let lacking = match worker.state {
+            ResourceState::Present | ResourceState::ValueUnplaced => worker
+                .confirmed_at
+                .is_some_and(|c| later(c, self.list_lag) < snapshot.now),
+            ResourceState::Absent => agent.status.first_deployed_at.is_some(),
+            ResourceState::Unknown => false,
+        };
+        lacking && !agent.is_deleting() && !agent.is_archived()
     }
 
     /// What this inventory shows is what is known from now on.
@@ -198,7 +203,7 @@ mod tests {
     const FLEET: usize = 6;
 
     /// A store with agents whose Workers are recorded, and a brake that has learnt of them.
-    async fn fleet() -> (Arc<dyn Store>, Brake) {
+    async fn fleet(recorded: ResourceState) -> (Arc<dyn Store>, Brake) {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(SystemClock::default())));
         let spec: AgentSpec = serde_json::from_value(serde_json::json!({
             "persona": "You are careful.", "instructions": "Cite.", "model": "dev/echo",
@@ -212,16 +217,21 @@ mod tests {
                 .unwrap();
         }
         let lease = Duration::from_secs(60);
-        for claim in store.claim_due("test", lease, FLEET).await.unwrap() {
-            let worker = ResourceWrite {
-                confirmed: true,
-                ..ResourceWrite::new(ResourceKind::Worker, "worker", ResourceState::Present)
-            };
-            store
-                .commit(&claim, &[Mutation::Resource(worker)])
-                .await
-                .unwrap();
-        }
+        let claims = store.claim_due("test", lease, FLEET).await.unwrap();
+        let record = async |state| {
+            for claim in &claims {
+                let worker = ResourceWrite {
+                    confirmed: true,
+                    ..ResourceWrite::new(ResourceKind::Worker, "worker", state)
+                };
+                let latch = Mutation::Latch {
+                    generation: talon_core::Generation(1),
+                };
+                let mutations = [Mutation::Resource(worker), latch];
+                store.commit(claim, &mutations).await.unwrap();
+            }
+        };
+        record(ResourceState::Present).await;
         let install = InstallId::from_random(*b"0123456789");
         let brake = Brake::new(
             store.clone(),
@@ -230,12 +240,13 @@ mod tests {
             Duration::ZERO,
         );
         brake.learn().await.unwrap();
-        (store, brake)
+        record(recorded).await;
+        (store.clone(), brake)
     }
 
     #[tokio::test]
     async fn what_was_released_is_not_held_again_but_the_next_disaster_is() {
-        let (store, brake) = fleet().await;
+        let (store, brake) = fleet(ResourceState::Present).await;
         let nothing = Inventory::default();
         brake.compare(None, &nothing).await;
         assert!(store.hold().await.unwrap().is_some());
@@ -246,6 +257,13 @@ mod tests {
             brake.uploaded(snapshot.agent.id, "worker");
         }
         brake.compare(None, &nothing).await;
+        assert!(store.hold().await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn workers_that_calls_found_gone_before_any_list_did_are_missed_too() {
+        let (store, brake) = fleet(ResourceState::Absent).await;
+        brake.compare(None, &Inventory::default()).await;
         assert!(store.hold().await.unwrap().is_some());
     }
 }
