@@ -184,3 +184,14 @@ async fn a_reader_sees_views_only() {
         assert!(run(&mut reader, statement).await.is_err(), "{statement}");
     }
 }
+
+#[tokio::test]
+async fn a_writers_failing_statement_with_a_pasted_key_stays_out_of_the_log() {
+    let database = TestPostgres::shared().await.database().await;
+    let mut writer = database.connect(Role::Writer).await;
+    let level: String = sqlx::query_scalar("SHOW log_min_error_statement")
+        .fetch_one(&mut writer)
+        .await
+        .unwrap();
+    assert_eq!(level, "panic");
+}
