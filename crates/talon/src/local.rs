@@ -4,6 +4,8 @@
 //! directory and dies with it.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -77,7 +79,10 @@ impl Local {
         let mut folder = None;
         let (database, key_file) = match place {
             Place::Temporary => {
-                let made = TempDir::with_prefix("talon-")
+                let made = tempfile::Builder::new()
+                    .prefix("talon-")
+                    .permissions(Permissions::from_mode(0o700))
+                    .tempdir()
                     .map_err(|e| Failure::io("no temporary directory", &e))?;
                 let database = Database::Sqlite(made.path().join("talon.db"));
                 folder = Some(made);
