@@ -46,6 +46,7 @@ pub fn of_cloud(error: &CloudError) -> Verdict {
         throttled: matches!(error, CloudError::Throttled { .. }),
         not_found: matches!(error, CloudError::NotFound(_)),
         exists: matches!(error, CloudError::Exists(_)),
+        conflict: matches!(error, CloudError::Conflict(_)),
     };
     let retry_after = match error {
         CloudError::Throttled { retry_after } => Some(*retry_after),
@@ -127,6 +128,7 @@ pub fn of_registry(error: &RegistryError) -> Verdict {
             throttled: false,
             not_found: false,
             exists: false,
+            conflict: false,
         },
         pass: PassFailure {
             reason: Reason::RegistryError,
@@ -147,6 +149,7 @@ pub fn internal(message: String) -> Verdict {
             throttled: false,
             not_found: false,
             exists: false,
+            conflict: false,
         },
         pass: PassFailure {
             reason: Reason::InternalError,

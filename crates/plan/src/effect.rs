@@ -71,6 +71,8 @@ pub struct Failure {
     pub not_found: bool,
     /// Whether a thing of this name is there already.
     pub exists: bool,
+    /// Whether the state of things forbids it: the newest version of the Worker is not the one that serves.
+    pub conflict: bool,
 }
 
 fn write(kind: ResourceKind, name: &str, state: ResourceState) -> ResourceWrite {

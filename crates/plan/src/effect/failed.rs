@@ -109,6 +109,9 @@ pub fn failed(step: &StepKind, failure: &Failure, cx: &StepCx<'_>) -> Vec<Mutati
             } else {
                 writes.push(Mutation::Resource(ResourceWrite {
                     intent: Some(Intent::Settled),
+                    // Somebody's version stands before ours and lets no secret through, however often it is tried: what is
+                    // there is not what was asked for, and only an upload ends that.
+                    desired_hash: failure.conflict.then(String::new),
                     ..write(kind, &name, ResourceState::Present)
                 }));
                 writes.extend(unplaced(set, cx));

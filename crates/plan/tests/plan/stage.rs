@@ -500,6 +500,7 @@ impl Stage {
             Err(refusal) => Err(Failure {
                 not_found: refusal == Refusal::NotFound,
                 exists: refusal == Refusal::Exists,
+                conflict: false,
                 ..failure(&format!("{refusal:?}"))
             }),
         }
@@ -552,6 +553,7 @@ fn failure(message: &str) -> Failure {
         throttled: false,
         not_found: false,
         exists: false,
+        conflict: false,
     }
 }
 
