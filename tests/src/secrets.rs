@@ -19,6 +19,12 @@ impl MapReader {
         map.insert(reference.to_owned(), value.to_owned());
     }
 
+    /// The value behind a reference.
+    pub fn get(&self, reference: &str) -> Option<String> {
+        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        map.get(reference).cloned()
+    }
+
     /// Takes the value behind a reference away.
     pub fn remove(&self, reference: &str) {
         self.0

@@ -190,7 +190,8 @@ impl SimStore {
             Ok(_) => {
                 self.database.writes.fetch_add(1, Ordering::Relaxed);
                 let after = self.database.rows.load(claim.agent_id).await?;
-                self.database.look_at(before.as_ref(), after.as_ref(), claim);
+                self.database
+                    .look_at(before.as_ref(), after.as_ref(), claim);
             }
             Err(StoreError::StaleEpoch) => {
                 self.database.stale.fetch_add(1, Ordering::Relaxed);

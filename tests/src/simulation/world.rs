@@ -125,7 +125,8 @@ fn no_token(call: &'static str) -> CloudError {
     CloudError::NotFound(message(call, 1_003, "API token not found"))
 }
 
-fn etag(modules: &[Module]) -> String {
+/// Hash of the code.
+pub fn etag(modules: &[Module]) -> String {
     let mut hash = Sha256::new();
     for module in modules {
         hash.update(&module.name);

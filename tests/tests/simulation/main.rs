@@ -1,0 +1,4 @@
+//! The real controller under the seeded simulation. See `talon_tests::simulation` for what goes wrong in it.
+
+mod crashes;
+mod walks;
