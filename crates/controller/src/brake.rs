@@ -185,10 +185,8 @@ impl Brake {
 
 #[async_trait]
 impl Watch for Brake {
-    async fn compare(&self, _before: Option<&Inventory>, after: &Inventory) {
-        if let Err(error) = self.check_vanished(after).await {
-            tracing::warn!(%error, "the brake could not look at the database");
-        }
+    async fn compare(&self, _before: Option<&Inventory>, after: &Inventory) -> StoreResult<()> {
+        self.check_vanished(after).await
     }
 }
 
@@ -248,22 +246,22 @@ mod tests {
     async fn what_was_released_is_not_held_again_but_the_next_disaster_is() {
         let (store, brake) = fleet(ResourceState::Present).await;
         let nothing = Inventory::default();
-        brake.compare(None, &nothing).await;
+        brake.compare(None, &nothing).await.unwrap();
         assert!(store.hold().await.unwrap().is_some());
         store.release_hold().await.unwrap();
-        brake.compare(None, &nothing).await;
+        brake.compare(None, &nothing).await.unwrap();
         assert!(store.hold().await.unwrap().is_none());
         for snapshot in store.list(&Default::default()).await.unwrap() {
             brake.uploaded(snapshot.agent.id, "worker");
         }
-        brake.compare(None, &nothing).await;
+        brake.compare(None, &nothing).await.unwrap();
         assert!(store.hold().await.unwrap().is_some());
     }
 
     #[tokio::test]
     async fn workers_that_calls_found_gone_before_any_list_did_are_missed_too() {
         let (store, brake) = fleet(ResourceState::Absent).await;
-        brake.compare(None, &Inventory::default()).await;
+        brake.compare(None, &Inventory::default()).await.unwrap();
         assert!(store.hold().await.unwrap().is_some());
     }
 }

@@ -110,6 +110,45 @@ pub fn seconds(s: f64) -> Duration {
 }
 
 impl ControllerConfig {
+    /// What is wrong with these settings, if anything: the first one, by its name, and what it must be.
+    pub fn check(&self) -> Result<(), String> {
+        let above_zero = [
+            ("leaseSeconds", self.lease_seconds),
+            ("resyncSeconds", self.resync_seconds),
+            ("requestTimeoutSeconds", self.request_timeout_seconds),
+            ("backoffInitialSeconds", self.backoff_initial_seconds),
+            ("backoffMaxSeconds", self.backoff_max_seconds),
+            ("emptySliceSeconds", self.empty_slice_seconds),
+            ("keepEventsSeconds", self.keep_events_seconds),
+            (
+                "deletionsWindowSeconds",
+                self.brake.deletions_window_seconds,
+            ),
+        ];
+        let not_below_zero = [
+            ("settleGraceSeconds", self.settle_grace_seconds),
+            ("listLagSeconds", self.list_lag_seconds),
+            ("cleanupDeadlineSeconds", self.cleanup_deadline_seconds),
+            ("failingGraceSeconds", self.failing_grace_seconds),
+            ("shutdownSeconds", self.shutdown_seconds),
+            ("vanishedShare", self.brake.vanished_share),
+        ];
+        let sane = |v: f64| v.is_finite() && v < 1e10;
+        if let Some((name, _)) = above_zero.iter().find(|(_, v)| !sane(*v) || *v <= 0.0) {
+            return Err(format!("{name} must be a number above zero"));
+        }
+        if let Some((name, _)) = not_below_zero.iter().find(|(_, v)| !sane(*v) || *v < 0.0) {
+            return Err(format!("{name} must be zero or a number above it"));
+        }
+        if self.lease_seconds <= self.request_timeout_seconds {
+            return Err("leaseSeconds must be longer than requestTimeoutSeconds: a write must end within its lease".to_owned());
+        }
+        if self.concurrency == 0 || self.budget_calls == 0 {
+            return Err("concurrency and budgetCalls must be at least 1".to_owned());
+        }
+        Ok(())
+    }
+
     /// The durations planning works with.
     pub fn timing(&self) -> Timing {
         Timing {
@@ -120,6 +159,36 @@ impl ControllerConfig {
             cleanup_rounds: self.cleanup_rounds,
             failing_grace: seconds(self.failing_grace_seconds),
             ..Timing::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ControllerConfig;
+
+    #[test]
+    fn the_defaults_are_sane_and_nonsense_is_named() {
+        let good = ControllerConfig::default();
+        assert_eq!(good.check(), Ok(()));
+        type Spoil = fn(&mut ControllerConfig);
+        let spoilt: [(&str, Spoil); 6] = [
+            ("leaseSeconds", |c| c.lease_seconds = 0.0),
+            ("leaseSeconds", |c| {
+                c.lease_seconds = c.request_timeout_seconds
+            }),
+            ("resyncSeconds", |c| c.resync_seconds = f64::NAN),
+            ("keepEventsSeconds", |c| c.keep_events_seconds = -1.0),
+            ("settleGraceSeconds", |c| {
+                c.settle_grace_seconds = f64::INFINITY
+            }),
+            ("concurrency", |c| c.concurrency = 0),
+        ];
+        for (name, spoil) in spoilt {
+            let mut config = good.clone();
+            spoil(&mut config);
+            let said = config.check().expect_err(name);
+            assert!(said.contains(name), "{said}");
         }
     }
 }

@@ -64,6 +64,9 @@ pub enum DaemonError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A setting makes no sense.
+    #[error("the settings make no sense: {0}")]
+    Settings(String),
 }
 
 /// A daemon, ready to run.
@@ -149,6 +152,11 @@ impl Daemon {
 
     /// Runs until told to stop; then ends within `shutdown_seconds` and a little, with every lease given back.
     pub async fn run(&self, stop: CancellationToken) -> Result<(), DaemonError> {
+        self.inner
+            .shared
+            .config
+            .check()
+            .map_err(DaemonError::Settings)?;
         let inner = &self.inner;
         inner.check_restore().await?;
         inner.shared.brake.learn().await?;

@@ -9,8 +9,12 @@ use std::time::Duration;
 
 use talon_core::AgentId;
 use talon_core::clock::Clock;
-use talon_core::cloud::{BucketInfo, CallClass, CallCx, Cloud, CloudResult, TokenInfo, WorkerInfo};
+use talon_core::cloud::{
+    ApiMessage, BucketInfo, CallClass, CallCx, Cloud, CloudError, CloudResult, TokenInfo,
+    WorkerInfo,
+};
 use talon_core::spec::Jurisdiction;
+use talon_store::StoreResult;
 
 /// One fetch of the account's lists.
 #[derive(Debug, Default)]
@@ -27,11 +31,11 @@ pub struct Inventory {
     pub jurisdictions: BTreeSet<Jurisdiction>,
 }
 
-/// Looks at two inventories in a row before the newer one is used.
+/// Looks at two inventories in a row before the newer one is used. If it cannot, the newer one is not used at all.
 #[async_trait::async_trait]
 pub trait Watch: Send + Sync {
     /// Called with the one before (if any) and the new one.
-    async fn compare(&self, before: Option<&Inventory>, after: &Inventory);
+    async fn compare(&self, before: Option<&Inventory>, after: &Inventory) -> StoreResult<()>;
 }
 
 /// Fetches inventories and keeps the latest.
@@ -98,7 +102,17 @@ impl Surveyor {
         }
         let before = self.latest();
         let fresh = Arc::new(self.fetch(class).await?);
-        self.watch.compare(before.as_deref(), &fresh).await;
+        if let Err(error) = self.watch.compare(before.as_deref(), &fresh).await {
+            return Err(CloudError::Transient(ApiMessage {
+                call: "GET lists",
+                http: None,
+                code: None,
+                message: format!(
+                    "not used, because they could not be compared with the database: {error}"
+                ),
+                ray: None,
+            }));
+        }
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh.clone());
         Ok(fresh)
     }

@@ -31,6 +31,8 @@ const ROUNDS: usize = 8;
 const STALLED_RECHECK: Duration = Duration::from_secs(300);
 /// How soon a pass comes back that used up its time slice: whoever is due by now goes first.
 const NEXT_SLICE: Duration = Duration::from_millis(20);
+/// How many passes in a row may run in circles before a person is asked.
+const CIRCLES: i64 = 5;
 /// How soon a pass comes back that used up its rounds.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -258,6 +260,10 @@ impl Pass<'_> {
             outcome = executor
                 .run(self.lease, &seen.snapshot, plan, &seen.values, class)
                 .await?;
+            if let Some(failure) = &mut outcome.failure {
+                // Cleanup never waits for a person: it goes on, and names what is left in the end.
+                failure.stalled &= !seen.snapshot.agent.is_deleting();
+            }
         };
         self.finish(
             &world,
@@ -404,7 +410,7 @@ impl Pass<'_> {
         world: &World,
         seen: Seen,
         mut plan: Plan,
-        outcome: Outcome,
+        mut outcome: Outcome,
         generation: talon_core::Generation,
         requested: Option<chrono::DateTime<chrono::Utc>>,
         out_of_rounds: bool,
@@ -414,6 +420,21 @@ impl Pass<'_> {
             observed: &seen.observed,
             world,
         };
+        let runs_in_circles = out_of_rounds
+            && !plan.steps.is_empty()
+            && !(outcome.interrupted || outcome.unfinished || outcome.failure.is_some());
+        if runs_in_circles {
+            // Steps that succeed and leave more to do, again and again: something undoes them, and must not cost calls
+            // without end.
+            outcome.failure = Some(PassFailure {
+                reason: Reason::InternalError,
+                message: format!(
+                    "{ROUNDS} plans in a row were executed and more is to be done; something undoes it"
+                ),
+                stalled: seen.snapshot.work.failure_count >= CIRCLES,
+                throttled: false,
+            });
+        }
         let archiving = plan.archiving().map(<[Mutation]>::to_vec);
         // What failed before the end stands in the records of what is left over.
         let failure = outcome.failure.as_ref().filter(|_| archiving.is_none());

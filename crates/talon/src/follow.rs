@@ -17,6 +17,9 @@ use crate::output::block::Progress;
 use crate::output::{Output, age, safe};
 use crate::view;
 
+/// How often a cleanup step must have failed before people are told that its resource is left over.
+const ENOUGH_ROUNDS: i64 = 3;
+
 /// What is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Goal {
@@ -213,6 +216,10 @@ fn decide(goal: &Goal, target: &Target, snapshot: Option<&Snapshot>) -> Option<H
         let left = view::leftovers(s).next().is_some();
         return Some(if left { How::LeftOver } else { How::Reached });
     }
+    if *goal == Goal::Gone && s.agent.is_deleting() {
+        // Cleanup goes on whatever happens; what was tried often enough is told now, not when the row is archived.
+        return only_stubborn_left(s).then_some(How::LeftOver);
+    }
     if reached(goal, target, s) {
         return Some(How::Reached);
     }
@@ -223,6 +230,14 @@ fn decide(goal: &Goal, target: &Target, snapshot: Option<&Snapshot>) -> Option<H
         && s.agent.generation >= target.generation
         && !matches!(goal, Goal::Pass { .. });
     person_needed.then_some(How::Stalled)
+}
+
+/// Whether every resource has its result, and those that failed were tried three times.
+fn only_stubborn_left(s: &Snapshot) -> bool {
+    let mut failed = view::leftovers(s).peekable();
+    failed.peek().is_some()
+        && failed.all(|r| r.attempts >= ENOUGH_ROUNDS)
+        && s.resources.iter().all(|r| r.cleanup_result.is_some())
 }
 
 fn reached(goal: &Goal, target: &Target, s: &Snapshot) -> bool {
@@ -269,7 +284,7 @@ pub fn failure_of(ended: &Ended, timeout: Duration) -> Option<Failure> {
         How::LeftOver => Failure::new(
             Exit::LeftOver,
             format!("{name} is deleted, but {} left over", left_over(ended)),
-            format!("talon why {name} says why; the sweep goes on trying and corrects the record"),
+            format!("talon why {name} says why; the controller goes on trying and corrects the record"),
         ),
         How::Gone => Failure::new(
             Exit::NotFound,
