@@ -284,7 +284,9 @@ pub fn failure_of(ended: &Ended, timeout: Duration) -> Option<Failure> {
         How::LeftOver => Failure::new(
             Exit::LeftOver,
             format!("{name} is deleted, but {} left over", left_over(ended)),
-            format!("talon why {name} says why; the controller goes on trying and corrects the record"),
+            format!(
+                "talon why {name} says why; the controller goes on trying and corrects the record"
+            ),
         ),
         How::Gone => Failure::new(
             Exit::NotFound,
@@ -324,5 +326,59 @@ fn left_over(ended: &Ended) -> String {
     match names.len() {
         1 => format!("{} is", names[0]),
         _ => format!("{} are", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use talon_core::condition::Reason;
+    use talon_core::resource::{CleanupResult, ResourceKind, ResourceState};
+
+    use super::*;
+    use crate::fixtures;
+
+    /// An agent in deletion: one resource cleaned up, one that fails.
+    fn deleting(failed_tries: i64) -> (Target, Snapshot) {
+        let mut s = fixtures::deployed("research-pro");
+        s.agent.deletion_requested_at = Some(fixtures::now());
+        let mut gone = fixtures::record(ResourceKind::Worker, ResourceState::Absent);
+        gone.cleanup_result = Some(CleanupResult::Deleted);
+        let mut stubborn = fixtures::record(ResourceKind::R2Token, ResourceState::Present);
+        stubborn.cleanup_result = Some(CleanupResult::Failed);
+        stubborn.attempts = failed_tries;
+        s.resources = vec![gone, stubborn];
+        let target = Target {
+            id: s.agent.id,
+            name: s.agent.name.to_string(),
+            generation: s.agent.generation,
+        };
+        (target, s)
+    }
+
+    #[test]
+    fn a_deletion_ends_when_all_is_clean_but_what_was_tried_three_times() {
+        let (target, once) = deleting(1);
+        assert!(decide(&Goal::Gone, &target, Some(&once)).is_none());
+        let (target, mut often) = deleting(3);
+        let ended = decide(&Goal::Gone, &target, Some(&often));
+        assert!(matches!(ended, Some(How::LeftOver)));
+        often.resources[0].cleanup_result = None;
+        assert!(
+            decide(&Goal::Gone, &target, Some(&often)).is_none(),
+            "something else is still under way"
+        );
+    }
+
+    #[test]
+    fn a_deletion_is_waited_for_whatever_stalls() {
+        let (target, mut s) = deleting(1);
+        fixtures::set(
+            &mut s,
+            ConditionType::Stalled,
+            Truth::True,
+            Reason::CloudflareAuth,
+            "403",
+        );
+        assert!(decide(&Goal::Gone, &target, Some(&s)).is_none());
     }
 }
