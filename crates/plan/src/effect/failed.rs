@@ -48,6 +48,10 @@ pub fn failed(step: &StepKind, failure: &Failure, cx: &StepCx<'_>) -> Vec<Mutati
             } else if kind == ResourceKind::WorkerRoute {
                 // The record loaded before the plan may speak of an earlier Worker.
                 (ResourceState::Absent, Some(Intent::Cleared))
+            } else if bucket && previous.is_some_and(|r| r.state == ResourceState::Unknown) {
+                // Made again without waiting for an earlier try, which may still land: without its intent the bucket would
+                // be nobody's, and without its settle time a deletion would not wait for it.
+                (ResourceState::Unknown, None)
             } else {
                 (
                     previous.map_or(ResourceState::Absent, |r| r.state),
