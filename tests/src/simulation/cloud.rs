@@ -159,10 +159,12 @@ impl SimCloud {
         act: impl Fn(&mut World, DateTime<Utc>) -> CloudResult<T> + Send + Sync + 'static,
     ) -> CloudResult<T> {
         let act: Act<T> = Arc::new(act);
+        // Fixed when the call begins and looked at just before it is sent, as in the real client.
+        let until = self.account.elapsed() + cx.remaining.unwrap_or(self.timeout);
         let number = self.seat.number();
         self.seat.alive().await;
         self.seat.may_die(number, Moment::Before).await;
-        let left = cx.remaining.unwrap_or(self.timeout);
+        let left = until.saturating_sub(self.account.elapsed());
         if left < LEAST_FOR_A_WRITE.min(self.timeout) {
             let text = "too little time left; not sent";
             return Err(CloudError::Transient(said(operation, None, None, text)));

@@ -16,7 +16,7 @@ impl Dice {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,7 +26,7 @@ impl Dice {
 
     /// A number in the range.
     pub fn range(&mut self, range: Range<u64>) -> u64 {
-        range.start + self.next() % (range.end - range.start).max(1)
+        range.start + self.bits() % (range.end - range.start).max(1)
     }
 
     /// Whether something happens that happens so many times in a thousand.
@@ -61,7 +61,7 @@ impl Random for SharedDice {
     fn fill(&self, buffer: &mut [u8]) {
         self.throw(|dice| {
             for chunk in buffer.chunks_mut(8) {
-                let bytes = dice.next().to_be_bytes();
+                let bytes = dice.bits().to_be_bytes();
                 chunk.copy_from_slice(&bytes[..chunk.len()]);
             }
         });

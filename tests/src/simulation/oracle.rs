@@ -19,8 +19,8 @@ use super::stage::Sim;
 use super::store::Check;
 use super::world::{Catalog, Worker, etag};
 
-/// How long what was done unseen may stay unknown to a pass: a list may be this old, and some.
-const UNSEEN: TimeDelta = TimeDelta::seconds(120);
+/// How long what was done unseen may stay unknown to a pass: lists are shared by all agents until the next resync.
+const UNSEEN: TimeDelta = TimeDelta::seconds(450);
 
 /// O10: whenever a row says that a generation was observed, the account agrees, unless somebody else just changed it.
 pub fn at_each_write(account: Arc<Account>) -> Check {

@@ -68,6 +68,25 @@ impl Change {
         Self::WorkerEdited,
     ];
 
+    /// Whether the database wakes the daemon; what somebody else did is found by a resync.
+    fn wakes(self) -> bool {
+        match self {
+            Self::Create
+            | Self::Model
+            | Self::Keys
+            | Self::KeyGone
+            | Self::BundleAndModel
+            | Self::Card
+            | Self::Delete
+            | Self::DeleteKeepingBucket => true,
+            Self::Bundle
+            | Self::WorkerGone
+            | Self::TokenGone
+            | Self::BucketGone
+            | Self::WorkerEdited => false,
+        }
+    }
+
     /// A stage on which the change is about to be seen.
     pub async fn stage(self, seed: u64) -> Sim {
         let mut sim = Sim::new(seed).await;
@@ -165,7 +184,7 @@ pub struct Outcome {
     pub calls: u64,
     /// Calls of the first process that change something, at Cloudflare or in the database.
     pub points: u64,
-    /// How many of the processes died where they were to die.
+    /// How many of the processes died, or were frozen, where they were to.
     pub died: usize,
     /// How often each call was sent.
     pub writes: std::collections::BTreeMap<&'static str, u64>,
@@ -190,18 +209,7 @@ pub fn play(
         }
         for crash in crashes {
             sim.start(Seat::doomed(*crash));
-            let woken = matches!(
-                change,
-                Change::Create
-                    | Change::Model
-                    | Change::Keys
-                    | Change::KeyGone
-                    | Change::BundleAndModel
-                    | Change::Card
-                    | Change::Delete
-                    | Change::DeleteKeepingBucket
-            );
-            if !woken {
+            if !change.wakes() {
                 sim.processes[0].daemon.resync_now();
             }
             sim.until(BOUND, async |s| {
@@ -229,6 +237,31 @@ pub fn play(
         if !outcome.wrong.is_empty() {
             outcome.wrong.extend(state.story.iter().cloned());
         }
+        outcome
+    })
+}
+
+/// Makes the change by a process that is frozen at its call of this number; another one takes over, and when all is
+/// well the first goes on, unaware.
+pub fn freeze(change: Change, seed: u64, at: u64) -> Outcome {
+    history(async {
+        let mut sim = change.stage(seed).await;
+        sim.account.state().writes.clear();
+        sim.start(Seat::freezing(at));
+        if !change.wakes() {
+            sim.processes[0].daemon.resync_now();
+        }
+        let frozen = async |s: &Sim| s.processes[0].seat.is_frozen();
+        let froze = sim.until(Duration::from_secs(600), frozen).await;
+        let mut outcome = Outcome {
+            died: usize::from(froze),
+            ..Outcome::default()
+        };
+        sim.start(Seat::default());
+        sim.until(BOUND, async |s| s.wrong().await.is_empty()).await;
+        // `settle` thaws.
+        outcome.wrong.extend(sim.settle(BOUND).await);
+        outcome.points = sim.database.stale.load(Ordering::Relaxed);
         outcome
     })
 }

@@ -28,6 +28,7 @@ pub struct Crash {
 struct State {
     calls: u64,
     crash: Option<Crash>,
+    freezes_at: Option<u64>,
     dead: bool,
     frozen: bool,
 }
@@ -45,6 +46,13 @@ impl Seat {
     pub fn doomed(crash: Crash) -> Self {
         let seat = Self::default();
         seat.state().crash = Some(crash);
+        seat
+    }
+
+    /// A process that is frozen at its call of this number.
+    pub fn freezing(at: u64) -> Self {
+        let seat = Self::default();
+        seat.state().freezes_at = Some(at);
         seat
     }
 
@@ -73,8 +81,10 @@ impl Seat {
     /// A call that changes something is about to be made: its number.
     pub fn number(&self) -> u64 {
         let mut state = self.state();
+        let number = state.calls;
         state.calls += 1;
-        state.calls - 1
+        state.frozen |= state.freezes_at == Some(number);
+        number
     }
 
     /// Dies here, if it is to die here; then never returns.

@@ -1,6 +1,6 @@
 //! Random histories: several agents, several processes, people who change their minds, and whatever can go wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub struct Walked {
     pub wrong: Vec<String>,
     /// How often each fault fired.
     pub fired: BTreeMap<String, u64>,
+    /// Calls to the database, calls that change something at Cloudflare, and milliseconds: equal for equal seeds.
+    pub length: (u64, u64, u128),
     /// How it went, if somebody wants to read it.
     pub story: Vec<String>,
 }
@@ -59,7 +61,7 @@ struct Walker {
     serial: u64,
     offset_ms: i64,
     /// Who edited whose Worker, and how.
-    edited: BTreeMap<&'static str, u64>,
+    edited: BTreeSet<(&'static str, u64)>,
 }
 
 impl Walker {
@@ -92,7 +94,7 @@ impl Walker {
             thaw_at: BTreeMap::new(),
             serial: 0,
             offset_ms: 0,
-            edited: BTreeMap::new(),
+            edited: BTreeSet::new(),
         };
         walker.revive();
         walker
@@ -134,7 +136,7 @@ impl Walker {
     }
 
     fn agent(&mut self) -> &'static str {
-        *self.dice.pick(&AGENTS[..self.agents])
+        self.dice.pick::<&str>(&AGENTS[..self.agents])
     }
 
     async fn go(&mut self) {
@@ -282,7 +284,7 @@ impl Walker {
     async fn outside(&mut self, agent: &'static str) {
         let what = self.dice.range(0..9);
         if (3..7).contains(&what) {
-            self.edited.insert(agent, what);
+            self.edited.insert((agent, what));
         }
         self.interfere(agent, what).await;
     }
@@ -426,6 +428,8 @@ impl Walker {
             wrong.push("O3: something that is not ours was changed".to_owned());
         }
         let stale = self.sim.database.stale.load(Ordering::Relaxed);
+        let queries = self.sim.database.calls.load(Ordering::Relaxed);
+        let took = self.sim.elapsed().as_millis();
         let mut state = self.sim.account.state();
         if stale > 0 {
             state.faults.note("a write of a stale epoch was refused");
@@ -433,6 +437,7 @@ impl Walker {
         Walked {
             wrong,
             fired: state.faults.fired.clone(),
+            length: (queries, state.calls(), took),
             story: std::mem::take(&mut state.story),
         }
     }
@@ -477,7 +482,7 @@ fn plant(world: &mut World, now: chrono::DateTime<chrono::Utc>) {
             jurisdiction: talon_core::spec::Jurisdiction::Default,
             created: now,
             objects: ["theirs".to_owned()].into(),
-            uploads: std::collections::BTreeSet::new(),
+            uploads: BTreeSet::new(),
         };
         world.now.buckets.insert(bucket.to_owned(), made);
     }

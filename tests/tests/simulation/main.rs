@@ -1,4 +1,5 @@
 //! The real controller under the seeded simulation. See `talon_tests::simulation` for what goes wrong in it.
 
 mod crashes;
+mod scenes;
 mod walks;
