@@ -8,10 +8,11 @@ use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::status::DeploymentStatus;
 use talon_core::{Snapshot, name};
 use talon_store::{CONTROLLER, EventFilter, HoldKind, Store};
-use talon_tests::simulation::faults::Weather;
+use talon_tests::simulation::faults::{CallFault, Weather};
 use talon_tests::simulation::script::{AGENT, BOUND, Change, every, history};
 use talon_tests::simulation::seat::Seat;
 use talon_tests::simulation::stage::Sim;
+use talon_worker::Bundle;
 use tokio::time::sleep;
 
 async fn events(sim: &Sim, agent: &str, reason: EventReason) -> Vec<String> {
@@ -363,4 +364,61 @@ fn t5_t6_old_lists_and_lost_wake_ups() {
         })
     });
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// Found by a seed: somebody's version that does not serve refuses every push (10215); only an upload ends that.
+#[test]
+fn a_version_of_somebody_else_in_the_way_is_replaced() {
+    history(async {
+        let mut sim = Change::Model.stage(23).await;
+        sim.account
+            .outside("a version that does not serve", |w, _| {
+                w.now.workers.values_mut().for_each(|w| w.undeployed = true);
+            });
+        let wrong = sim.settle(BOUND).await;
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    });
+}
+
+/// Found by a seed: the second try is refused while the first may still land, and then the agent is deleted.
+#[test]
+fn a_bucket_that_lands_after_a_refused_second_try_is_not_left_over() {
+    for refusal in [CallFault::Forbidden, CallFault::Throttled(300)] {
+        history(async {
+            let mut sim = Change::Create.stage(29).await;
+            let faults = vec![CallFault::LandsLate, refusal];
+            sim.account
+                .state()
+                .faults
+                .armed
+                .insert("create_bucket", faults);
+            sim.start(Seat::default());
+            let fired = async |s: &Sim| s.account.state().faults.total() == 2;
+            assert!(
+                sim.until(BOUND, fired).await,
+                "O11: {refusal:?} never fired"
+            );
+            sim.delete(AGENT, false).await;
+            let wrong = sim.settle(BOUND).await;
+            assert!(wrong.is_empty(), "{refusal:?}: {wrong:#?}");
+        });
+    }
+}
+
+/// Found by a seed: after an upload whose answer was lost, the next one inherited from the version before it.
+#[test]
+fn nothing_is_inherited_from_before_an_upload_whose_answer_was_lost() {
+    history(async {
+        let mut sim = Change::BundleAndModel.stage(31).await;
+        let faults = vec![CallFault::LostAfter];
+        sim.account.state().faults.armed.insert("upload", faults);
+        sim.start(Seat::default());
+        let fired = async |s: &Sim| s.account.state().faults.total() == 1;
+        assert!(sim.until(BOUND, fired).await, "O11: the fault never fired");
+        sim.steady().await;
+        sim.processes.remove(0).stop().await;
+        sim.bundle = Bundle::from_source("later", "export default {}; // later");
+        let wrong = sim.settle(BOUND).await;
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    });
 }
