@@ -10,7 +10,7 @@ use talon_tests::site::{Engine, Site, line};
 
 const AGENTS: usize = 20;
 /// An upload whose answer is lost is not sent again for over a minute, and that may happen more than once.
-const PATIENCE: Duration = Duration::from_secs(540);
+const PATIENCE: Duration = Duration::from_secs(900);
 
 fn rules() -> Vec<FaultRule> {
     let on = |class, fault, p| FaultRule::on_class(class, fault).probability(p);
