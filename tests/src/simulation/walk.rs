@@ -233,6 +233,14 @@ impl Walker {
         if self.offset_ms + by > 60_000 {
             return;
         }
+        if by > 0 {
+            // Waits are measured on this clock: a jump ahead ends them early. What it must not do is double or break things
+            // that are at rest; a request still on its way may be overtaken, and what it makes is left to the sweep.
+            let storm =
+                std::mem::replace(&mut self.sim.account.state().faults.weather, Sim::calm());
+            sleep(Duration::from_secs(120)).await;
+            self.sim.weather(storm);
+        }
         self.offset_ms += by;
         self.note("the database's clock jumped");
         self.sim
@@ -368,10 +376,12 @@ impl Walker {
         }
     }
 
-    /// An edit that falls between a write of ours and the next list is taken for ours: lists do not say who wrote. Made
-    /// again after that list, it must be found.
+    /// An edit that falls between a look, a write of ours that rests on it, and the next look is taken for ours: lists do
+    /// not say who wrote. Made again when nothing else is to be done, it must be found.
     async fn edit_again(&mut self) {
         self.sim.weather(Sim::calm());
+        let resyncs = Duration::from_secs_f64(2.0 * self.sim.config.resync_seconds);
+        sleep(resyncs).await;
         for (agent, what) in self.edited.clone() {
             let listed = async |s: &Sim| {
                 s.live(agent).await.is_none_or(|a| {
