@@ -6,7 +6,7 @@ mod advice;
 
 use serde::Serialize;
 use talon_core::Snapshot;
-use talon_core::condition::{ConditionType, Reason, StoredCondition};
+use talon_core::condition::{ConditionType, Reason, StoredCondition, Truth};
 use talon_core::resource::ResourceRecord;
 use talon_core::status::DeploymentStatus;
 use talon_store::{Hold, HoldKind};
@@ -60,7 +60,7 @@ pub fn explain(snapshot: &Snapshot, hold: Option<&Hold>) -> Explanation {
         return suspended(snapshot);
     }
     if view::agreement(snapshot) == view::Agreement::InSync {
-        return well(snapshot);
+        return worn_secret(snapshot).unwrap_or_else(|| well(snapshot));
     }
     if let Some(awaiting) = view::awaiting_keys(snapshot) {
         return awaiting_keys(snapshot, awaiting);
@@ -285,6 +285,26 @@ fn suspended(snapshot: &Snapshot) -> Explanation {
             steps_to_come(snapshot)
         },
     }
+}
+
+/// Live and as its row says, but with a secret that Talon could not supply again: a reference was discarded, or leads
+/// nowhere. The Worker goes on with what it has.
+fn worn_secret(snapshot: &Snapshot) -> Option<Explanation> {
+    let secrets = view::condition(snapshot, ConditionType::SecretsReady)
+        .filter(|c| c.condition.status == Truth::False)?;
+    let reason = secrets.condition.reason;
+    Some(Explanation {
+        headline: format!(
+            "{} is {} and works with the keys it has, but one of them cannot be supplied again.",
+            name(snapshot),
+            status(snapshot)
+        ),
+        blocked_at: Some(place(snapshot, reason)),
+        reason: reason.to_string(),
+        what: safe(&secrets.condition.message),
+        do_this: advice(name(snapshot), reason),
+        waiting: Vec::new(),
+    })
 }
 
 fn well(snapshot: &Snapshot) -> Explanation {

@@ -1,6 +1,5 @@
 use super::*;
 use crate::fixtures;
-use talon_core::condition::Truth;
 use talon_core::resource::{CleanupResult, ResourceKind, ResourceState};
 use talon_core::validate::Violation;
 
@@ -190,4 +189,25 @@ fn a_lacking_key_is_asked_for() {
     );
     s.agent.generation = talon_core::Generation(s.agent.generation.0 + 1);
     assert!(view::awaiting_keys(&s).is_none(), "the edit may be the key");
+}
+
+#[test]
+fn a_live_agent_whose_reference_was_discarded_is_told() {
+    let mut s = fixtures::deployed("research-pro");
+    let message = "ANTHROPIC_API_KEY: something that was not a reference was thrown away";
+    let kind = ConditionType::SecretsReady;
+    fixtures::set(
+        &mut s,
+        kind,
+        Truth::False,
+        Reason::SecretRefDiscarded,
+        message,
+    );
+    let told = explain(&s, None);
+    assert_eq!(told.reason, "SecretRefDiscarded");
+    assert_eq!(
+        told.blocked_at.as_deref(),
+        Some("Secrets › ANTHROPIC_API_KEY")
+    );
+    assert!(told.do_this[0].contains("rotate"), "{:?}", told.do_this);
 }
