@@ -73,6 +73,16 @@ pub const KEYS: &[Key] = &[
         Kind::Number,
     ),
     key(
+        "deadlines.settleSeconds",
+        &["TALON_DEADLINES_SETTLE_SECONDS"],
+        Kind::Number,
+    ),
+    key(
+        "deadlines.listLagSeconds",
+        &["TALON_DEADLINES_LIST_LAG_SECONDS"],
+        Kind::Number,
+    ),
+    key(
         "deadlines.cleanupSeconds",
         &["TALON_DEADLINES_CLEANUP_SECONDS"],
         Kind::Number,

@@ -99,6 +99,10 @@ pub struct DeadlineSettings {
     pub lease_seconds: f64,
     /// One write to Cloudflare.
     pub request_seconds: f64,
+    /// How much longer a write whose answer was lost may still land.
+    pub settle_seconds: f64,
+    /// How long Cloudflare's lists may lag behind its answers.
+    pub list_lag_seconds: f64,
     /// Cleanup, before a row is archived with its leftovers.
     pub cleanup_seconds: f64,
     /// Never deployed and failing for longer is `failed`.
@@ -113,6 +117,8 @@ impl Default for DeadlineSettings {
         Self {
             lease_seconds: c.lease_seconds,
             request_seconds: c.request_timeout_seconds,
+            settle_seconds: c.settle_grace_seconds,
+            list_lag_seconds: c.list_lag_seconds,
             cleanup_seconds: c.cleanup_deadline_seconds,
             failed_after_seconds: c.failing_grace_seconds,
             shutdown_seconds: c.shutdown_seconds,
@@ -129,6 +135,8 @@ impl Settings {
             lease_seconds: self.deadlines.lease_seconds,
             resync_seconds: self.resync_seconds,
             request_timeout_seconds: self.deadlines.request_seconds,
+            settle_grace_seconds: self.deadlines.settle_seconds,
+            list_lag_seconds: self.deadlines.list_lag_seconds,
             cleanup_deadline_seconds: self.deadlines.cleanup_seconds,
             failing_grace_seconds: self.deadlines.failed_after_seconds,
             shutdown_seconds: self.deadlines.shutdown_seconds,
