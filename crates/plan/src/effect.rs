@@ -311,7 +311,7 @@ pub fn done(step: &StepKind, answer: &Answer, cx: &StepCx<'_>) -> Vec<Mutation> 
         }
         StepKind::PushSecrets { set, unset, .. } => {
             let mut writes = vec![Mutation::Resource(ResourceWrite {
-                observed_hash: Some(None),
+                observed_hash: Some(after_push(cx.snapshot)),
                 version_id: Some(version_of(answer).version_id.clone()),
                 ..present(kind, &name)
             })];
@@ -448,6 +448,13 @@ fn placed(supply: &[Supply], cx: &StepCx<'_>) -> Vec<Mutation> {
         )));
     }
     writes
+}
+
+/// The baseline that outlives a secrets call: of the code, so that an edit of it between the call and the next list is
+/// not taken for ours.
+fn after_push(snapshot: &Snapshot) -> Option<String> {
+    let worker = snapshot.resource(ResourceKind::Worker)?;
+    crate::converge::code_half(worker.observed_hash.as_deref()?)
 }
 
 fn bucket_was_there(snapshot: &Snapshot) -> bool {

@@ -66,8 +66,7 @@ impl Builder<'_> {
         let as_left = marks
             .as_ref()
             .is_some_and(|m| record.desired_hash.as_ref() == Some(&m.code));
-        let seen = baseline(&info);
-        let untouched = record.observed_hash.as_ref().is_none_or(|b| *b == seen);
+        let untouched = (record.observed_hash.as_ref()).is_none_or(|b| agrees(b, &info));
         if as_left && untouched {
             return Ok(wants_new_code.then_some(upgrade));
         }
@@ -101,11 +100,7 @@ impl Builder<'_> {
             );
             return Err(Pending);
         };
-        let same_code = record
-            .observed_hash
-            .as_deref()
-            .and_then(|b| b.split('|').next())
-            == seen.split('|').next();
+        let same_code = record.observed_hash.as_deref().map(etag_of) == Some(etag_now(&info));
         if same_code && desired::settings_match(self.input, &self.names, &self.code, settings) {
             return Ok(wants_new_code.then_some(upgrade));
         }
@@ -166,5 +161,30 @@ impl Builder<'_> {
 /// How a list shows a Worker: changes whenever anybody writes to it.
 pub(super) fn baseline(info: &WorkerInfo) -> String {
     let modified = info.modified_on.map(|t| t.to_rfc3339()).unwrap_or_default();
-    format!("{}|{modified}", info.etag.as_deref().unwrap_or_default())
+    format!("{}|{modified}", etag_now(info))
+}
+
+/// What is left of a baseline after a secrets call of our own, which changes `modified_on` and not the etag: that hashes
+/// the code alone. Without `|`, so that it is never taken for a whole one.
+pub(crate) fn code_half(baseline: &str) -> Option<String> {
+    Some(etag_of(baseline))
+        .filter(|etag| !etag.is_empty())
+        .map(str::to_owned)
+}
+
+/// Whether a list shows a Worker as a baseline has it, as far as that one knows.
+pub(super) fn agrees(known: &str, info: &WorkerInfo) -> bool {
+    if known.contains('|') {
+        known == baseline(info)
+    } else {
+        known == etag_now(info)
+    }
+}
+
+fn etag_of(baseline: &str) -> &str {
+    baseline.split('|').next().unwrap_or_default()
+}
+
+fn etag_now(info: &WorkerInfo) -> &str {
+    info.etag.as_deref().unwrap_or_default()
 }

@@ -10,7 +10,7 @@ use talon_core::resource::{ResourceKind, ResourceRecord, ResourceState};
 use talon_core::snapshot::{AuthTokenState, SecretRecord, SecretSource, SecretState};
 
 use super::Builder;
-use super::drift::baseline;
+use super::drift::{agrees, baseline};
 use crate::know::{Known, Unknown, later};
 use crate::step::StepKind;
 
@@ -248,8 +248,10 @@ impl Builder<'_> {
         // Behind an open try stands either an earlier one, or the last one after somebody edited it: then its code is
         // not what its tags say, and is sent again.
         let record = self.record(ResourceKind::Worker);
-        let doubtful =
-            record.is_some_and(|r| r.state == ResourceState::Unknown && r.observed_hash.is_some());
+        let doubtful = record
+            .filter(|r| r.state == ResourceState::Unknown)
+            .and_then(|r| r.observed_hash.as_ref())
+            .is_some_and(|known| !agrees(known, info));
         let code = if doubtful {
             String::new()
         } else {

@@ -6,7 +6,7 @@ use talon_core::secret::names as secret_names;
 
 use crate::fixture::{assert_deployed, deployed};
 use crate::reality::Reality;
-use crate::stage::Stage;
+use crate::stage::{Fault, Stage};
 
 fn repaired(change: impl FnOnce(&mut Reality, &talon_plan::desired::Names)) -> Stage {
     let mut stage = deployed();
@@ -113,6 +113,42 @@ fn a_worker_that_was_only_touched_costs_one_read_and_no_call() {
     assert!(stage.db.told(EventReason::DriftDetected).is_empty());
     assert_deployed(&mut stage);
     assert_eq!(stage.settings_reads, 1, "the new baseline is remembered");
+}
+
+/// A push changes `modified_on` and so hides who wrote; the etag, which covers the code alone, still tells.
+#[test]
+fn code_edited_between_a_push_of_ours_and_the_next_list_is_seen() {
+    for answer in [None, Some(Fault::LostDone)] {
+        let mut stage = deployed();
+        let worker = stage.names().worker;
+        stage.faults.extend(answer.map(|fault| (0, fault)));
+        stage.edit(|s| s.model = "anthropic/claude-opus-4-6".to_owned());
+        // The pass sees only the lists from before its own call.
+        stage.one_pass();
+        assert_eq!(stage.calls, ["push-secrets"], "{answer:?}");
+        stage.outside(|r, now| {
+            let w = r.workers.get_mut(&worker).unwrap();
+            w.content = "export default {}".to_owned();
+            w.modified_on = now;
+        });
+        stage.resync();
+        stage.converge();
+        assert_told(&stage, &worker);
+        assert!(stage.calls.contains(&"upload"), "{answer:?} {:?}", stage.calls);
+        assert_deployed(&mut stage);
+    }
+}
+
+#[test]
+fn a_push_of_ours_alone_is_no_drift() {
+    let mut stage = deployed();
+    stage.edit(|s| s.model = "anthropic/claude-opus-4-6".to_owned());
+    stage.converge();
+    stage.resync();
+    stage.converge();
+    assert_eq!(stage.calls, ["push-secrets"]);
+    assert_eq!(stage.settings_reads, 0);
+    assert!(stage.db.told(EventReason::DriftDetected).is_empty());
 }
 
 #[test]
