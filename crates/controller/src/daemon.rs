@@ -458,6 +458,7 @@ impl Inner {
 
     async fn compare(&self) -> Result<(), StoreError> {
         let shared = &self.shared;
+        sweep::want(shared).await?;
         let newest = shared.surveyor.latest().map_or(Duration::ZERO, |i| i.taken);
         let inventory = match shared.surveyor.newer_than(newest, CallClass::Resync).await {
             Ok(inventory) => inventory,

@@ -23,6 +23,7 @@ mod mutation;
 mod people;
 mod snapshot;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool};
 use talon_core::card::AgentCard;
 use talon_core::event::{Event, NewEvent};
 use talon_core::mutation::{Finish, Mutation};
-use talon_core::resource::ResourceKind;
+use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::{AgentId, AgentName, AgentSpec, InstallId, Owner, Snapshot};
 use talon_store::wake::Wake;
 use talon_store::{
@@ -191,14 +192,18 @@ impl Store for PostgresStore {
         &self,
         id: AgentId,
         kind: ResourceKind,
-        cleaned: bool,
+        result: CleanupResult,
         error: Option<&str>,
     ) -> StoreResult<()> {
-        retrying(|| cleanup::correct(&self.pool, id, kind, cleaned, error)).await
+        retrying(|| cleanup::correct(&self.pool, id, kind, result, error)).await
     }
 
     async fn ownership(&self, ids: &[AgentId]) -> StoreResult<Vec<(AgentId, RowState)>> {
         retrying(|| cleanup::ownership(&self.pool, ids)).await
+    }
+
+    async fn owned_buckets(&self, buckets: &[String]) -> StoreResult<BTreeSet<String>> {
+        retrying(|| cleanup::owned_buckets(&self.pool, buckets)).await
     }
 
     async fn record_event(&self, agent: Option<AgentId>, event: &NewEvent) -> StoreResult<()> {

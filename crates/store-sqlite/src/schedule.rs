@@ -1,13 +1,15 @@
 //! Claims, leases and what is due; leftovers, ownership and pruning.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use sqlx::QueryBuilder;
 use sqlx::sqlite::SqliteConnection;
-use talon_core::resource::ResourceKind;
+use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::{AgentId, Epoch, Snapshot};
-use talon_store::{Claim, KEEP_RETIRED_TOKENS, Leftover, RowState, StoreError, StoreResult};
+use talon_store::{
+    Claim, KEEP_RETIRED_TOKENS, Leftover, RowState, StoreError, StoreResult, columns,
+};
 
 use crate::error::translate;
 use crate::open::{SqliteStore, done};
@@ -213,7 +215,7 @@ impl SqliteStore {
 
     pub(crate) async fn do_leftovers(&self) -> StoreResult<Vec<Leftover>> {
         let rows = sqlx::query(
-            "SELECT s.id, s.name AS agent, r.kind, r.name, r.external_id, r.cleanup_error
+            "SELECT s.id, s.name AS agent, r.kind, r.name, r.external_id, r.cleanup_error, s.r2
              FROM agent_source s JOIN agent_resource r ON r.agent_id = s.id
              WHERE s.deleted_at IS NOT NULL AND r.cleanup_result = 'failed'",
         )
@@ -230,6 +232,7 @@ impl SqliteStore {
                     kind: c.word("kind")?,
                     name: c.text("name")?,
                     external_id: c.maybe_text("external_id")?,
+                    jurisdiction: columns::jurisdiction(&c.text("r2")?),
                     error: c.maybe_text("cleanup_error")?,
                 })
             })
@@ -242,18 +245,18 @@ impl SqliteStore {
         &self,
         id: AgentId,
         kind: ResourceKind,
-        cleaned: bool,
+        result: CleanupResult,
         error: Option<&str>,
     ) -> StoreResult<()> {
         let mut tx = self.writing().await?;
         let rows = sqlx::query(concat!(
-            "UPDATE agent_resource SET cleanup_result = CASE WHEN ?1 THEN 'deleted' ELSE 'failed' END,",
-            " cleanup_error = ?2, cleaned_at = CASE WHEN ?1 THEN ",
+            "UPDATE agent_resource SET cleanup_result = ?1,",
+            " cleanup_error = ?2, cleaned_at = CASE WHEN ?1 <> 'failed' THEN ",
             now!(),
             " END WHERE agent_id = ?3 AND kind = ?4",
             " AND agent_id IN (SELECT id FROM agent_source WHERE deleted_at IS NOT NULL)"
         ))
-        .bind(cleaned)
+        .bind(result.as_str())
         .bind(error)
         .bind(id.to_string())
         .bind(kind.as_str())
@@ -290,6 +293,21 @@ impl SqliteStore {
                 Ok((c.word("id")?, state))
             })
             .collect()
+    }
+
+    pub(crate) async fn do_owned_buckets(
+        &self,
+        buckets: &[String],
+    ) -> StoreResult<BTreeSet<String>> {
+        let asked = serde_json::Value::from(buckets).to_string();
+        let found: Vec<String> = sqlx::query_scalar(
+            "SELECT r2_bucket FROM agent_source WHERE r2_bucket IN (SELECT value FROM json_each(?))",
+        )
+        .bind(asked)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(translate)?;
+        Ok(found.into_iter().collect())
     }
 
     pub(crate) async fn do_prune(&self, keep: Duration) -> StoreResult<u64> {

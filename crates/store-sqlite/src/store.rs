@@ -1,12 +1,13 @@
 //! [`Store`], method by method.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use talon_core::card::AgentCard;
 use talon_core::event::{Event, NewEvent};
 use talon_core::mutation::{Finish, Mutation};
-use talon_core::resource::ResourceKind;
+use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::{AgentId, AgentName, AgentSpec, InstallId, Owner, Snapshot};
 use talon_store::{
     Applied, ApplyOptions, BrakeFacts, Change, Claim, Committed, EventFilter, Grant, Hold,
@@ -112,14 +113,18 @@ impl Store for SqliteStore {
         &self,
         id: AgentId,
         kind: ResourceKind,
-        cleaned: bool,
+        result: CleanupResult,
         error: Option<&str>,
     ) -> StoreResult<()> {
-        self.do_correct_cleanup(id, kind, cleaned, error).await
+        self.do_correct_cleanup(id, kind, result, error).await
     }
 
     async fn ownership(&self, ids: &[AgentId]) -> StoreResult<Vec<(AgentId, RowState)>> {
         self.do_ownership(ids).await
+    }
+
+    async fn owned_buckets(&self, buckets: &[String]) -> StoreResult<BTreeSet<String>> {
+        self.do_owned_buckets(buckets).await
     }
 
     async fn record_event(&self, agent: Option<AgentId>, event: &NewEvent) -> StoreResult<()> {

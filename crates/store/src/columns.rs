@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use talon_core::secret::{Provider, RefTarget, SecretRef, looks_like_key};
-use talon_core::spec::{DeletionPolicy, R2Spec, Skill, Theme, Visibility};
+use talon_core::spec::{DeletionPolicy, Jurisdiction, R2Spec, Skill, Theme, Visibility};
 use talon_core::validate::Violation;
 use talon_core::{AgentSpec, Owner, Snapshot};
 
@@ -26,6 +26,11 @@ pub const MAX_JSON: usize = 262_144;
 pub const MAX_TEXT: usize = 16_384;
 /// Longest `api_key_refs`, in bytes.
 pub const MAX_REFS: usize = 4_096;
+
+/// Where the bucket lives, by the `r2` column as it was read; the default if that cannot be told.
+pub fn jurisdiction(r2: &str) -> Jurisdiction {
+    from_json::<R2Spec>(r2).unwrap_or_default().jurisdiction
+}
 
 /// The content of one column.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,13 +14,14 @@ pub mod types;
 pub mod wake;
 pub mod writes;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use talon_core::card::AgentCard;
 use talon_core::event::{Event, NewEvent};
 use talon_core::mutation::{Finish, Mutation};
-use talon_core::resource::ResourceKind;
+use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::{AgentId, AgentName, AgentSpec, InstallId, Owner, Snapshot};
 
 pub use error::StoreError;
@@ -119,18 +120,22 @@ pub trait Store: Send + Sync + 'static {
     /// What cleanup left behind in archived rows (resource rows with `cleanup_result = failed`), by agent name.
     async fn leftovers(&self) -> StoreResult<Vec<Leftover>>;
 
-    /// Corrects the cleanup result of an archived agent (the sweep has removed, or found again, a leftover): `deleted`, or
-    /// `failed` with the error. `NotFound` unless the agent is archived and has a record of this kind.
+    /// Corrects the cleanup result of an archived agent (the sweep has removed a leftover, missed it, or found it again);
+    /// any result but `failed` sets `cleaned_at`. `NotFound` unless the agent is archived and has a record of this kind.
     async fn correct_cleanup(
         &self,
         id: AgentId,
         kind: ResourceKind,
-        cleaned: bool,
+        result: CleanupResult,
         error: Option<&str>,
     ) -> StoreResult<()>;
 
     /// Which of these agents have a row, and whether it is archived.
     async fn ownership(&self, ids: &[AgentId]) -> StoreResult<Vec<(AgentId, RowState)>>;
+
+    /// Which of these bucket names stand in a row (`r2_bucket`, which is written before the bucket is made), live or
+    /// archived.
+    async fn owned_buckets(&self, buckets: &[String]) -> StoreResult<BTreeSet<String>>;
 
     /// Appends or folds an event that belongs to no pass. `agent = None`: of the controller itself.
     async fn record_event(&self, agent: Option<AgentId>, event: &NewEvent) -> StoreResult<()>;

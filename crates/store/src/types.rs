@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use talon_core::event::Severity;
 use talon_core::resource::ResourceKind;
+use talon_core::spec::Jurisdiction;
 use talon_core::status::DeploymentStatus;
 use talon_core::{AgentId, Epoch, Generation, InstallId, Owner};
 
@@ -138,6 +139,8 @@ pub struct Leftover {
     pub name: String,
     /// Its id, if known.
     pub external_id: Option<String>,
+    /// Where the agent's bucket lives: it is listed only if it is asked for there.
+    pub jurisdiction: Jurisdiction,
     /// Why it is left.
     pub error: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! One process's way to the database, on which everything can go wrong; and what is checked at every write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use talon_core::card::AgentCard;
 use talon_core::event::{Event, NewEvent};
 use talon_core::mutation::{Finish, Mutation};
-use talon_core::resource::ResourceKind;
+use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::{AgentId, AgentName, AgentSpec, Generation, InstallId, Owner, Snapshot};
 use talon_store::memory::MemoryStore;
 use talon_store::{
@@ -334,16 +334,20 @@ impl Store for SimStore {
         &self,
         id: AgentId,
         kind: ResourceKind,
-        cleaned: bool,
+        result: CleanupResult,
         error: Option<&str>,
     ) -> StoreResult<()> {
         self.database.writes.fetch_add(1, Ordering::Relaxed);
-        self.light(self.database.rows.correct_cleanup(id, kind, cleaned, error))
+        self.light(self.database.rows.correct_cleanup(id, kind, result, error))
             .await
     }
 
     async fn ownership(&self, ids: &[AgentId]) -> StoreResult<Vec<(AgentId, RowState)>> {
         self.read(self.database.rows.ownership(ids)).await
+    }
+
+    async fn owned_buckets(&self, buckets: &[String]) -> StoreResult<BTreeSet<String>> {
+        self.read(self.database.rows.owned_buckets(buckets)).await
     }
 
     async fn record_event(&self, agent: Option<AgentId>, event: &NewEvent) -> StoreResult<()> {

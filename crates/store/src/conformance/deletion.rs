@@ -2,11 +2,11 @@
 
 use talon_core::mutation::{Cleanup, Mutation, ResourceWrite};
 use talon_core::resource::{CleanupResult, ResourceKind, ResourceState};
-use talon_core::spec::DeletionPolicy;
-use talon_core::{AgentId, Generation};
+use talon_core::spec::{DeletionPolicy, Jurisdiction};
+use talon_core::{AgentId, Generation, card};
 
 use super::support::{Bench, assert_code, bucket, name, spec, worker};
-use crate::{ApplyOutcome, ListFilter, RowState, StoreError, codes};
+use crate::{ApplyOutcome, Claim, ListFilter, RowState, StoreError, codes};
 
 pub(super) async fn is_a_request(bench: Bench) {
     let id = bench.deployed("research-pro").await;
@@ -190,24 +190,31 @@ pub(super) async fn leftovers_are_named_and_corrected(bench: Bench) {
     );
     assert_eq!(left[0].external_id.as_deref(), Some("ext-1"));
     assert_eq!(left[0].error.as_deref(), Some("not empty"));
+    assert_eq!(left[0].jurisdiction, Jurisdiction::Default);
 
-    bench
-        .correct_cleanup(id, ResourceKind::R2Bucket, true, None)
-        .await
-        .unwrap();
-    assert!(bench.leftovers().await.unwrap().is_empty());
-    let record = bench
-        .snap(id)
-        .await
-        .resource(ResourceKind::R2Bucket)
-        .unwrap()
-        .clone();
-    assert_eq!(record.cleanup_result, Some(CleanupResult::Deleted));
-    assert_eq!(record.cleanup_error, None);
-    assert!(record.cleaned_at.is_some());
+    for (result, note) in [
+        (CleanupResult::Deleted, None),
+        (CleanupResult::AlreadyAbsent, Some("a note")),
+    ] {
+        bench
+            .correct_cleanup(id, ResourceKind::R2Bucket, result, note)
+            .await
+            .unwrap();
+        assert!(bench.leftovers().await.unwrap().is_empty());
+        let record = bench
+            .snap(id)
+            .await
+            .resource(ResourceKind::R2Bucket)
+            .unwrap()
+            .clone();
+        assert_eq!(record.cleanup_result, Some(result));
+        assert_eq!(record.cleanup_error.as_deref(), note);
+        assert!(record.cleaned_at.is_some());
+    }
 
+    let (failed, error) = (CleanupResult::Failed, Some("it came back"));
     bench
-        .correct_cleanup(id, ResourceKind::R2Bucket, false, Some("it came back"))
+        .correct_cleanup(id, ResourceKind::R2Bucket, failed, error)
         .await
         .unwrap();
     let left = bench.leftovers().await.unwrap();
@@ -222,7 +229,9 @@ pub(super) async fn leftovers_are_named_and_corrected(bench: Bench) {
     assert_eq!(record.cleaned_at, None);
 
     for (agent, kind) in [(id, ResourceKind::Worker), (busy, ResourceKind::R2Bucket)] {
-        let result = bench.correct_cleanup(agent, kind, true, None).await;
+        let result = bench
+            .correct_cleanup(agent, kind, CleanupResult::Deleted, None)
+            .await;
         assert!(matches!(result, Err(StoreError::NotFound)), "{result:?}");
     }
 }
@@ -235,4 +244,55 @@ pub(super) async fn ownership(bench: Bench) {
     found.sort_by_key(|(_, state)| *state == RowState::Archived);
     assert_eq!(found, [(live, RowState::Live), (gone, RowState::Archived)]);
     assert!(bench.ownership(&[]).await.unwrap().is_empty());
+}
+
+pub(super) async fn leftovers_tell_where_the_bucket_lives(bench: Bench) {
+    let mut eu = spec();
+    eu.r2.jurisdiction = Jurisdiction::Eu;
+    let id = bench.put("far-away", &eu).await.expect("created").id;
+    bench.archive("far-away", id, Some(failed("no"))).await;
+    let left = bench.leftovers().await.unwrap();
+    assert_eq!(left[0].jurisdiction, Jurisdiction::Eu);
+}
+
+pub(super) async fn buckets_belong_to_rows_live_or_archived(bench: Bench) {
+    let named = |bucket: &str| Mutation::Names {
+        worker: format!("worker-of-{bucket}"),
+        bucket: bucket.to_owned(),
+        account: "account".to_owned(),
+    };
+    let gone = bench.create("gone").await;
+    let claim = bench.claim(gone).await;
+    bench.write(&claim, named("openclaw-gone")).await;
+    bench.release(&claim).await.expect("released");
+    bench.archive("gone", gone, None).await;
+    let live = bench.create("alive").await;
+    let claim = bench.claim(live).await;
+    bench.write(&claim, named("openclaw-live")).await;
+    let ask = ["openclaw-live", "openclaw-nobodys", "openclaw-gone"].map(str::to_owned);
+    let owned = bench.owned_buckets(&ask).await.unwrap();
+    let want = ["openclaw-gone", "openclaw-live"].map(str::to_owned);
+    assert_eq!(owned.into_iter().collect::<Vec<_>>(), want);
+    assert!(bench.owned_buckets(&[]).await.unwrap().is_empty());
+    let other = bench.owned_buckets(&ask[1..2]).await.unwrap();
+    assert!(other.is_empty(), "{other:?}");
+}
+
+/// A card that could not be removed in time is removed later, by whoever has the row's last epoch.
+pub(super) async fn a_card_left_over_can_be_removed(bench: Bench) {
+    let id = bench.create("carded").await;
+    let claim = bench.claim(id).await;
+    let agent = bench.snap(id).await.agent;
+    let card = card::build(&agent.name, &agent.owner, &agent.spec, agent.generation, "");
+    bench.write(&claim, Mutation::Card(Box::new(card))).await;
+    bench.release(&claim).await.expect("released");
+    bench.archive("carded", id, None).await;
+    assert!(bench.card(id).await.unwrap().is_some());
+    let epoch = bench.snap(id).await.work.lease_epoch;
+    let claim = Claim {
+        agent_id: id,
+        epoch,
+    };
+    bench.write(&claim, Mutation::CardGone).await;
+    assert!(bench.card(id).await.unwrap().is_none());
 }

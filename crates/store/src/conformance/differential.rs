@@ -60,7 +60,7 @@ enum Step {
     Finish(usize, i64, Box<Finish>),
     Enqueue(usize),
     Event(Option<usize>, NewEvent),
-    Correct(usize, ResourceKind, bool),
+    Correct(usize, ResourceKind, CleanupResult),
     Hold(HoldKind),
     ReleaseHold,
     Lease(&'static str, Duration),
@@ -240,7 +240,15 @@ fn random_step(dice: &mut Dice, born: &[(i64, i64)]) -> Step {
         }
         15 => Step::Enqueue(nth),
         16 => match dice.roll(3) {
-            0 => Step::Correct(nth, ResourceKind::R2Bucket, dice.one_in(2)),
+            0 => Step::Correct(
+                nth,
+                ResourceKind::R2Bucket,
+                dice.pick(&[
+                    CleanupResult::Deleted,
+                    CleanupResult::AlreadyAbsent,
+                    CleanupResult::Failed,
+                ]),
+            ),
             kind => Step::Event(
                 (kind == 1).then_some(nth),
                 NewEvent {
@@ -331,9 +339,9 @@ impl Side {
                     .filter(|id| self.born.contains(id));
                 said(store.record_event(agent, event).await)
             }
-            Step::Correct(nth, kind, cleaned) => said(
+            Step::Correct(nth, kind, result) => said(
                 store
-                    .correct_cleanup(self.id(*nth), *kind, *cleaned, Some("c"))
+                    .correct_cleanup(self.id(*nth), *kind, *result, Some("c"))
                     .await,
             ),
             Step::Hold(kind) => said(store.set_hold(*kind, "r").await),
@@ -382,7 +390,15 @@ impl Side {
             .await
             .expect("leftovers")
             .into_iter()
-            .map(|l| format!("left {} {} {:?}", l.agent, l.kind, l.error))
+            .map(|l| {
+                format!(
+                    "left {} {} {} {:?}",
+                    l.agent,
+                    l.kind,
+                    l.jurisdiction.as_str(),
+                    l.error
+                )
+            })
             .collect();
         left.sort();
         lines.extend(left);

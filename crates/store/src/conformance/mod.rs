@@ -78,6 +78,8 @@ pub fn cases() -> Vec<Case> {
         deletion {
             is_a_request, keeps_the_bucket_if_asked, protection_refuses_it, freezes_the_spec, archive_needs_a_request,
             archive_frees_the_name, latest_archived_is_shown, leftovers_are_named_and_corrected, ownership,
+            leftovers_tell_where_the_bucket_lives, buckets_belong_to_rows_live_or_archived,
+            a_card_left_over_can_be_removed,
         }
         events { fold, filter, of_the_controller, prune_takes_old_ones, prune_takes_retired_tokens }
         feed { grows_in_order, pages, prune_never_turns_it_back }

@@ -167,6 +167,12 @@ impl Bench {
     /// Creates, deletes and archives an agent, with one resource that `write` describes.
     pub(crate) async fn archived(&self, agent: &str, write: Option<ResourceWrite>) -> AgentId {
         let id = self.create(agent).await;
+        self.archive(agent, id, write).await;
+        id
+    }
+
+    /// Deletes and archives an agent that nobody has claimed, with one resource that `write` describes.
+    pub(crate) async fn archive(&self, agent: &str, id: AgentId, write: Option<ResourceWrite>) {
         self.request_deletion(&name(agent), false)
             .await
             .expect("deletion requested");
@@ -179,7 +185,6 @@ impl Bench {
             ..quiet(&loaded)
         };
         self.finish(&claim, &finish).await.expect("finished");
-        id
     }
 
     /// Returns when the store's clock has moved on by more than two milliseconds.

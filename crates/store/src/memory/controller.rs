@@ -1,5 +1,6 @@
 //! What the controller asks for: claims, passes, schedules.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use talon_core::mutation::{Finish, Mutation, Progress};
@@ -204,6 +205,7 @@ impl State {
                 kind: r.kind,
                 name: r.name.clone(),
                 external_id: r.external_id.clone(),
+                jurisdiction: agent.spec.r2.jurisdiction,
                 error: r.cleanup_error.clone(),
             })
             .collect();
@@ -215,7 +217,7 @@ impl State {
         &mut self,
         id: AgentId,
         kind: ResourceKind,
-        cleaned: bool,
+        result: CleanupResult,
         error: Option<&str>,
         now: Now,
     ) -> StoreResult<()> {
@@ -225,13 +227,9 @@ impl State {
             .filter(|row| row.agent.is_archived())
             .and_then(|row| row.resources.get_mut(&kind))
             .ok_or(StoreError::NotFound)?;
-        record.cleanup_result = Some(if cleaned {
-            CleanupResult::Deleted
-        } else {
-            CleanupResult::Failed
-        });
+        record.cleanup_result = Some(result);
         record.cleanup_error = error.map(str::to_owned);
-        record.cleaned_at = cleaned.then_some(now);
+        record.cleaned_at = (result != CleanupResult::Failed).then_some(now);
         Ok(())
     }
 
@@ -248,6 +246,16 @@ impl State {
                     },
                 ))
             })
+            .collect()
+    }
+
+    pub(super) fn owned_buckets(&self, buckets: &[String]) -> BTreeSet<String> {
+        let asked: BTreeSet<&String> = buckets.iter().collect();
+        self.rows
+            .values()
+            .filter_map(|row| row.agent.status.r2_bucket.as_ref())
+            .filter(|bucket| asked.contains(bucket))
+            .cloned()
             .collect()
     }
 

@@ -7,6 +7,7 @@ mod mutate;
 mod people;
 mod state;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use talon_core::card::AgentCard;
 use talon_core::clock::Clock;
 use talon_core::event::{Event, NewEvent};
 use talon_core::mutation::{Finish, Mutation};
-use talon_core::resource::ResourceKind;
+use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::{AgentId, AgentName, AgentSpec, InstallId, Owner, Snapshot};
 
 use crate::types::{
@@ -188,14 +189,18 @@ impl Store for MemoryStore {
         &self,
         id: AgentId,
         kind: ResourceKind,
-        cleaned: bool,
+        result: CleanupResult,
         error: Option<&str>,
     ) -> StoreResult<()> {
-        self.write(|s, now| s.correct_cleanup(id, kind, cleaned, error, now))
+        self.write(|s, now| s.correct_cleanup(id, kind, result, error, now))
     }
 
     async fn ownership(&self, ids: &[AgentId]) -> StoreResult<Vec<(AgentId, RowState)>> {
         Ok(self.read(|s, _| s.ownership(ids)))
+    }
+
+    async fn owned_buckets(&self, buckets: &[String]) -> StoreResult<BTreeSet<String>> {
+        Ok(self.read(|s, _| s.owned_buckets(buckets)))
     }
 
     async fn record_event(&self, agent: Option<AgentId>, event: &NewEvent) -> StoreResult<()> {
