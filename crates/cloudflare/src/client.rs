@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, RequestBuilder};
@@ -17,6 +17,7 @@ use crate::envelope::{Success, open};
 use crate::exposed::bearer;
 use crate::message::own;
 use crate::rate;
+use crate::server_clock::ServerClock;
 use crate::taxonomy::Call;
 use crate::tokens::PER_PAGE;
 use crate::transport::{Answer, Lost, http_client, no_time, pause_before_retry, send};
@@ -38,6 +39,7 @@ pub struct Client {
     pub(crate) write_group: OnceLock<String>,
     /// How many tokens are asked for at once; falls when the server refuses so many.
     pub(crate) token_page: AtomicU64,
+    pub(crate) server_clock: ServerClock,
     authorization: HeaderValue,
     budget: Arc<dyn Budget>,
 }
@@ -75,6 +77,7 @@ impl Client {
             token_id: OnceLock::new(),
             write_group: OnceLock::new(),
             token_page: AtomicU64::new(PER_PAGE),
+            server_clock: ServerClock::default(),
             authorization,
             budget,
         })
@@ -207,6 +210,7 @@ impl Client {
             return no_time(call).map_err(final_);
         };
         let answer = send(call, request, timeout).await?;
+        self.server_clock.learn(&answer.headers, Instant::now());
         tracing::debug!(
             call = call.name,
             http = answer.http,

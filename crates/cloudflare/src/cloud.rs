@@ -1,6 +1,9 @@
 //! [`Cloud`] for [`Client`]: names only; the calls stand beside their wire types.
 
+use std::time::Instant;
+
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use talon_core::cloud::{
     BucketInfo, BucketRef, CallCx, Cloud, CloudResult, CreatedToken, NewBucket, NewToken,
     ObjectPage, PendingUpload, SecretChange, TokenCheck, TokenInfo, WorkerInfo, WorkerSettings,
@@ -15,6 +18,10 @@ use crate::client::Client;
 impl Cloud for Client {
     fn account_id(&self) -> &str {
         &self.account_id
+    }
+
+    fn clock_now(&self) -> Option<DateTime<Utc>> {
+        self.server_clock.at(Instant::now())
     }
 
     async fn account_subdomain(&self, cx: CallCx) -> CloudResult<Option<String>> {

@@ -27,6 +27,7 @@ mod lenient;
 mod message;
 mod rate;
 mod s3;
+mod server_clock;
 mod taxonomy;
 mod tokens;
 mod transport;

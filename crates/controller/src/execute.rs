@@ -73,6 +73,11 @@ struct Made {
 
 enum StepError {
     Cloud(CloudError),
+    /// Of several things only these refused.
+    Partly {
+        stays: String,
+        error: CloudError,
+    },
     Registry(RegistryError),
     Defect(String),
 }
@@ -87,6 +92,13 @@ impl StepError {
     fn verdict(&self) -> Verdict {
         match self {
             Self::Cloud(e) => failure::of_cloud(e),
+            Self::Partly { stays, error } => {
+                let mut verdict = failure::of_cloud(error);
+                for message in [&mut verdict.failure.message, &mut verdict.pass.message] {
+                    *message = format!("{stays}: {message}");
+                }
+                verdict
+            }
             Self::Registry(e) => failure::of_registry(e),
             Self::Defect(text) => failure::internal(text.clone()),
         }
@@ -128,6 +140,7 @@ impl Executor<'_> {
                 auth_sha256: cx_sha.as_deref(),
                 token_name: &token_name,
                 settle: self.world.timing.settle(),
+                cloud_now: self.cloud.clock_now(),
             };
             pending.extend(effect::intent(&step.kind, &cx));
             if step.kind.has_effect() && !pending.is_empty() {
@@ -240,9 +253,8 @@ impl Executor<'_> {
                 made.r2_token_id = Some(id.clone());
                 Ok(Answer::Done)
             }
-            StepKind::DropToken { id } | StepKind::DeleteToken { id, .. } => {
-                gone(self.cloud.delete_token(cx, id).await)
-            }
+            StepKind::DropToken { id } => gone(self.cloud.delete_token(cx, id).await),
+            StepKind::DeleteToken { ids, .. } => self.delete_tokens(lease, ids, class).await,
             StepKind::Upload(upload) => {
                 let body = self.upload_body(snapshot, upload, values, made)?;
                 let version = self.cloud.upload_worker(cx, &upload.worker, body).await?;
@@ -348,6 +360,42 @@ impl Executor<'_> {
             }),
             tags: marks.to_tags(),
         })
+    }
+
+    /// Removes tokens, each on its own: one that stays keeps none of the others.
+    async fn delete_tokens(
+        &self,
+        lease: &Lease,
+        ids: &[String],
+        class: CallClass,
+    ) -> Result<Answer, StepError> {
+        let mut removed = false;
+        let mut stays: Vec<&str> = Vec::new();
+        let mut why = None;
+        for id in ids {
+            let cx = CallCx {
+                class,
+                remaining: Some(lease.remaining(self.clock.as_ref())),
+            };
+            match self.cloud.delete_token(cx, id).await {
+                Ok(()) => removed = true,
+                Err(CloudError::NotFound(_)) => {}
+                Err(e @ CloudError::Throttled { .. }) => return Err(e.into()),
+                Err(e) => {
+                    stays.push(id);
+                    why.get_or_insert(e);
+                }
+            }
+        }
+        match why {
+            None if removed => Ok(Answer::Done),
+            None => Ok(Answer::WasAbsent),
+            Some(error) if ids.len() == 1 => Err(error.into()),
+            Some(error) => Err(StepError::Partly {
+                stays: stays.join(", "),
+                error,
+            }),
+        }
     }
 
     /// Empties a bucket for one time slice: page by page, then unfinished uploads.

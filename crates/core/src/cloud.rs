@@ -367,6 +367,8 @@ pub struct TokenCheck {
 pub trait Cloud: Send + Sync {
     /// The account's id.
     fn account_id(&self) -> &str;
+    /// Cloudflare's clock now, as its answers tell it; `None` before the first. Never late, early by seconds at most.
+    fn clock_now(&self) -> Option<DateTime<Utc>>;
 
     /// The account's workers.dev subdomain; `None` if it has none.
     async fn account_subdomain(&self, cx: CallCx) -> CloudResult<Option<String>>;

@@ -103,7 +103,8 @@ pub struct ResourceRecord {
     pub state: ResourceState,
     /// Hash of what we last asked for.
     pub desired_hash: Option<String>,
-    /// The drift baseline: how the lists showed it after our own last write. `None` until seen.
+    /// The drift baseline of a Worker: how the lists showed it after our own last write; `None` until seen. Of a bucket:
+    /// since when, on Cloudflare's own clock (RFC 3339), one of its name is ours, whatever the database's clock says.
     pub observed_hash: Option<String>,
     /// Version that our own last write made (Worker only).
     pub version_id: Option<String>,

@@ -216,8 +216,22 @@ impl Builder<'_> {
         let record = self.record(ResourceKind::R2Token).cloned();
         let recorded = record.as_ref().and_then(|r| r.external_id.clone());
         let fresh = self.came_back(&self.input.observed.tokens, ResourceKind::R2Token);
-        for extra in listed.iter().filter(|t| Some(&t.id) != recorded.as_ref()) {
-            if (recorded.is_some() && !self.done(ResourceKind::R2Token)) || fresh {
+        let done = self.done(ResourceKind::R2Token);
+        // Only what a list shows under our name is ours: a recorded id alone may be anybody's.
+        let shown = recorded
+            .as_ref()
+            .and_then(|id| listed.iter().find(|t| t.id == *id));
+        if recorded.is_some() && shown.is_none() && !done {
+            let shown_after = know::token_shown_after(self.input, record.as_ref());
+            if !self.input.observed.tokens.after(shown_after) {
+                let why = "a list must show that the recorded token bears our name";
+                self.wait_for_lists_of(ResourceKind::R2Token, shown_after, why);
+                return;
+            }
+        }
+        let ours = shown.or(listed.first().filter(|_| !done));
+        for extra in listed.iter().filter(|t| ours.is_none_or(|o| o.id != t.id)) {
+            if (recorded.is_some() && !done) || fresh {
                 let id = extra.id.clone();
                 self.step(
                     StepKind::DropToken { id },
@@ -226,10 +240,10 @@ impl Builder<'_> {
                 );
             }
         }
-        if self.done(ResourceKind::R2Token) {
+        if done {
             return;
         }
-        if let Some(id) = recorded.or_else(|| listed.first().map(|t| t.id.clone())) {
+        if let Some(id) = ours.map(|t| t.id.clone()) {
             self.step(
                 StepKind::DeleteToken { id, name },
                 Vec::new(),
@@ -350,10 +364,14 @@ impl Builder<'_> {
     }
 
     fn wait_for_lists(&mut self, after: DateTime<Utc>, why: &str) {
+        self.wait_for_lists_of(ResourceKind::Worker, after, why);
+    }
+
+    fn wait_for_lists_of(&mut self, kind: ResourceKind, after: DateTime<Utc>, why: &str) {
         let (now, observed) = (self.input.snapshot.now, self.input.observed);
         self.plan
             .verdicts
-            .push(Verdict::new(ResourceKind::Worker, Action::Wait, why));
+            .push(Verdict::new(kind, Action::Wait, why));
         let looked = [
             observed.worker.as_of,
             observed.bucket.as_of,

@@ -221,7 +221,7 @@ impl Builder<'_> {
             );
             return;
         }
-        if token_unplaced && self.roll_settling() {
+        if token_unplaced && (self.roll_settling() || self.token_unseen()) {
             return;
         }
         let token = self.token_step(bucket, token_unplaced, deployed_before);
@@ -313,6 +313,20 @@ impl Builder<'_> {
             Action::Wait,
             "an earlier roll may still land",
         );
+        true
+    }
+
+    /// A recorded id that no list has shown under our name may be anybody's: nothing is rolled before one has.
+    fn token_unseen(&mut self) -> bool {
+        if self.plan.facts.token != Known::Present(None) {
+            return false;
+        }
+        let look = &self.input.observed.tokens;
+        let unknown = Unknown {
+            why: "no list has shown yet that the recorded token bears our name".to_owned(),
+            look_after: know::token_shown_after(self.input, self.record(ResourceKind::R2Token)),
+        };
+        self.await_look(ResourceKind::R2Token, &unknown, look.as_of);
         true
     }
 

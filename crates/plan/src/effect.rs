@@ -7,6 +7,7 @@ mod failed;
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use talon_core::cloud::WorkerVersion;
 use talon_core::event::{EventReason, NewEvent, Severity};
 use talon_core::mutation::{
@@ -33,6 +34,8 @@ pub struct StepCx<'a> {
     pub token_name: &'a str,
     /// How long its request may still land after being sent.
     pub settle: Duration,
+    /// Cloudflare's clock, where an answer has told it.
+    pub cloud_now: Option<DateTime<Utc>>,
 }
 
 /// A good answer.
@@ -144,7 +147,12 @@ pub fn intent(step: &StepKind, cx: &StepCx<'_>) -> Vec<Mutation> {
         // A bucket that vanished keeps its record, and with it the intent that makes it ours, should it be there after
         // all: making it again is idempotent.
         StepKind::CreateBucket(_) if bucket_was_there(cx.snapshot) => Vec::new(),
-        StepKind::CreateBucket(_) | StepKind::EnableRoute { .. } => {
+        StepKind::CreateBucket(_) => vec![Mutation::Resource(ResourceWrite {
+            intent: open,
+            observed_hash: ours_since(cx),
+            ..write(kind, &name, ResourceState::Unknown)
+        })],
+        StepKind::EnableRoute { .. } => {
             vec![Mutation::Resource(ResourceWrite {
                 intent: open,
                 ..write(kind, &name, ResourceState::Unknown)
@@ -375,7 +383,11 @@ pub fn done(step: &StepKind, answer: &Answer, cx: &StepCx<'_>) -> Vec<Mutation> 
         | StepKind::DeleteToken { .. }
         | StepKind::DeregisterCard => {
             let absent = *answer == Answer::WasAbsent;
-            let result = if absent {
+            let previous = cx.snapshot.resource(kind).and_then(|r| r.cleanup_result);
+            let result = if absent && previous == Some(CleanupResult::Deleted) {
+                // An old list showed it once more: we have removed it all the same.
+                CleanupResult::Deleted
+            } else if absent {
                 CleanupResult::AlreadyAbsent
             } else {
                 CleanupResult::Deleted
@@ -455,6 +467,14 @@ fn placed(supply: &[Supply], cx: &StepCx<'_>) -> Vec<Mutation> {
 fn after_push(snapshot: &Snapshot) -> Option<String> {
     let worker = snapshot.resource(ResourceKind::Worker)?;
     crate::converge::code_half(worker.observed_hash.as_deref()?)
+}
+
+/// When the intent is written on Cloudflare's clock, which stamps buckets: the database's may be hours off. Left alone
+/// while an earlier intent is open: what that one makes is ours as well.
+fn ours_since(cx: &StepCx<'_>) -> Option<Option<String>> {
+    let open = (cx.snapshot.resource(ResourceKind::R2Bucket))
+        .is_some_and(|r| r.state == ResourceState::Unknown && r.intent_at.is_some());
+    (!open).then(|| cx.cloud_now.map(|now| now.to_rfc3339()))
 }
 
 fn bucket_was_there(snapshot: &Snapshot) -> bool {

@@ -104,7 +104,7 @@ pub struct Timing {
     pub cleanup_rounds: i64,
     /// How long an agent that never was deployed may fail before it is called `failed`.
     pub failing_grace: Duration,
-    /// How far Cloudflare's clock may be off from the database's.
+    /// How far Cloudflare's clocks may differ from each other: the one of its answers, and the one that stamps buckets.
     pub clock_skew: Duration,
 }
 

@@ -217,7 +217,9 @@ fn bucket(input: &Input<'_>, record: Option<&ResourceRecord>) -> Known<BucketInf
         return unseen(record, look, timing, false, "the bucket");
     };
     let ours = record.is_some_and(|r| match (r.intent_at, info.creation_date) {
-        (Some(intent), Some(created)) => later(created, timing.clock_skew) >= intent,
+        (Some(intent), Some(created)) => {
+            later(created, timing.clock_skew) >= ours_since(r).unwrap_or(intent)
+        }
         (Some(_), None) => true,
         (None, _) => false,
     });
@@ -235,6 +237,23 @@ fn bucket(input: &Input<'_>, record: Option<&ResourceRecord>) -> Known<BucketInf
         };
     }
     Known::Present(Some(info.clone()))
+}
+
+/// A list that began after this shows a recorded token under our name, or it is not (any more) there.
+pub fn token_shown_after(input: &Input<'_>, record: Option<&ResourceRecord>) -> DateTime<Utc> {
+    let answered = record.and_then(|r| r.confirmed_at.max(r.intent_at));
+    let answered = answered.unwrap_or(DateTime::<Utc>::MIN_UTC);
+    if input.observed.tokens.after(answered) {
+        later(answered, input.world.timing.list_lag)
+    } else {
+        answered
+    }
+}
+
+/// Since when a bucket is ours on Cloudflare's clock; `None` where it was not known yet.
+fn ours_since(record: &ResourceRecord) -> Option<DateTime<Utc>> {
+    let text = record.observed_hash.as_deref()?;
+    DateTime::parse_from_rfc3339(text).ok().map(|t| t.to_utc())
 }
 
 fn token(input: &Input<'_>, record: Option<&ResourceRecord>) -> (Known<TokenInfo>, Vec<TokenInfo>) {

@@ -108,7 +108,7 @@ pub struct Step {
 }
 
 /// What a step does. Each but `Record` is exactly one mutating call, apart from `EmptyBucket`, which makes as many as
-/// fit in its time slice.
+/// fit in its time slice, and `DeleteToken`, which makes one for each token.
 #[derive(Debug, Clone)]
 pub enum StepKind {
     /// Writes records that were found to lag behind reality; no call.
@@ -156,11 +156,12 @@ pub enum StepKind {
     EmptyBucket(BucketRef),
     /// Removes the bucket.
     DeleteBucket(BucketRef),
-    /// Removes the R2 token.
+    /// Removes the R2 token, and every other of its name: one result for all of them, so that none that stays is
+    /// forgotten over another that is gone.
     DeleteToken {
-        /// Its id.
-        id: String,
-        /// Its name.
+        /// Their ids.
+        ids: Vec<String>,
+        /// Their name.
         name: String,
     },
     /// Removes the card.

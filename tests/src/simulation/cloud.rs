@@ -340,6 +340,10 @@ impl Cloud for SimCloud {
         "0123456789abcdef0123456789abcdef"
     }
 
+    fn clock_now(&self) -> Option<DateTime<Utc>> {
+        Some(self.account.clock.now())
+    }
+
     async fn account_subdomain(&self, _cx: CallCx) -> CloudResult<Option<String>> {
         self.read("GET subdomain", |_, _| Ok(Some("sim".to_owned())))
             .await

@@ -221,8 +221,8 @@ impl Walker {
         self.revive();
     }
 
-    /// The database's clock jumps. What was done just before is not where it was. It is never far ahead of Cloudflare's: a
-    /// bucket that seems to be older than its intent is taken for somebody else's, and stays so until a person looks.
+    /// The database's clock jumps, up to an hour away from Cloudflare's on either side. What was done just before is not
+    /// where it was.
     async fn jump(&mut self) {
         if !self.dice.permille(300) {
             return;
@@ -230,7 +230,7 @@ impl Walker {
         let by = *self
             .dice
             .pick(&[-3_600_000, -60_000, 60_000, 3_600_000_i64]);
-        if self.offset_ms + by > 60_000 {
+        if (self.offset_ms + by).abs() > 3_700_000 {
             return;
         }
         if by > 0 {

@@ -134,7 +134,11 @@ fn code_edited_between_a_push_of_ours_and_the_next_list_is_seen() {
         stage.resync();
         stage.converge();
         assert_told(&stage, &worker);
-        assert!(stage.calls.contains(&"upload"), "{answer:?} {:?}", stage.calls);
+        assert!(
+            stage.calls.contains(&"upload"),
+            "{answer:?} {:?}",
+            stage.calls
+        );
         assert_deployed(&mut stage);
     }
 }

@@ -13,7 +13,7 @@ use crate::fixture::{
     assert_deployed, assert_foreign_untouched, assert_gone, deployed, foreign_bucket,
     foreign_worker, new_agent, start,
 };
-use crate::stage::{End, Stage};
+use crate::stage::{End, Fault, Stage};
 
 /// A time that a record may hold: only settle times lie ahead.
 fn time(until: i64) -> impl Strategy<Value = Option<DateTime<Utc>>> {
@@ -46,10 +46,7 @@ fn record(kind: ResourceKind) -> impl Strategy<Value = Option<ResourceRecord>> {
             },
             desired_hash: desired.map(str::to_owned),
             observed_hash: observed.map(str::to_owned),
-            // A token that our own record names is ours; the others' ids never stand in it.
-            external_id: id
-                .filter(|i| kind != ResourceKind::R2Token || *i != "their-token")
-                .map(str::to_owned),
+            external_id: id.map(str::to_owned),
             cleanup_result: cleanup,
             cleaned_at: cleanup.and(times.0),
             try_id,
@@ -234,5 +231,82 @@ fn names_that_somebody_wrote_into_the_row_are_not_believed() {
         stage.converge();
         assert_foreign_untouched(&stage);
         assert_gone(&mut stage);
+    }
+}
+
+/// Hours between the clocks, and how that may change while a call is open.
+fn skews() -> Vec<(TimeDelta, TimeDelta)> {
+    let hours = [-1, 0, 1].map(TimeDelta::hours);
+    let pairs = hours.map(|before| hours.map(|after| (before, after)));
+    pairs.into_iter().flatten().collect()
+}
+
+#[test]
+fn a_bucket_of_ours_is_ours_however_far_the_clocks_are_apart() {
+    for (before, after) in skews() {
+        for fault in [None, Some(Fault::LostDone)] {
+            let mut stage = new_agent();
+            stage.reality.ahead = before;
+            stage.faults.extend(fault.map(|fault| (0, fault)));
+            stage.one_pass();
+            stage.reality.ahead = after;
+            stage.converge();
+            assert_deployed(&mut stage);
+            stage.delete();
+            stage.converge();
+            assert_gone(&mut stage);
+        }
+    }
+}
+
+#[test]
+fn an_older_bucket_of_somebody_else_is_theirs_however_far_the_clocks_are_apart() {
+    for (before, after) in skews() {
+        let mut stage = new_agent();
+        let name = stage.names().bucket;
+        stage.reality.ahead = before;
+        stage.faults.insert(0, Fault::LostNotDone);
+        stage.one_pass();
+        assert_eq!(stage.calls[0], "create-bucket");
+        // No list had shown it yet.
+        let mut theirs = foreign_bucket(stage.now);
+        theirs.created = start() + before - TimeDelta::minutes(10);
+        stage.outside(|r, _| drop(r.buckets.insert(name.clone(), theirs.clone())));
+        stage.reality.ahead = after;
+        stage.resync();
+        assert_eq!(stage.one_pass(), End::Stuck, "{before} {after}");
+        stage.delete();
+        stage.converge();
+        assert_eq!(stage.reality.buckets.get(&name), Some(&theirs));
+    }
+}
+
+/// Whoever can write the file behind SQLite can put any id there, also one that is younger than every list.
+#[test]
+fn a_recorded_token_id_is_neither_rolled_nor_deleted_before_a_list_shows_it_under_our_name() {
+    for state in ResourceState::ALL {
+        for deleting in [false, true] {
+            let mut stage = deployed();
+            let now = stage.now;
+            let rows = &mut stage.db.row.resources;
+            let token = rows.iter_mut().find(|r| r.kind == ResourceKind::R2Token);
+            let token = token.unwrap();
+            token.external_id = Some("their-token".to_owned());
+            (token.state, token.confirmed_at) = (*state, Some(now));
+            if deleting {
+                stage.delete();
+            }
+            // Within the lag of lists, and after.
+            stage.one_pass();
+            assert_foreign_untouched(&stage);
+            stage.converge();
+            crate::fixture::settle(&mut stage);
+            assert_foreign_untouched(&stage);
+            if deleting {
+                assert_gone(&mut stage);
+            } else {
+                assert_deployed(&mut stage);
+            }
+        }
     }
 }

@@ -111,6 +111,8 @@ pub struct Reality {
     pub workers: BTreeMap<String, Worker>,
     pub buckets: BTreeMap<String, Bucket>,
     pub tokens: Vec<Token>,
+    /// How far its clock is ahead of the database's.
+    pub ahead: TimeDelta,
     pub card: Option<AgentCard>,
     /// How long a fresh Worker is listed without tags.
     pub tagless: Duration,
@@ -137,6 +139,7 @@ impl Reality {
             workers: BTreeMap::new(),
             buckets: BTreeMap::new(),
             tokens: Vec::new(),
+            ahead: TimeDelta::zero(),
             card: None,
             tagless: Duration::ZERO,
             route_touches: false,
@@ -192,7 +195,7 @@ impl Reality {
                     return Err(Refusal::Exists);
                 }
                 let bucket = Bucket {
-                    created: now,
+                    created: now + self.ahead,
                     jurisdiction: *jurisdiction,
                     objects: 0,
                 };

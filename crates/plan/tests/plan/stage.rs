@@ -364,6 +364,7 @@ impl Stage {
                 auth_sha256: auth_sha256.as_deref(),
                 token_name: &token_name,
                 settle: self.world.timing.settle(),
+                cloud_now: Some(self.now + self.reality.ahead),
             };
             pending.extend(effect::intent(&step.kind, &cx));
             if step.kind.has_effect() && !pending.is_empty() {
