@@ -2,29 +2,34 @@
 //!
 //! Cloudflare allows 1,200 calls in five minutes to a token, for everything, and answers nothing for five minutes
 //! beyond that; we stay at 1,000, in whichever five minutes. Urgent classes may use the last calls, the others leave a
-//! reserve; a class that was refused for a minute may use everything, so that none starves. A budget that is shared
-//! through the database knows no classes: who asks first goes first.
+//! reserve; a class that was refused for a minute may use everything for a while, so that none starves.
+//!
+//! A budget that is shared through the database is asked there for each call, with the reserve of its class. Nobody
+//! takes calls in store: no daemon holds what another one's deletions need, and what was granted is what is counted. It
+//! costs one small transaction where a call to Cloudflare follows, four in a second at the most.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use talon_core::clock::Clock;
 use talon_core::cloud::{Budget, CallClass, RateSignal};
-use talon_store::Store;
 use talon_store::budget::{Decision, Slot, decide};
+use talon_store::{BudgetAsk, Grant, Store};
 
 /// The window Cloudflare counts in.
 pub const WINDOW: Duration = Duration::from_secs(300);
 /// Pause after a 429 that says nothing else.
 const BLIND_PAUSE: Duration = Duration::from_secs(300);
-/// Calls taken from the shared window at once.
-const CHUNK: u32 = 20;
 /// Nobody is asked to come back sooner.
 const LEAST_WAIT: Duration = Duration::from_millis(100);
-/// After this long a refused class may use everything.
+/// When to come back if the database could not be asked.
+const DATABASE_RETRY: Duration = Duration::from_secs(1);
+/// After this long a refused class may use everything…
 const AGEING: Duration = Duration::from_secs(60);
+/// …for so many calls; then it ages anew. One call alone gets nobody through the lists of an account.
+const AGED_CALLS: u32 = 50;
 
 /// One account token's budget.
 pub struct CallBudget {
@@ -43,13 +48,61 @@ struct Shared {
 struct State {
     /// Calls made here, by slot of time; unused while the budget is shared.
     slots: Vec<Slot>,
-    /// What is left of the calls taken from the shared window.
-    chunk: u32,
     /// What Cloudflare said is left, and until when (monotonic) that holds.
     told: Option<(u32, Duration)>,
     paused_until: Duration,
-    pause_to_share: Option<Duration>,
-    refused_since: HashMap<CallClass, Duration>,
+    /// The other daemons have not been told of the pause yet.
+    pause_to_share: bool,
+    refused: BTreeMap<CallClass, Refused>,
+}
+
+/// A class that was refused and has had no call of its own right since.
+struct Refused {
+    since: Duration,
+    /// Calls it was given because it had aged.
+    given: u32,
+}
+
+impl State {
+    fn aged(&self, class: CallClass, now: Duration) -> bool {
+        self.refused
+            .get(&class)
+            .is_some_and(|r| now.saturating_sub(r.since) >= AGEING)
+    }
+
+    /// Counts one call granted to the class.
+    fn granted(&mut self, class: CallClass, now: Duration) {
+        if let Some((told, _)) = &mut self.told {
+            *told = told.saturating_sub(1);
+        }
+        let aged = self.aged(class, now);
+        if let Some(refused) = self.refused.get_mut(&class) {
+            refused.given += 1;
+            if !aged || refused.given >= AGED_CALLS {
+                self.refused.remove(&class);
+            }
+        }
+    }
+
+    /// Notes a refusal; when to ask again, if calls may be free in `retry_in`.
+    fn refuse(&mut self, class: CallClass, now: Duration, retry_in: Duration) -> Duration {
+        let refused = self.refused.entry(class).or_insert(Refused {
+            since: now,
+            given: 0,
+        });
+        let ages_in = (refused.since + AGEING).saturating_sub(now);
+        let wait = match class {
+            // It leaves no reserve that ageing could open.
+            CallClass::Delete => retry_in,
+            _ if ages_in.is_zero() => retry_in,
+            _ => retry_in.min(ages_in),
+        };
+        wait.max(LEAST_WAIT)
+    }
+
+    fn pause(&mut self, until: Duration) {
+        self.paused_until = self.paused_until.max(until);
+    }
 }
 
 impl CallBudget {
@@ -63,7 +116,7 @@ impl CallBudget {
         }
     }
 
-    /// A budget shared by every daemon on one database: taken from there in chunks.
+    /// A budget shared by every daemon on one database.
     pub fn shared(
         clock: Arc<dyn Clock>,
         calls: u32,
@@ -93,90 +146,105 @@ impl CallBudget {
         u32::try_from(u64::from(self.ceiling) * percent / 100).unwrap_or(self.ceiling)
     }
 
-    fn take(&self, class: CallClass) -> Result<(), Duration> {
-        let now = self.clock.monotonic();
-        let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX / 4);
-        let mut state = self.lock();
+    /// What to ask the window for, unless it is known already that nothing is to be had.
+    fn ask(
+        &self,
+        state: &mut State,
+        class: CallClass,
+        now: Duration,
+    ) -> Result<BudgetAsk, Duration> {
         if now < state.paused_until {
             return Err(state.paused_until - now);
         }
-        // Asked for everything, the decision says what is left.
-        let window = decide(&state.slots, now_ms, self.ceiling, self.ceiling, WINDOW);
-        let mut left = match self.shared {
-            Some(_) => state.chunk,
-            None => window.grant.calls,
+        let reserve = if state.aged(class, now) {
+            0
+        } else {
+            self.reserve(class)
         };
-        let mut wait = window.grant.retry_in;
         if let Some((told, until)) = state.told.filter(|(_, until)| now < *until)
-            && self.shared.is_none()
-            && told < left
+            && told <= reserve
         {
-            (left, wait) = (told, until - now);
+            return Err(state.refuse(class, now, until - now));
         }
-        let waited = state
-            .refused_since
-            .get(&class)
-            .map_or(Duration::ZERO, |t| now.saturating_sub(*t));
-        let reserve = match self.shared {
-            Some(_) => 0,
-            None => self.reserve(class),
-        };
-        if left > reserve || (left > 0 && waited >= AGEING) {
-            match self.shared {
-                Some(_) => state.chunk -= 1,
-                None => charge(&mut state.slots, &window),
-            }
-            if let Some((told, _)) = &mut state.told {
-                *told = told.saturating_sub(1);
-            }
-            if left > reserve {
-                // Until then it stays aged: one call alone gets nobody through a list.
-                state.refused_since.remove(&class);
-            }
-            return Ok(());
-        }
-        state.refused_since.entry(class).or_insert(now);
-        if left > 0 {
-            // Only the reserve is in the way, and that ends with ageing.
-            wait = AGEING.saturating_sub(waited);
-        }
-        Err(wait.max(LEAST_WAIT))
+        Ok(BudgetAsk {
+            want: 1,
+            reserve,
+            ceiling: self.ceiling,
+            window: WINDOW,
+        })
     }
 
-    async fn refill_from_store(&self, shared: &Shared) -> Result<(), Duration> {
-        let pause = self.lock().pause_to_share.take();
-        if let Some(pause) = pause
+    /// What follows from the window's answer to what was asked at `now`.
+    fn settle(
+        state: &mut State,
+        class: CallClass,
+        now: Duration,
+        grant: Grant,
+    ) -> Result<(), Duration> {
+        if grant.calls > 0 {
+            state.granted(class, now);
+            Ok(())
+        } else if grant.paused {
+            state.pause(now + grant.retry_in);
+            Err(grant.retry_in.max(LEAST_WAIT))
+        } else {
+            Err(state.refuse(class, now, grant.retry_in))
+        }
+    }
+
+    fn admit_here(&self, class: CallClass) -> Result<(), Duration> {
+        let now = self.clock.monotonic();
+        let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX / 4);
+        let mut state = self.lock();
+        let ask = self.ask(&mut state, class, now)?;
+        let decision = decide(&state.slots, now_ms, ask);
+        if decision.grant.calls > 0 {
+            charge(&mut state.slots, &decision);
+        }
+        Self::settle(&mut state, class, now, decision.grant)
+    }
+
+    async fn admit_through(&self, shared: &Shared, class: CallClass) -> Result<(), Duration> {
+        self.share_pause(shared).await;
+        let now = self.clock.monotonic();
+        let ask = self.ask(&mut self.lock(), class, now)?;
+        match shared.store.take_budget(&shared.account, ask).await {
+            Ok(grant) => Self::settle(&mut self.lock(), class, now, grant),
+            Err(_) => Err(DATABASE_RETRY),
+        }
+    }
+
+    /// Tells the other daemons of a pause that Cloudflare asked this one for, while it lasts.
+    async fn share_pause(&self, shared: &Shared) {
+        let now = self.clock.monotonic();
+        let left = {
+            let mut state = self.lock();
+            let untold = std::mem::take(&mut state.pause_to_share);
+            state
+                .paused_until
+                .checked_sub(now)
+                .filter(|left| untold && !left.is_zero())
+        };
+        if let Some(left) = left
             && shared
                 .store
-                .pause_budget(&shared.account, pause)
+                .pause_budget(&shared.account, left)
                 .await
                 .is_err()
         {
-            self.lock().pause_to_share = Some(pause);
-        }
-        match shared
-            .store
-            .take_budget(&shared.account, CHUNK, self.ceiling, WINDOW)
-            .await
-        {
-            Ok(grant) if grant.calls > 0 => {
-                self.lock().chunk += grant.calls;
-                Ok(())
-            }
-            Ok(grant) => Err(grant.retry_in.max(LEAST_WAIT)),
-            Err(_) => Err(Duration::from_secs(1)),
+            self.lock().pause_to_share = true;
         }
     }
 }
 
-/// Charges one call to the present slot and forgets what counts no more.
+/// Charges what was granted to the present slot and forgets what counts no more.
 fn charge(slots: &mut Vec<Slot>, window: &Decision) {
     slots.retain(|s| s.start_ms > window.forget_before_ms);
     match slots.iter_mut().find(|s| s.start_ms == window.slot_ms) {
-        Some(slot) => slot.used += 1,
+        Some(slot) => slot.used += window.grant.calls,
         None => slots.push(Slot {
             start_ms: window.slot_ms,
-            used: 1,
+            used: window.grant.calls,
         }),
     }
 }
@@ -184,14 +252,9 @@ fn charge(slots: &mut Vec<Slot>, window: &Decision) {
 #[async_trait]
 impl Budget for CallBudget {
     async fn admit(&self, class: CallClass) -> Result<(), Duration> {
-        match (self.take(class), &self.shared) {
-            (Ok(()), _) => Ok(()),
-            (Err(wait), None) => Err(wait),
-            (Err(wait), Some(_)) if self.clock.monotonic() < self.lock().paused_until => Err(wait),
-            (Err(_), Some(shared)) => {
-                self.refill_from_store(shared).await?;
-                self.take(class)
-            }
+        match &self.shared {
+            None => self.admit_here(class),
+            Some(shared) => self.admit_through(shared, class).await,
         }
     }
 
@@ -200,8 +263,8 @@ impl Budget for CallBudget {
         let mut state = self.lock();
         if signal.limited {
             let pause = signal.retry_after.unwrap_or(BLIND_PAUSE);
-            state.paused_until = state.paused_until.max(now + pause);
-            state.pause_to_share = Some(pause);
+            state.pause(now + pause);
+            state.pause_to_share = true;
         }
         if let Some(remaining) = signal.remaining {
             state.told = Some((remaining, now + signal.reset_in.unwrap_or(WINDOW)));
@@ -210,105 +273,5 @@ impl Budget for CallBudget {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use chrono::{DateTime, Utc};
-
-    #[derive(Default)]
-    struct Hand(Mutex<Duration>);
-
-    impl Hand {
-        fn turn(&self, by: Duration) {
-            *self.0.lock().unwrap() += by;
-        }
-    }
-
-    impl Clock for Hand {
-        fn now(&self) -> DateTime<Utc> {
-            DateTime::UNIX_EPOCH
-        }
-        fn monotonic(&self) -> Duration {
-            *self.0.lock().unwrap()
-        }
-    }
-
-    fn signal(retry_after: Option<Duration>, limited: bool) -> RateSignal {
-        RateSignal {
-            remaining: None,
-            reset_in: None,
-            retry_after,
-            limited,
-        }
-    }
-
-    #[tokio::test]
-    async fn no_five_minutes_hold_more_calls_than_the_ceiling() {
-        let clock = Arc::new(Hand::default());
-        let budget = CallBudget::in_process(clock.clone(), 100);
-        let mut granted: Vec<u64> = Vec::new();
-        for second in 0..1200u64 {
-            // A burst after a quiet time, then whatever is to be had.
-            while second >= 200 && budget.admit(CallClass::Delete).await.is_ok() {
-                granted.push(second);
-            }
-            clock.turn(Duration::from_secs(1));
-        }
-        for start in 0..900 {
-            let within = granted.iter().filter(|s| (start..start + 300).contains(*s));
-            assert!(within.count() <= 100, "from second {start}");
-        }
-        assert!(granted.len() >= 300, "{}", granted.len());
-    }
-
-    #[tokio::test]
-    async fn what_cloudflare_says_is_left_counts_until_its_window_ends() {
-        let clock = Arc::new(Hand::default());
-        let budget = CallBudget::in_process(clock.clone(), 1000);
-        budget.observe(RateSignal {
-            remaining: Some(1),
-            reset_in: Some(Duration::from_secs(30)),
-            retry_after: None,
-            limited: false,
-        });
-        assert!(budget.admit(CallClass::Delete).await.is_ok());
-        assert_eq!(
-            budget.admit(CallClass::Delete).await,
-            Err(Duration::from_secs(30))
-        );
-        clock.turn(Duration::from_secs(30));
-        assert!(budget.admit(CallClass::Delete).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn the_last_calls_are_for_the_urgent_and_a_refused_class_ages() {
-        let clock = Arc::new(Hand::default());
-        let budget = CallBudget::in_process(clock.clone(), 1000);
-        while budget.admit(CallClass::Sweep).await.is_ok() {}
-        assert!(budget.admit(CallClass::Resync).await.is_ok());
-        assert!(budget.admit(CallClass::Delete).await.is_ok());
-        while budget.admit(CallClass::Resync).await.is_ok() {}
-        assert_eq!(budget.admit(CallClass::Sweep).await, Err(AGEING));
-        clock.turn(AGEING);
-        for _ in 0..10 {
-            assert!(
-                budget.admit(CallClass::Sweep).await.is_ok(),
-                "a class that waited goes, and not with one call only"
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn a_429_pauses_everything_for_as_long_as_it_says_or_five_minutes() {
-        let clock = Arc::new(Hand::default());
-        let budget = CallBudget::in_process(clock.clone(), 1000);
-        budget.observe(signal(Some(Duration::from_secs(7)), true));
-        assert_eq!(
-            budget.admit(CallClass::Delete).await,
-            Err(Duration::from_secs(7))
-        );
-        clock.turn(Duration::from_secs(7));
-        assert!(budget.admit(CallClass::Delete).await.is_ok());
-        budget.observe(signal(None, true));
-        assert_eq!(budget.admit(CallClass::Delete).await, Err(BLIND_PAUSE));
-    }
-}
+#[path = "budget_tests.rs"]
+mod tests;

@@ -5,20 +5,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgPool;
 use talon_store::budget::{Slot, decide};
-use talon_store::{Grant, StoreResult};
+use talon_store::{BudgetAsk, Grant, StoreResult};
 
 use crate::claims::secs;
 use crate::error::Work;
 use crate::snapshot::cell;
 
-/// Takes calls out of the window, as many as it has.
-pub(crate) async fn take(
-    pool: &PgPool,
-    account: &str,
-    want: u32,
-    ceiling: u32,
-    window: Duration,
-) -> Work<Grant> {
+/// Takes calls out of the window, as many as it has above the reserve.
+pub(crate) async fn take(pool: &PgPool, account: &str, ask: BudgetAsk) -> Work<Grant> {
     let mut tx = pool.begin().await?;
     sqlx::query("INSERT INTO api_pause (account) VALUES ($1) ON CONFLICT (account) DO NOTHING")
         .bind(account)
@@ -35,7 +29,7 @@ pub(crate) async fn take(
         .await?;
     let pause = until.and_then(|until| (until - now).to_std().ok());
     if let Some(retry_in) = pause.filter(|pause| !pause.is_zero()) {
-        return Ok(Grant { calls: 0, retry_in });
+        return Ok(Grant::paused(retry_in));
     }
     let rows = sqlx::query("SELECT slot_ms, used FROM api_budget WHERE account = $1")
         .bind(account)
@@ -50,7 +44,7 @@ pub(crate) async fn take(
             })
         })
         .collect();
-    let decision = decide(&slots?, now.timestamp_millis(), want, ceiling, window);
+    let decision = decide(&slots?, now.timestamp_millis(), ask);
     if decision.grant.calls > 0 {
         sqlx::query("DELETE FROM api_budget WHERE account = $1 AND slot_ms < $2")
             .bind(account)

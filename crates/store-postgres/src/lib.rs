@@ -37,8 +37,8 @@ use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::{AgentId, AgentName, AgentSpec, InstallId, Owner, Snapshot};
 use talon_store::wake::Wake;
 use talon_store::{
-    Applied, ApplyOptions, BrakeFacts, Change, Claim, Committed, EventFilter, Grant, Hold,
-    HoldKind, Install, Leftover, ListFilter, RowState, Store, StoreResult,
+    Applied, ApplyOptions, BrakeFacts, BudgetAsk, Change, Claim, Committed, EventFilter, Grant,
+    Hold, HoldKind, Install, Leftover, ListFilter, RowState, Store, StoreResult,
 };
 use tokio::sync::OnceCell;
 
@@ -242,14 +242,8 @@ impl Store for PostgresStore {
         retrying(|| installation::release_lease(&self.pool, name, holder)).await
     }
 
-    async fn take_budget(
-        &self,
-        account: &str,
-        want: u32,
-        ceiling: u32,
-        window: Duration,
-    ) -> StoreResult<Grant> {
-        retrying(|| budget::take(&self.pool, account, want, ceiling, window)).await
+    async fn take_budget(&self, account: &str, ask: BudgetAsk) -> StoreResult<Grant> {
+        retrying(|| budget::take(&self.pool, account, ask)).await
     }
 
     async fn pause_budget(&self, account: &str, pause: Duration) -> StoreResult<()> {

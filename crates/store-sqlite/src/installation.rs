@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnection;
 use talon_core::card::AgentCard;
 use talon_core::{AgentId, InstallId};
 use talon_store::budget::{self, Slot};
-use talon_store::{BrakeFacts, Grant, Hold, HoldKind, Install, StoreError, StoreResult};
+use talon_store::{BrakeFacts, BudgetAsk, Grant, Hold, HoldKind, Install, StoreError, StoreResult};
 
 use crate::error::translate;
 use crate::open::{SqliteStore, done};
@@ -105,13 +105,7 @@ impl SqliteStore {
         done(tx).await
     }
 
-    pub(crate) async fn do_take_budget(
-        &self,
-        account: &str,
-        want: u32,
-        ceiling: u32,
-        window: Duration,
-    ) -> StoreResult<Grant> {
+    pub(crate) async fn do_take_budget(&self, account: &str, ask: BudgetAsk) -> StoreResult<Grant> {
         let mut tx = self.writing().await?;
         let row = sqlx::query(
             "SELECT CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER) AS now_ms,
@@ -129,13 +123,10 @@ impl SqliteStore {
             .filter(|ms| *ms > 0)
         {
             tx.rollback().await.map_err(translate)?;
-            return Ok(Grant {
-                calls: 0,
-                retry_in: Duration::from_millis(ms),
-            });
+            return Ok(Grant::paused(Duration::from_millis(ms)));
         }
         let slots = slots(&mut tx, account).await?;
-        let decision = budget::decide(&slots, c.int("now_ms")?, want, ceiling, window);
+        let decision = budget::decide(&slots, c.int("now_ms")?, ask);
         if decision.grant.calls == 0 {
             tx.rollback().await.map_err(translate)?;
             return Ok(decision.grant);

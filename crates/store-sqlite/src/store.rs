@@ -10,8 +10,8 @@ use talon_core::mutation::{Finish, Mutation};
 use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::{AgentId, AgentName, AgentSpec, InstallId, Owner, Snapshot};
 use talon_store::{
-    Applied, ApplyOptions, BrakeFacts, Change, Claim, Committed, EventFilter, Grant, Hold,
-    HoldKind, Install, Leftover, ListFilter, RowState, Store, StoreResult,
+    Applied, ApplyOptions, BrakeFacts, BudgetAsk, Change, Claim, Committed, EventFilter, Grant,
+    Hold, HoldKind, Install, Leftover, ListFilter, RowState, Store, StoreResult,
 };
 
 use crate::open::SqliteStore;
@@ -159,14 +159,8 @@ impl Store for SqliteStore {
         self.do_release_lease(name, holder).await
     }
 
-    async fn take_budget(
-        &self,
-        account: &str,
-        want: u32,
-        ceiling: u32,
-        window: Duration,
-    ) -> StoreResult<Grant> {
-        self.do_take_budget(account, want, ceiling, window).await
+    async fn take_budget(&self, account: &str, ask: BudgetAsk) -> StoreResult<Grant> {
+        self.do_take_budget(account, ask).await
     }
 
     async fn pause_budget(&self, account: &str, pause: Duration) -> StoreResult<()> {

@@ -167,16 +167,10 @@ pub trait Store: Send + Sync + 'static {
     /// Gives it back.
     async fn release_lease(&self, name: &str, holder: &str) -> StoreResult<()>;
 
-    /// Takes up to `want` calls from the account's shared window of `ceiling` calls per `window`. Returns how many
-    /// were granted and, if none, when to ask again. In no span of `window`, wherever it starts, more than `ceiling` are
-    /// granted; a whole ceiling may be taken at once.
-    async fn take_budget(
-        &self,
-        account: &str,
-        want: u32,
-        ceiling: u32,
-        window: Duration,
-    ) -> StoreResult<Grant>;
+    /// Takes up to `want` calls from the account's shared window of `ceiling` calls per `window`, and none of the last
+    /// `reserve`. Returns how many were granted and, if none, when to ask again. In no span of `window`, wherever it
+    /// starts, more than `ceiling` are granted; without a reserve, a whole ceiling may be taken at once.
+    async fn take_budget(&self, account: &str, ask: BudgetAsk) -> StoreResult<Grant>;
 
     /// Tells every replica that Cloudflare wants a pause; a longer one in force stays.
     async fn pause_budget(&self, account: &str, pause: Duration) -> StoreResult<()>;

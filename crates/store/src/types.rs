@@ -163,13 +163,39 @@ pub struct Install {
     pub key_check: String,
 }
 
+/// What is asked of an account's shared window of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BudgetAsk {
+    /// How many calls, at most.
+    pub want: u32,
+    /// How many calls must be left in the window for others.
+    pub reserve: u32,
+    /// How many calls one window allows.
+    pub ceiling: u32,
+    /// How long the window is.
+    pub window: Duration,
+}
+
 /// A piece of the shared call budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
     /// How many calls may be made.
     pub calls: u32,
-    /// When to ask again if `calls` is 0.
+    /// If `calls` is 0: after how long more than the reserve is free, unless others take it before.
     pub retry_in: Duration,
+    /// Nothing was granted because Cloudflare wants a pause; it lasts for `retry_in`.
+    pub paused: bool,
+}
+
+impl Grant {
+    /// What is granted during a pause that lasts so much longer.
+    pub fn paused(retry_in: Duration) -> Self {
+        Self {
+            calls: 0,
+            retry_in,
+            paused: true,
+        }
+    }
 }
 
 /// Why effects are withheld.

@@ -13,7 +13,7 @@ use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::{AgentId, AgentName, AgentSpec, Generation, InstallId, Owner, Snapshot};
 use talon_store::memory::MemoryStore;
 use talon_store::{
-    Applied, ApplyOptions, BrakeFacts, Change, Claim, Committed, EventFilter, Grant, Hold,
+    Applied, ApplyOptions, BrakeFacts, BudgetAsk, Change, Claim, Committed, EventFilter, Grant, Hold,
     HoldKind, Install, Leftover, ListFilter, RowState, Store, StoreError, StoreResult,
 };
 use tokio::time::sleep;
@@ -387,19 +387,9 @@ impl Store for SimStore {
             .await
     }
 
-    async fn take_budget(
-        &self,
-        account: &str,
-        want: u32,
-        ceiling: u32,
-        window: Duration,
-    ) -> StoreResult<Grant> {
-        self.light(
-            self.database
-                .rows
-                .take_budget(account, want, ceiling, window),
-        )
-        .await
+    async fn take_budget(&self, account: &str, ask: BudgetAsk) -> StoreResult<Grant> {
+        self.light(self.database.rows.take_budget(account, ask))
+            .await
     }
 
     async fn pause_budget(&self, account: &str, pause: Duration) -> StoreResult<()> {

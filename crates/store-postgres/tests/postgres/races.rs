@@ -9,7 +9,7 @@ use talon_core::mutation::{Finish, Mutation, Progress, StatusWrite};
 use talon_core::status::DeploymentStatus;
 use talon_core::{Owner, Snapshot};
 use talon_store::conformance::support::spec;
-use talon_store::{ApplyOptions, ApplyOutcome, Store, StoreError};
+use talon_store::{ApplyOptions, ApplyOutcome, BudgetAsk, Store, StoreError};
 use talon_store_postgres::PostgresStore;
 
 use crate::harness::{Role, TestPostgres};
@@ -250,7 +250,13 @@ async fn a_controller_role_does_a_whole_pass() {
     store.finish(&held, &quiet(&loaded)).await.unwrap();
     assert_eq!(store.enqueue(&[id]).await.unwrap(), 1);
     store.prune(Duration::from_secs(60)).await.unwrap();
-    store.take_budget("acc", 1, 10, LONG).await.unwrap();
+    let ask = BudgetAsk {
+        want: 1,
+        reserve: 0,
+        ceiling: 10,
+        window: LONG,
+    };
+    store.take_budget("acc", ask).await.unwrap();
     assert!(store.try_lease("sweep", "a", LONG).await.unwrap());
     store.release_lease("sweep", "a").await.unwrap();
     let refused = store.set_suspend(&name("research-pro"), true).await;

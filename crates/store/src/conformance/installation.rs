@@ -5,9 +5,18 @@ use std::time::Duration;
 use talon_core::InstallId;
 
 use super::support::{Bench, LONG, name};
-use crate::{HoldKind, Install};
+use crate::{BudgetAsk, HoldKind, Install};
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+fn ask(want: u32, ceiling: u32) -> BudgetAsk {
+    BudgetAsk {
+        want,
+        reserve: 0,
+        ceiling,
+        window: HOUR,
+    }
+}
 
 pub(super) async fn install_row_is_made_once(bench: Bench) {
     assert_eq!(bench.install().await.unwrap(), None);
@@ -57,7 +66,7 @@ pub(super) async fn leases_end(bench: Bench) {
 }
 
 pub(super) async fn budget_has_a_ceiling(bench: Bench) {
-    let take = async |want| bench.take_budget("acc", want, 10, HOUR).await.unwrap();
+    let take = async |want| bench.take_budget("acc", ask(want, 10)).await.unwrap();
     assert_eq!(take(4).await.calls, 4);
     assert_eq!(take(4).await.calls, 4);
     assert_eq!(take(4).await.calls, 2, "what is left");
@@ -68,8 +77,11 @@ pub(super) async fn budget_has_a_ceiling(bench: Bench) {
 }
 
 pub(super) async fn budget_comes_back(bench: Bench) {
-    let window = Duration::from_millis(300);
-    let take = async || bench.take_budget("acc", 3, 3, window).await.unwrap();
+    let brief = BudgetAsk {
+        window: Duration::from_millis(300),
+        ..ask(3, 3)
+    };
+    let take = async || bench.take_budget("acc", brief).await.unwrap();
     assert_eq!(take().await.calls, 3);
     let mut waits = 0;
     loop {
@@ -84,9 +96,29 @@ pub(super) async fn budget_comes_back(bench: Bench) {
 }
 
 pub(super) async fn budget_is_per_account(bench: Bench) {
-    assert_eq!(bench.take_budget("one", 5, 5, HOUR).await.unwrap().calls, 5);
-    assert_eq!(bench.take_budget("one", 5, 5, HOUR).await.unwrap().calls, 0);
-    assert_eq!(bench.take_budget("two", 5, 5, HOUR).await.unwrap().calls, 5);
+    assert_eq!(bench.take_budget("one", ask(5, 5)).await.unwrap().calls, 5);
+    assert_eq!(bench.take_budget("one", ask(5, 5)).await.unwrap().calls, 0);
+    assert_eq!(bench.take_budget("two", ask(5, 5)).await.unwrap().calls, 5);
+}
+
+pub(super) async fn budget_keeps_the_reserve(bench: Bench) {
+    let take = async |want, reserve| {
+        let ask = BudgetAsk {
+            reserve,
+            ..ask(want, 10)
+        };
+        bench.take_budget("acc", ask).await.unwrap()
+    };
+    assert_eq!(take(20, 4).await.calls, 6, "what is above the reserve");
+    for _ in 0..2 {
+        let none = take(1, 4).await;
+        assert_eq!((none.calls, none.paused), (0, false));
+        assert!(none.retry_in > Duration::ZERO, "{:?}", none.retry_in);
+        assert!(none.retry_in <= HOUR + HOUR / 5, "{:?}", none.retry_in);
+    }
+    assert_eq!(take(1, 3).await.calls, 1, "a refusal took nothing");
+    assert_eq!(take(20, 0).await.calls, 3, "the reserve, without one");
+    assert_eq!(take(1, 0).await.calls, 0);
 }
 
 pub(super) async fn pause_stops_grants(bench: Bench) {
@@ -98,22 +130,22 @@ pub(super) async fn pause_stops_grants(bench: Bench) {
         .pause_budget("acc", Duration::from_secs(1))
         .await
         .unwrap();
-    let none = bench.take_budget("acc", 1, 10, HOUR).await.unwrap();
-    assert_eq!(none.calls, 0);
+    let none = bench.take_budget("acc", ask(1, 10)).await.unwrap();
+    assert_eq!((none.calls, none.paused), (0, true));
     assert!(
         none.retry_in > Duration::from_secs(200),
         "a shorter pause ends no longer one"
     );
     assert!(none.retry_in <= Duration::from_secs(300));
     assert_eq!(
-        bench.take_budget("other", 1, 10, HOUR).await.unwrap().calls,
+        bench.take_budget("other", ask(1, 10)).await.unwrap().calls,
         1
     );
     bench.pause_budget("brief", Duration::ZERO).await.unwrap();
     let id = bench.create("research-pro").await;
     bench.tick(id).await;
     assert_eq!(
-        bench.take_budget("brief", 1, 10, HOUR).await.unwrap().calls,
+        bench.take_budget("brief", ask(1, 10)).await.unwrap().calls,
         1
     );
 }

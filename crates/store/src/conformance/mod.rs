@@ -85,7 +85,7 @@ pub fn cases() -> Vec<Case> {
         feed { grows_in_order, pages, prune_never_turns_it_back }
         installation {
             install_row_is_made_once, leases_exclude, leases_end, budget_has_a_ceiling, budget_comes_back,
-            budget_is_per_account, pause_stops_grants, one_hold_at_a_time, release_makes_all_due, brake_counts_deletions,
+            budget_is_per_account, budget_keeps_the_reserve, pause_stops_grants, one_hold_at_a_time, release_makes_all_due, brake_counts_deletions,
         }
         waiting { returns_after_max, sees_what_happened_before_the_call, wakes_for_a_change }
     }

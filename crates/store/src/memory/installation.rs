@@ -6,7 +6,7 @@ use talon_core::InstallId;
 
 use super::state::{Now, State};
 use crate::budget::{self, Slot};
-use crate::types::{BrakeFacts, Grant, Hold, HoldKind, Install};
+use crate::types::{BrakeFacts, BudgetAsk, Grant, Hold, HoldKind, Install};
 use crate::writes::later;
 
 impl State {
@@ -37,24 +37,14 @@ impl State {
         }
     }
 
-    pub(super) fn take_budget(
-        &mut self,
-        account: &str,
-        want: u32,
-        ceiling: u32,
-        window: Duration,
-        now: Now,
-    ) -> Grant {
+    pub(super) fn take_budget(&mut self, account: &str, ask: BudgetAsk, now: Now) -> Grant {
         if let Some(until) = self.pauses.get(account)
             && *until > now
         {
-            return Grant {
-                calls: 0,
-                retry_in: (*until - now).to_std().unwrap_or(Duration::ZERO),
-            };
+            return Grant::paused((*until - now).to_std().unwrap_or(Duration::ZERO));
         }
         let slots = self.budgets.entry(account.to_owned()).or_default();
-        let decision = budget::decide(slots, now.timestamp_millis(), want, ceiling, window);
+        let decision = budget::decide(slots, now.timestamp_millis(), ask);
         let calls = decision.grant.calls;
         if calls > 0 {
             slots.retain(|slot| slot.start_ms > decision.forget_before_ms);

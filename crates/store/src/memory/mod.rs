@@ -20,8 +20,8 @@ use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::{AgentId, AgentName, AgentSpec, InstallId, Owner, Snapshot};
 
 use crate::types::{
-    Applied, ApplyOptions, BrakeFacts, Change, Claim, Committed, EventFilter, Grant, Hold,
-    HoldKind, Install, Leftover, ListFilter, RowState,
+    Applied, ApplyOptions, BrakeFacts, BudgetAsk, Change, Claim, Committed, EventFilter, Grant,
+    Hold, HoldKind, Install, Leftover, ListFilter, RowState,
 };
 use crate::wake::Wake;
 use crate::{Store, StoreResult};
@@ -237,14 +237,8 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn take_budget(
-        &self,
-        account: &str,
-        want: u32,
-        ceiling: u32,
-        window: Duration,
-    ) -> StoreResult<Grant> {
-        Ok(self.write(|s, now| s.take_budget(account, want, ceiling, window, now)))
+    async fn take_budget(&self, account: &str, ask: BudgetAsk) -> StoreResult<Grant> {
+        Ok(self.write(|s, now| s.take_budget(account, ask, now)))
     }
 
     async fn pause_budget(&self, account: &str, pause: Duration) -> StoreResult<()> {
