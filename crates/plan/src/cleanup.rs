@@ -218,10 +218,8 @@ impl Builder<'_> {
         let fresh = self.came_back(&self.input.observed.tokens, ResourceKind::R2Token);
         let done = self.done(ResourceKind::R2Token);
         // Only what a list shows under our name is ours: a recorded id alone may be anybody's.
-        let shown = recorded
-            .as_ref()
-            .and_then(|id| listed.iter().find(|t| t.id == *id));
-        if recorded.is_some() && shown.is_none() && !done {
+        let unseen = (recorded.as_ref()).is_some_and(|id| listed.iter().all(|t| t.id != *id));
+        if unseen && !done {
             let shown_after = know::token_shown_after(self.input, record.as_ref());
             if !self.input.observed.tokens.after(shown_after) {
                 let why = "a list must show that the recorded token bears our name";
@@ -229,26 +227,23 @@ impl Builder<'_> {
                 return;
             }
         }
-        let ours = shown.or(listed.first().filter(|_| !done));
-        for extra in listed.iter().filter(|t| ours.is_none_or(|o| o.id != t.id)) {
-            if (recorded.is_some() && !done) || fresh {
-                let id = extra.id.clone();
-                self.step(
-                    StepKind::DropToken { id },
-                    Vec::new(),
-                    "another token of our name",
-                );
-            }
-        }
-        if done {
+        // Once they are removed, another that a list shows landed late; the recorded one itself is an old list's.
+        let again = |id: &String| fresh && recorded.as_ref() != Some(id);
+        let ids: Vec<String> = listed
+            .into_iter()
+            .map(|t| t.id)
+            .filter(|id| !done || again(id))
+            .collect();
+        if !ids.is_empty() {
+            let why = if done {
+                "another token of our name"
+            } else {
+                "the agent is deleted"
+            };
+            self.step(StepKind::DeleteToken { ids, name }, Vec::new(), why);
             return;
         }
-        if let Some(id) = ours.map(|t| t.id.clone()) {
-            self.step(
-                StepKind::DeleteToken { id, name },
-                Vec::new(),
-                "the agent is deleted",
-            );
+        if done {
             return;
         }
         let open = record

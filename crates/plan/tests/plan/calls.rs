@@ -26,9 +26,8 @@ impl Stage {
             StepKind::CreateBucket(b) => Call::CreateBucket(b.name.clone(), b.jurisdiction),
             StepKind::CreateToken(t) => Call::CreateToken(t.name.clone()),
             StepKind::RollToken { id, .. } => Call::RollToken(id.clone()),
-            StepKind::DropToken { id } | StepKind::DeleteToken { id, .. } => {
-                Call::DeleteToken(id.clone())
-            }
+            StepKind::DropToken { id } => Call::DeleteTokens(vec![id.clone()]),
+            StepKind::DeleteToken { ids, .. } => Call::DeleteTokens(ids.clone()),
             StepKind::Upload(u) => Call::Upload(Box::new(self.upload_of(snapshot, u, made))),
             StepKind::EnableRoute { worker } => Call::Route(worker.clone()),
             StepKind::PushSecrets { worker, set, unset } => {
@@ -100,7 +99,7 @@ pub fn deletes(call: &Call) -> bool {
         call,
         Call::DeleteBucket(_)
             | Call::EmptyBucket(_)
-            | Call::DeleteToken(_)
+            | Call::DeleteTokens(_)
             | Call::DeleteWorker(_)
             | Call::Deregister
     )

@@ -291,3 +291,86 @@ fn a_worker_that_comes_back_after_its_deletion_is_deleted_again() {
     stage.converge();
     assert_gone(&mut stage);
 }
+
+#[test]
+fn tokens_refused_beside_the_recorded_one_are_left_over_after_as_many_rounds() {
+    for refused in [
+        &["token-b"] as &[&str],
+        &["token-b", "token-c"],
+        &["own", "token-b"],
+    ] {
+        let mut stage = deployed();
+        stage.world.timing.cleanup_deadline = Duration::ZERO;
+        let name = stage.names().token;
+        let own = stage.reality.tokens.iter().find(|t| t.name == name);
+        let own = own.unwrap().id.clone();
+        let ids: Vec<String> = (refused.iter())
+            .map(|id| if *id == "own" { &own } else { *id }.to_owned())
+            .collect();
+        stage.outside(|r, now| {
+            for id in ["token-b", "token-c"] {
+                r.tokens.push(crate::reality::Token {
+                    id: id.to_owned(),
+                    name: name.clone(),
+                    value: "value".to_owned(),
+                    issued: now,
+                });
+            }
+            r.immortal_tokens = ids.clone();
+        });
+        stage.resync();
+        stage.delete();
+        for _ in 0..100 {
+            if let End::Again(after) = stage.one_pass() {
+                stage.advance(after.max(Duration::from_secs(10)));
+            }
+            if stage.db.row.agent.is_archived() {
+                break;
+            }
+        }
+        assert!(stage.db.row.agent.is_archived(), "{refused:?}");
+        let rounds = stage.calls.iter().filter(|c| **c == "delete-token").count();
+        assert_eq!(rounds, 3, "{refused:?}: {:?}", stage.calls);
+        let record = stage.db.row.resource(ResourceKind::R2Token).cloned();
+        let record = record.unwrap();
+        assert_eq!(record.cleanup_result, Some(CleanupResult::Failed));
+        assert_eq!(record.cleanup_error.as_deref(), Some("NotAllowed"));
+        assert_eq!(record.cleaned_at, None);
+        let mut there: Vec<_> = stage.reality.tokens.iter().collect();
+        there.retain(|t| t.name == name);
+        assert!(there.iter().all(|t| ids.contains(&t.id)), "{there:?}");
+        assert_eq!(there.len(), ids.len());
+        for kind in KINDS.iter().filter(|k| **k != ResourceKind::R2Token) {
+            assert_eq!(stage.db.cleanup(*kind), Some(CleanupResult::Deleted));
+        }
+        let told = stage.db.told(EventReason::Archived).join("");
+        assert!(told.contains(&format!("r2_token {name}")), "{told}");
+    }
+}
+
+#[test]
+fn what_was_deleted_stays_so_when_an_old_list_has_it_deleted_once_more() {
+    let mut stage = deployed();
+    stage.delete();
+    stage.converge();
+    let names = stage.names();
+    let snapshot = stage.db.load(stage.now);
+    let cx = talon_plan::effect::StepCx {
+        snapshot: &snapshot,
+        try_id: &talon_core::TryId::new(1, 1),
+        auth_sha256: None,
+        token_name: &names.token,
+        settle: Duration::ZERO,
+        cloud_now: None,
+    };
+    let step = talon_plan::StepKind::DeleteToken {
+        ids: vec!["token-late".to_owned()],
+        name: names.token.clone(),
+    };
+    let writes = talon_plan::effect::done(&step, &talon_plan::effect::Answer::WasAbsent, &cx);
+    stage.db.commit(stage.now, &writes);
+    assert_eq!(
+        stage.db.cleanup(ResourceKind::R2Token),
+        Some(CleanupResult::Deleted)
+    );
+}

@@ -64,7 +64,7 @@ pub enum Call {
     EmptyBucket(String),
     CreateToken(String),
     RollToken(String),
-    DeleteToken(String),
+    DeleteTokens(Vec<String>),
     Upload(Box<Upload>),
     Push(String, BTreeMap<String, Option<String>>),
     Route(String),
@@ -90,6 +90,7 @@ pub enum Refusal {
     NotEmpty,
     /// A strict inherit found nothing to take over, or a binding leads nowhere.
     Invalid,
+    NotAllowed,
 }
 
 /// What the account's lists show.
@@ -124,6 +125,8 @@ pub struct Reality {
     pub page: u64,
     /// Refused with "not allowed to" by whoever wrote the test: kinds of calls by name.
     pub undeletable: Vec<&'static str>,
+    /// Ids of tokens that Cloudflare will not delete.
+    pub immortal_tokens: Vec<String>,
     serial: u64,
     /// Workers, buckets and tokens as they were, for lists that lag.
     history: Vec<(DateTime<Utc>, Things)>,
@@ -146,6 +149,7 @@ impl Reality {
             repeats_migrations: false,
             page: 1000,
             undeletable: Vec::new(),
+            immortal_tokens: Vec::new(),
             serial: 0,
             history: Vec::new(),
         }
@@ -238,9 +242,13 @@ impl Reality {
                     value,
                 })
             }
-            Call::DeleteToken(id) => {
+            Call::DeleteTokens(ids) => {
                 let before = self.tokens.len();
-                self.tokens.retain(|t| t.id != *id);
+                let stays = |id: &String| self.immortal_tokens.contains(id);
+                self.tokens.retain(|t| !ids.contains(&t.id) || stays(&t.id));
+                if self.tokens.iter().any(|t| ids.contains(&t.id)) {
+                    return Err(Refusal::NotAllowed);
+                }
                 gone(self.tokens.len() < before)
             }
             Call::Upload(upload) => self.upload(now, upload),
