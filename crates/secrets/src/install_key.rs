@@ -26,6 +26,19 @@ pub enum InstallKeyError {
     /// Others may read it.
     #[error("the install key file {path} can be read by others: run chmod 600 {path}", path = .0.display())]
     Exposed(PathBuf),
+    /// Somebody else owns it, and could put another key in its place.
+    #[error(
+        "the install key file {path} belongs to user {owner}, neither to this process's user ({user}) nor to root: run \
+         chown {user} {path} as root, after making sure that it is the key you think it is", path = path.display()
+    )]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+        /// Id of the user it belongs to.
+        owner: u32,
+        /// Id of the user the process acts for.
+        user: u32,
+    },
     /// It is no regular file.
     #[error("the install key file {} is not a regular file", .0.display())]
     NotAFile(PathBuf),
@@ -72,8 +85,13 @@ impl InstallKey {
         }
     }
 
-    /// Reads the key from its file. Refuses a file that its group or others may use in any way.
+    /// Reads the key from its file. Refuses a file that its group or others may use in any way, and one that belongs
+    /// neither to the process's user nor to root.
     pub fn load(path: &Path) -> Result<Self, InstallKeyError> {
+        Self::load_as(path, nix::unistd::geteuid().as_raw())
+    }
+
+    fn load_as(path: &Path, user: u32) -> Result<Self, InstallKeyError> {
         let file = File::open(path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => InstallKeyError::Missing(path.to_owned()),
             _ => io(path, &e),
@@ -81,6 +99,14 @@ impl InstallKey {
         let meta = file.metadata().map_err(|e| io(path, &e))?;
         if !meta.is_file() {
             return Err(InstallKeyError::NotAFile(path.to_owned()));
+        }
+        let owner = meta.uid();
+        if owner != user && owner != 0 {
+            return Err(InstallKeyError::NotOurs {
+                path: path.to_owned(),
+                owner,
+                user,
+            });
         }
         if meta.mode() & 0o077 != 0 {
             return Err(InstallKeyError::Exposed(path.to_owned()));

@@ -53,6 +53,34 @@ fn a_file_that_others_can_read_is_refused_with_the_command_to_run() {
 }
 
 #[test]
+fn a_file_of_another_user_is_refused_with_the_command_to_run_and_one_of_roots_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("install.key");
+    InstallKey::create(&path, BYTES).unwrap();
+    let me = nix::unistd::geteuid().as_raw();
+    if me == 0 {
+        assert!(InstallKey::load_as(&path, 4711).is_ok());
+        std::os::unix::fs::chown(&path, Some(4712), None).unwrap();
+        assert!(InstallKey::load_as(&path, 4712).is_ok());
+        let e = InstallKey::load(&path).unwrap_err();
+        assert!(
+            matches!(
+                e,
+                InstallKeyError::NotOurs {
+                    owner: 4712,
+                    user: 0,
+                    ..
+                }
+            ),
+            "{e}"
+        );
+    }
+    let e = InstallKey::load_as(&path, 4711).unwrap_err();
+    let command = format!("chown 4711 {}", path.display());
+    assert!(e.to_string().contains(&command), "{e}");
+}
+
+#[test]
 fn what_is_no_key_is_refused_without_being_shown() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("install.key");
