@@ -218,6 +218,10 @@ impl Pass<'_> {
                 if !over && !moved && plan.is_converged() && self.latch(&seen.snapshot).await? {
                     continue;
                 }
+                if over && self.others_wait(&seen, &plan, &outcome) {
+                    // If it fails, the next pass looks once more.
+                    let _ = self.meet(&plan, &seen, class).await;
+                }
                 break (seen, plan);
             }
             if plan.steps.is_empty() {
@@ -275,6 +279,15 @@ impl Pass<'_> {
             rounds > ROUNDS,
         )
         .await
+    }
+
+    /// Whether a step of a cleanup failed or was cut short while others wait for a look: it must not keep them from it.
+    fn others_wait(&self, seen: &Seen, plan: &Plan, outcome: &Outcome) -> bool {
+        let throttled = outcome.failure.as_ref().is_some_and(|f| f.throttled);
+        seen.snapshot.agent.is_deleting()
+            && !plan.needs.is_empty()
+            && !throttled
+            && !outcome.interrupted
     }
 
     /// Loads and observes. The inner error: Cloudflare or the Router could not be asked.

@@ -19,6 +19,15 @@ use crate::step::{Need, Plan, Step, StepId, StepKind};
 /// How long until lists are looked at again that still show what was deleted.
 const POLL: Duration = Duration::from_secs(5);
 
+/// Each has a cleanup result of its own.
+const KINDS: [ResourceKind; 5] = [
+    ResourceKind::Worker,
+    ResourceKind::R2Objects,
+    ResourceKind::R2Bucket,
+    ResourceKind::R2Token,
+    ResourceKind::AgentCard,
+];
+
 const LAST_LOOK: &str = "a last look makes sure that nothing came back";
 
 /// What is to be done for an agent that is to go.
@@ -414,15 +423,23 @@ impl Builder<'_> {
             .filter(|r| r.cleanup_result == Some(CleanupResult::Failed))
             .collect();
         let tried_enough = failing.iter().all(|r| r.attempts >= timing.cleanup_rounds);
-        let only_failing_left = self.plan.steps.iter().all(|s| {
-            let kind = s.kind.resource();
-            let waits_for_objects = kind == ResourceKind::R2Bucket
-                && failing.iter().any(|r| r.kind == ResourceKind::R2Objects);
-            waits_for_objects || failing.iter().any(|r| r.kind == kind)
-        });
+        let waits_for_objects = |kind: ResourceKind| {
+            kind == ResourceKind::R2Bucket
+                && failing.iter().any(|r| r.kind == ResourceKind::R2Objects)
+        };
+        let is_failing =
+            |kind: ResourceKind| waits_for_objects(kind) || failing.iter().any(|r| r.kind == kind);
+        let only_failing_left = self
+            .plan
+            .steps
+            .iter()
+            .all(|s| is_failing(s.kind.resource()));
+        // What waits to be looked at has had no round yet.
+        let all_had_theirs = KINDS.iter().all(|k| self.done(*k) || is_failing(*k));
         if failing.is_empty()
             || !tried_enough
             || !only_failing_left
+            || !all_had_theirs
             || snapshot.now < later(requested, timing.cleanup_deadline)
         {
             return;

@@ -10,6 +10,7 @@ mod lost_answers;
 mod refusals;
 mod restored;
 mod resync;
+mod sweep;
 mod tampered;
 mod updates;
 mod verify;

@@ -83,7 +83,11 @@ fn t11_after_the_database_was_set_back_nothing_is_deleted_by_itself() {
             let bucket = lost.agent.status.r2_bucket.clone().expect("a bucket");
             let token = name::token_name(&sim.install, lost.agent.id);
             let reported = events(&sim, CONTROLLER, EventReason::OrphanFound).await;
-            for object in [format!("worker/{worker}"), format!("r2_token/{token}")] {
+            for object in [
+                format!("worker/{worker}"),
+                format!("r2_bucket/{bucket}"),
+                format!("r2_token/{token}"),
+            ] {
                 assert!(
                     reported.contains(&object),
                     "{object} is not in {reported:?}"

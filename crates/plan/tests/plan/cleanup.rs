@@ -374,3 +374,50 @@ fn what_was_deleted_stays_so_when_an_old_list_has_it_deleted_once_more() {
         Some(CleanupResult::Deleted)
     );
 }
+
+#[test]
+fn the_row_is_not_archived_before_what_waits_for_a_look_had_its_round() {
+    let mut stage = deployed();
+    stage.world.timing.cleanup_deadline = Duration::ZERO;
+    stage.reality.undeletable = vec!["delete-worker"];
+    // Made anew after the lists at hand were fetched.
+    let name = stage.names().token;
+    let _ = stage.observe();
+    stage.advance(Duration::from_secs(1));
+    let now = stage.now;
+    for token in stage.reality.tokens.iter_mut().filter(|t| t.name == name) {
+        token.id = "token-new".to_owned();
+        token.issued = now;
+    }
+    for record in &mut stage.db.row.resources {
+        if record.kind == ResourceKind::R2Token {
+            record.external_id = Some("token-new".to_owned());
+            record.confirmed_at = Some(now);
+        }
+    }
+    stage.outside(|_, _| {});
+    stage.delete();
+    let pass = |stage: &mut Stage| {
+        if let End::Again(after) = stage.one_pass() {
+            stage.advance(after.max(Duration::from_secs(1)));
+        }
+    };
+    for _ in 0..5 {
+        pass(&mut stage);
+        assert!(!stage.db.row.agent.is_archived(), "the token was not tried");
+    }
+    stage.resync();
+    for _ in 0..5 {
+        pass(&mut stage);
+    }
+    assert!(stage.db.row.agent.is_archived());
+    let deleted = Some(CleanupResult::Deleted);
+    let want = [
+        Some(CleanupResult::Failed),
+        deleted,
+        deleted,
+        deleted,
+        deleted,
+    ];
+    assert_eq!(results(&stage), want);
+}
