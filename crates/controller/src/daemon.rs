@@ -419,6 +419,7 @@ impl Inner {
             mutations,
             loaded_generation: snapshot.agent.generation,
             loaded_reconcile_requested_at: snapshot.agent.reconcile_requested_at,
+            loaded_hold: None,
             next_due_in: Some(policy.after(failures, self.shared.random.as_ref())),
             progress: Progress::Failed,
             plan_report: None,

@@ -101,24 +101,21 @@ impl Shared {
                 reason: Reason::ObserveOnly,
                 message,
                 scope: HeldScope::All,
+                since: None,
             }));
         }
-        Ok(self.store.hold().await?.map(|hold| match hold.kind {
-            HoldKind::MassChange => Held {
-                reason: Reason::MassChange,
+        Ok(self.store.hold().await?.map(|hold| {
+            let (reason, scope) = match hold.kind {
+                HoldKind::MassChange => (Reason::MassChange, HeldScope::Risky),
+                HoldKind::RestoredDatabase => (Reason::RestoredDatabase, HeldScope::Risky),
+                HoldKind::Operator => (Reason::HeldByOperator, HeldScope::All),
+            };
+            Held {
+                reason,
                 message: hold.reason,
-                scope: HeldScope::Risky,
-            },
-            HoldKind::RestoredDatabase => Held {
-                reason: Reason::RestoredDatabase,
-                message: hold.reason,
-                scope: HeldScope::Risky,
-            },
-            HoldKind::Operator => Held {
-                reason: Reason::HeldByOperator,
-                message: hold.reason,
-                scope: HeldScope::All,
-            },
+                scope,
+                since: Some(hold.since),
+            }
         }))
     }
 
@@ -383,6 +380,8 @@ impl Pass<'_> {
             mutations: talon_plan::blind(snapshot, timing, &verdict.pass),
             loaded_generation: snapshot.agent.generation,
             loaded_reconcile_requested_at: snapshot.agent.reconcile_requested_at,
+            // It comes back by itself.
+            loaded_hold: None,
             next_due_in: Some(next),
             progress,
             plan_report: None,
@@ -495,6 +494,7 @@ impl Pass<'_> {
             mutations,
             loaded_generation: generation,
             loaded_reconcile_requested_at: requested,
+            loaded_hold: world.held.as_ref().and_then(|held| held.since),
             next_due_in,
             progress,
             plan_report: Some(report::to_json(&plan)),

@@ -210,6 +210,9 @@ pub struct Finish {
     pub loaded_generation: Generation,
     /// See above.
     pub loaded_reconcile_requested_at: Option<chrono::DateTime<chrono::Utc>>,
+    /// Since when the hold is in force that the pass has worked under, if any. If it is released by now, the agent is
+    /// due now.
+    pub loaded_hold: Option<chrono::DateTime<chrono::Utc>>,
     /// When to come back; `None`: nothing to do.
     pub next_due_in: Option<Duration>,
     /// How the pass went.

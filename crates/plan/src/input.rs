@@ -138,6 +138,8 @@ pub struct Held {
     pub message: String,
     /// Which effects.
     pub scope: HeldScope,
+    /// Since when, if it stands in the database and can be released there.
+    pub since: Option<DateTime<Utc>>,
 }
 
 /// Which effects are withheld.

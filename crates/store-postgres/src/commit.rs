@@ -1,5 +1,6 @@
 //! The writes of a pass: one transaction, fenced by the lease's epoch.
 
+use chrono::{DateTime, Utc};
 use sqlx::postgres::PgPool;
 use sqlx::{PgConnection, Row};
 use talon_core::AgentId;
@@ -72,6 +73,18 @@ async fn write(
     Ok(committed)
 }
 
+/// Whether the hold that the pass worked under is no longer in force. Locks the hold, so that whoever releases it after
+/// this waits until the pass is finished, and finds its agent as the pass has left it.
+async fn released(connection: &mut PgConnection, since: Option<DateTime<Utc>>) -> Work<bool> {
+    let Some(since) = since else { return Ok(false) };
+    let in_force: Option<bool> =
+        sqlx::query_scalar("SELECT kind IS NOT NULL AND since = $1 FROM controller_hold FOR SHARE")
+            .bind(since)
+            .fetch_one(connection)
+            .await?;
+    Ok(in_force != Some(true))
+}
+
 async fn schedule(connection: &mut PgConnection, id: AgentId, finish: &Finish) -> Work<()> {
     let row = sqlx::query(
         "SELECT generation <> $2 OR reconcile_requested_at IS DISTINCT FROM $3 AS moved, deleted_at IS NOT NULL AS gone
@@ -82,7 +95,7 @@ async fn schedule(connection: &mut PgConnection, id: AgentId, finish: &Finish) -
     .bind(finish.loaded_reconcile_requested_at)
     .fetch_one(&mut *connection)
     .await?;
-    let moved: bool = row.try_get("moved")?;
+    let moved: bool = row.try_get("moved")? || released(connection, finish.loaded_hold).await?;
     let gone: bool = row.try_get("gone")?;
     let due_in = match (gone, moved) {
         (true, _) => None,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteConnection;
 use talon_core::card::AgentCard;
 use talon_core::{AgentId, InstallId};
@@ -253,6 +254,14 @@ async fn slots(db: &mut SqliteConnection, account: &str) -> StoreResult<Vec<Slot
             })
         })
         .collect()
+}
+
+/// Whether the hold that began then is no longer in force. Without one, nothing was released.
+pub(crate) async fn released(
+    db: &mut SqliteConnection,
+    since: Option<DateTime<Utc>>,
+) -> StoreResult<bool> {
+    Ok(since.is_some() && hold(db).await?.map(|hold| hold.since) != since)
 }
 
 async fn hold(db: &mut SqliteConnection) -> StoreResult<Option<Hold>> {

@@ -4,6 +4,7 @@ use talon_core::mutation::{Finish, Progress};
 use talon_store::{Claim, Committed, StoreResult};
 
 use crate::error::translate;
+use crate::installation::released;
 use crate::mutate::apply;
 use crate::open::{SqliteStore, done};
 use crate::people::moved;
@@ -40,7 +41,8 @@ impl SqliteStore {
             finish.loaded_generation,
             finish.loaded_reconcile_requested_at,
         )
-        .await?;
+        .await?
+            || released(&mut tx, finish.loaded_hold).await?;
         let (failed, throttled) = match finish.progress {
             Progress::Ok | Progress::Waiting => (0, 0),
             Progress::Failed => (1, 0),

@@ -104,6 +104,7 @@ fn reports_of_what_stands_still() {
         reason: Reason::HeldByOperator,
         message,
         scope: HeldScope::All,
+        since: None,
     });
     insta::assert_snapshot!("held", shown(&mut held));
 }

@@ -109,6 +109,7 @@ fn situations() -> Vec<(&'static str, Stage)> {
         reason: Reason::HeldByOperator,
         message: "m".to_owned(),
         scope: HeldScope::All,
+        since: None,
     });
     let mut keyless = new_agent();
     keyless.edit(|s| s.api_key_refs.clear());

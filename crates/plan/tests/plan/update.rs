@@ -208,6 +208,7 @@ fn hold(stage: &mut Stage, scope: HeldScope) {
         reason: Reason::MassChange,
         message,
         scope,
+        since: None,
     });
 }
 

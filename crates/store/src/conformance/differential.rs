@@ -227,6 +227,7 @@ fn random_step(dice: &mut Dice, born: &[(i64, i64)]) -> Step {
                     mutations,
                     loaded_generation: Generation(generation),
                     loaded_reconcile_requested_at: None,
+                    loaded_hold: None,
                     next_due_in: dice.pick(&[None, Some(Duration::ZERO), Some(LONG)]),
                     progress: dice.pick(&[
                         Progress::Ok,

@@ -8,7 +8,7 @@ use talon_core::status::DeploymentStatus;
 use talon_core::{AgentId, Generation, Snapshot};
 
 use super::support::{Bench, assert_code, name, quiet, spec};
-use crate::{Claim, codes};
+use crate::{Claim, HoldKind, codes};
 
 async fn pass(bench: &Bench, agent: &str) -> (AgentId, Claim, Snapshot) {
     let id = bench.create(agent).await;
@@ -137,6 +137,38 @@ pub(super) async fn never_loses_a_deletion(bench: Bench) {
         .await
         .unwrap();
     finish_late(&bench, id, &claim, &loaded).await;
+}
+
+pub(super) async fn never_loses_a_release(bench: Bench) {
+    let (id, claim, loaded) = pass(&bench, "research-pro").await;
+    let hold = async |kind| {
+        bench.set_hold(kind, "r").await.unwrap();
+        bench.hold().await.unwrap().unwrap().since
+    };
+    let finish = |since| Finish {
+        loaded_hold: Some(since),
+        ..quiet(&loaded)
+    };
+    let due = async || {
+        let snap = bench.snap(id).await;
+        snap.work.next_due_at.is_some_and(|at| at <= snap.now)
+    };
+    let since = hold(HoldKind::MassChange).await;
+    bench.release_hold().await.unwrap();
+    bench.tick(id).await;
+    bench.finish(&claim, &finish(since)).await.unwrap();
+    assert!(due().await, "what the hold withheld is worked on at once");
+    // Another hold is not the one that the pass knows of.
+    let claim = bench.claim(id).await;
+    let other = hold(HoldKind::Operator).await;
+    bench.finish(&claim, &finish(since)).await.unwrap();
+    assert!(due().await);
+    // In force from the load to the end: it withholds, and nothing is due.
+    let claim = bench.claim(id).await;
+    bench.finish(&claim, &finish(other)).await.unwrap();
+    assert_eq!(bench.snap(id).await.work.next_due_at, None);
+    bench.release_hold().await.unwrap();
+    assert!(due().await);
 }
 
 pub(super) async fn keeps_the_plan_report(bench: Bench) {

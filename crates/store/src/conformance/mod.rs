@@ -65,7 +65,8 @@ pub fn cases() -> Vec<Case> {
         }
         finish {
             frees_and_schedules, counts_failures, counts_throttling, never_loses_a_spec_change,
-            never_loses_a_request, never_loses_a_deletion, keeps_the_plan_report, applies_its_mutations_or_nothing,
+            never_loses_a_request, never_loses_a_deletion, never_loses_a_release, keeps_the_plan_report,
+            applies_its_mutations_or_nothing,
         }
         commit {
             is_one_transaction, names_and_status, conditions_keep_their_transition, what_differs_not_is_not_written,

@@ -57,6 +57,7 @@ pub(crate) fn quiet(loaded: &Snapshot) -> Finish {
         mutations: Vec::new(),
         loaded_generation: loaded.agent.generation,
         loaded_reconcile_requested_at: loaded.agent.reconcile_requested_at,
+        loaded_hold: None,
         next_due_in: None,
         progress: Progress::Ok,
         plan_report: None,

@@ -129,8 +129,11 @@ impl State {
 
     pub(super) fn finish(&mut self, claim: &Claim, finish: &Finish, now: Now) -> StoreResult<()> {
         let mut pass = self.pass(claim, &finish.mutations, now)?;
+        let hold = self.hold.as_ref().map(|hold| hold.since);
+        let released = finish.loaded_hold.is_some() && finish.loaded_hold != hold;
         let row = &mut pass.row;
-        let moved = row.agent.generation != finish.loaded_generation
+        let moved = released
+            || row.agent.generation != finish.loaded_generation
             || row.agent.reconcile_requested_at != finish.loaded_reconcile_requested_at;
         row.work.next_due_at = if row.agent.is_archived() {
             None

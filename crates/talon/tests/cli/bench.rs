@@ -193,6 +193,7 @@ impl Bench {
                 mutations,
                 loaded_generation: s.agent.generation,
                 loaded_reconcile_requested_at: s.agent.reconcile_requested_at,
+                loaded_hold: None,
                 next_due_in: None,
                 progress: Progress::Ok,
                 plan_report: None,
