@@ -89,3 +89,4 @@ CREATE UNIQUE INDEX agent_event_fold ON talon.agent_event (
     severity, reason, object, talon.text_digest(message)
 );
 CREATE INDEX agent_event_last ON talon.agent_event (last_at);
+CREATE INDEX agent_event_agent ON talon.agent_event (agent_id, last_at);

@@ -64,3 +64,12 @@ CREATE TABLE talon.audit_log (
     action   text NOT NULL,
     agent_id uuid NOT NULL
 );
+CREATE INDEX audit_log_at ON talon.audit_log (at);
+
+-- The only way in which the controller may take entries from the log: the old ones. What is younger than a week stays,
+-- whatever is asked, so that nobody who acts through the controller's role can hide it.
+CREATE FUNCTION talon.prune_audit_log(keep interval) RETURNS SETOF bigint
+    LANGUAGE sql SECURITY DEFINER SET search_path = talon, pg_temp AS $$
+    DELETE FROM audit_log WHERE at < now() - greatest(keep, interval '7 days') RETURNING id
+$$;
+REVOKE ALL ON FUNCTION talon.prune_audit_log(interval) FROM PUBLIC;

@@ -104,6 +104,8 @@ CREATE TABLE agent_source (
 
 -- The target of upserts: ON CONFLICT (name) WHERE deleted_at IS NULL.
 CREATE UNIQUE INDEX agent_source_live_name ON agent_source (name) WHERE deleted_at IS NULL;
+-- Archived ones too: events and rows are asked for by name.
+CREATE INDEX agent_source_name ON agent_source (name);
 -- The brake counts these before every claim.
 CREATE INDEX agent_source_deleting ON agent_source (deletion_requested_at)
   WHERE deletion_requested_at IS NOT NULL AND deleted_at IS NULL;
@@ -180,6 +182,7 @@ CREATE TABLE agent_event (
 ) STRICT;
 CREATE UNIQUE INDEX agent_event_fold ON agent_event (ifnull(agent_id, ''), severity, reason, object, message);
 CREATE INDEX agent_event_last ON agent_event (last_at);
+CREATE INDEX agent_event_agent ON agent_event (agent_id, last_at);
 
 -- What a Worker was given, never a value: the fingerprint is a keyed hash.
 CREATE TABLE agent_secret (

@@ -22,6 +22,7 @@ BEGIN
         talon.controller_lease, talon.api_budget, talon.api_pause TO talon_controller;
     GRANT UPDATE (seq), DELETE ON talon.agent_change TO talon_controller;
     GRANT UPDATE (seq) ON talon.agent_change_head TO talon_controller;
+    GRANT EXECUTE ON FUNCTION talon.prune_audit_log(interval) TO talon_controller;
 
     -- Writers: the spec.
     GRANT SELECT (id, name, owner, generation, created_at, updated_at, display_name, description, display_description,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use sqlx::postgres::PgPool;
+use sqlx::{PgConnection, Postgres, QueryBuilder};
 use talon_core::AgentId;
 use talon_core::event::{Event, NewEvent};
 use talon_store::{CONTROLLER, EventFilter, KEEP_RETIRED_TOKENS, StoreResult};
@@ -45,24 +45,36 @@ pub(crate) async fn read(pool: &PgPool, filter: &EventFilter) -> Work<Vec<Event>
     } else {
         DEFAULT_LIMIT
     };
-    let rows = sqlx::query(
-        "SELECT * FROM (
-             SELECT e.id, coalesce(s.name, $5) AS agent, e.severity, e.reason, e.object, e.message, e.count, e.first_at,
-                    e.last_at
-             FROM agent_event e LEFT JOIN agent_source s ON s.id = e.agent_id
-             WHERE ($1::text IS NULL OR coalesce(s.name, $5) = $1)
-               AND ($2::text IS NULL OR e.severity = $2)
-               AND ($3::timestamptz IS NULL OR e.last_at > $3)
-             ORDER BY e.last_at DESC, e.id DESC LIMIT $4
-         ) latest ORDER BY last_at, id",
-    )
-    .bind(&filter.agent)
-    .bind(filter.severity.map(|s| s.as_str()))
-    .bind(filter.after)
-    .bind(limit)
-    .bind(CONTROLLER)
-    .fetch_all(pool)
-    .await?;
+    let mut query: QueryBuilder<Postgres> =
+        QueryBuilder::new("SELECT * FROM (SELECT e.*, coalesce(s.name, ");
+    query.push_bind(CONTROLLER).push(
+        ") AS agent FROM agent_event e LEFT JOIN agent_source s ON s.id = e.agent_id WHERE true",
+    );
+    match filter.agent.as_deref() {
+        None => {}
+        Some(CONTROLLER) => {
+            query.push(" AND e.agent_id IS NULL");
+        }
+        Some(agent) => {
+            query
+                .push(" AND e.agent_id IN (SELECT id FROM agent_source WHERE name = ")
+                .push_bind(agent)
+                .push(")");
+        }
+    }
+    if let Some(severity) = filter.severity {
+        query
+            .push(" AND e.severity = ")
+            .push_bind(severity.as_str());
+    }
+    if let Some(after) = filter.after {
+        query.push(" AND e.last_at > ").push_bind(after);
+    }
+    query
+        .push(" ORDER BY e.last_at DESC, e.id DESC LIMIT ")
+        .push_bind(limit)
+        .push(") latest ORDER BY last_at, id");
+    let rows = query.build().fetch_all(pool).await?;
     let events: StoreResult<Vec<Event>> = rows
         .iter()
         .map(|row| {
@@ -83,23 +95,33 @@ pub(crate) async fn read(pool: &PgPool, filter: &EventFilter) -> Work<Vec<Event>
     Ok(events?)
 }
 
-/// Removes events and entries of the change feed that are older, and retired auth tokens.
+/// Removes what is older of events, the change feed and the audit log, and retired auth tokens.
 pub(crate) async fn prune(pool: &PgPool, keep: Duration) -> Work<u64> {
-    let events =
-        sqlx::query("DELETE FROM agent_event WHERE last_at < now() - make_interval(secs => $1)")
+    let mut gone = 0;
+    for (delete, keep) in [
+        (
+            "DELETE FROM agent_event WHERE last_at < now() - make_interval(secs => $1)",
+            keep,
+        ),
+        (
+            "DELETE FROM agent_change WHERE at < now() - make_interval(secs => $1)",
+            keep,
+        ),
+        // Not a statement of our own: who may delete from the log could hide what he did.
+        (
+            "SELECT FROM prune_audit_log(make_interval(secs => $1))",
+            keep,
+        ),
+        (
+            "DELETE FROM agent_auth_token WHERE state = 'retired' AND created_at < now() - make_interval(secs => $1)",
+            keep.min(KEEP_RETIRED_TOKENS),
+        ),
+    ] {
+        gone += sqlx::query(delete)
             .bind(secs(keep))
             .execute(pool)
-            .await?;
-    let changes =
-        sqlx::query("DELETE FROM agent_change WHERE at < now() - make_interval(secs => $1)")
-            .bind(secs(keep))
-            .execute(pool)
-            .await?;
-    let tokens = sqlx::query(
-        "DELETE FROM agent_auth_token WHERE state = 'retired' AND created_at < now() - make_interval(secs => $1)",
-    )
-    .bind(secs(keep.min(KEEP_RETIRED_TOKENS)))
-    .execute(pool)
-    .await?;
-    Ok(events.rows_affected() + changes.rows_affected() + tokens.rows_affected())
+            .await?
+            .rows_affected();
+    }
+    Ok(gone)
 }

@@ -141,9 +141,9 @@ pub trait Store: Send + Sync + 'static {
     /// Appends or folds an event that belongs to no pass. `agent = None`: of the controller itself.
     async fn record_event(&self, agent: Option<AgentId>, event: &NewEvent) -> StoreResult<()>;
 
-    /// Prunes events and change-feed entries beyond what is kept, and retired auth tokens, which are kept no longer than
-    /// [`KEEP_RETIRED_TOKENS`]. The feed's last entry stays, so that `last_change` never goes back. Returns how many rows
-    /// went.
+    /// Prunes events, change-feed entries and, where there is one, the audit log (of which at least a week stays) beyond
+    /// what is kept, and retired auth tokens, which are kept no longer than [`KEEP_RETIRED_TOKENS`]. The feed's last
+    /// entry stays, so that `last_change` never goes back. Returns how many rows went.
     async fn prune(&self, keep: Duration) -> StoreResult<u64>;
 
     // ---- cards (embedded Registry) ------------------------------------------------------------------------------

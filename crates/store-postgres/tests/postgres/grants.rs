@@ -1,5 +1,7 @@
 //! What each role may do.
 
+use std::time::Duration;
+
 use talon_store::{EventFilter, ListFilter, Store};
 use talon_store_postgres::PostgresStore;
 
@@ -44,6 +46,7 @@ async fn a_writer_writes_the_spec_and_nothing_else() {
         "SELECT card FROM agent_card",
         "SELECT key_check FROM install",
         "SELECT * FROM audit_log",
+        "SELECT prune_audit_log('0 s')",
         "UPDATE agent_work SET next_due_at = NULL",
         "INSERT INTO agent_event (severity, reason, object, message, first_at, last_at) VALUES ('Normal', 'Created', '', '', now(), now())",
         "TRUNCATE agent_source",
@@ -142,6 +145,56 @@ async fn a_controller_writes_the_status_and_not_the_spec() {
     ] {
         refused(run(&mut controller, statement).await, FORBIDDEN);
     }
+}
+
+#[tokio::test]
+async fn the_audit_log_is_pruned_with_the_rest_and_by_nobody_emptied() {
+    let database = TestPostgres::shared().await.database().await;
+    let mut admin = with_first_row(&database, false).await;
+    run(
+        &mut admin,
+        "INSERT INTO audit_log (at, actor, action, agent_id) SELECT now() - days * interval '1 day', 'x', 'update', id
+         FROM agent_source, unnest(ARRAY[6, 8, 29, 31]) AS days",
+    )
+    .await
+    .unwrap();
+    let store = PostgresStore::open(&database.url(Role::Controller))
+        .await
+        .unwrap();
+    for (keep_days, left) in [(30, 4), (0, 2)] {
+        let keep = Duration::from_secs(keep_days * 86_400);
+        assert!(store.prune(keep).await.unwrap() >= 1);
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM audit_log")
+            .fetch_one(&mut admin)
+            .await
+            .unwrap();
+        assert_eq!(count, left, "kept for {keep_days} days");
+    }
+}
+
+/// Rows enough that the planner goes by what is cheap.
+#[tokio::test]
+async fn events_of_one_agent_are_found_by_an_index() {
+    let database = TestPostgres::shared().await.database().await;
+    let mut admin = with_first_row(&database, false).await;
+    run(
+        &mut admin,
+        "INSERT INTO agent_event (severity, reason, object, message, first_at, last_at)
+         SELECT 'Normal', 'Created', 'agent/' || n, '', now(), now() FROM generate_series(1, 20000) AS n",
+    )
+    .await
+    .unwrap();
+    run(&mut admin, "ANALYZE agent_event").await.unwrap();
+    let plan: Vec<String> = sqlx::query_scalar(
+        "EXPLAIN SELECT e.*, s.name FROM agent_event e LEFT JOIN agent_source s ON s.id = e.agent_id
+         WHERE e.agent_id IN (SELECT id FROM agent_source WHERE name = 'research-pro')
+         ORDER BY e.last_at DESC, e.id DESC LIMIT 1000",
+    )
+    .fetch_all(&mut admin)
+    .await
+    .unwrap();
+    let plan = plan.join("\n");
+    assert!(plan.contains("agent_event_agent"), "{plan}");
 }
 
 #[tokio::test]
