@@ -75,6 +75,46 @@ pub struct AgentStatus {
 }
 
 impl Agent {
+    /// The row as an INSERT leaves it: generation 1, nothing asked for and nothing done yet.
+    pub fn new(
+        id: AgentId,
+        name: AgentName,
+        owner: Owner,
+        spec: AgentSpec,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            id,
+            name,
+            owner,
+            generation: Generation(1),
+            spec,
+            violations: Vec::new(),
+            deletion_requested_at: None,
+            reconcile_requested_at: None,
+            secret_ref_discarded_at: None,
+            status: AgentStatus {
+                deployment_status: DeploymentStatus::Pending,
+                deployment_error: None,
+                observed_generation: Generation(0),
+                worker_url: None,
+                worker_name: None,
+                r2_bucket: None,
+                r2_token_id: None,
+                auth_token_hash: None,
+                has_anthropic_key: false,
+                has_openai_key: false,
+                identity_md: None,
+                identity_sha256: None,
+                first_deployed_at: None,
+                cloudflare_account: None,
+                deleted_at: None,
+            },
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
     /// Whether deletion was requested.
     pub fn is_deleting(&self) -> bool {
         self.deletion_requested_at.is_some()

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Name of the Durable Object's binding in the Worker's `env`.
+pub const OBJECT_BINDING: &str = "AGENT";
+
 /// The manifest of a Worker bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BundleManifest {

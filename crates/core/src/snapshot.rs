@@ -31,6 +31,19 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// An agent whose row was just inserted.
+    pub fn new(agent: Agent, now: DateTime<Utc>) -> Self {
+        Self {
+            now,
+            agent,
+            work: Work::new(now),
+            resources: Vec::new(),
+            secrets: Vec::new(),
+            auth_tokens: Vec::new(),
+            conditions: Vec::new(),
+        }
+    }
+
     /// The record of a kind, if there is one.
     pub fn resource(&self, kind: ResourceKind) -> Option<&ResourceRecord> {
         self.resources.iter().find(|r| r.kind == kind)
@@ -63,6 +76,23 @@ pub struct Work {
     pub unclean_until: Option<DateTime<Utc>>,
     /// The last plan, as JSON, for people.
     pub plan_report: Option<serde_json::Value>,
+}
+
+impl Work {
+    /// The row as the INSERT of an agent leaves it: due at once, never claimed.
+    pub fn new(now: DateTime<Utc>) -> Self {
+        Self {
+            next_due_at: Some(now),
+            failure_count: 0,
+            failing_since: None,
+            throttled_seconds: 0,
+            lease_owner: None,
+            lease_epoch: Epoch(0),
+            lease_until: None,
+            unclean_until: None,
+            plan_report: None,
+        }
+    }
 }
 
 snake_words! {

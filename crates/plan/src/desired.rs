@@ -10,12 +10,12 @@ use talon_core::{card, identity};
 
 use crate::input::Input;
 
+pub use talon_core::bundle::OBJECT_BINDING;
+
 pub use secrets::{Missing, Secrets, made_secrets, needs_no_key, secrets};
 
 /// Binding of the bucket in `env`.
 pub const BUCKET_BINDING: &str = "AGENT_BUCKET";
-/// Binding of the Durable Object in `env`.
-pub const OBJECT_BINDING: &str = "AGENT";
 /// Variable that names the upload's try.
 pub const TRY_VARIABLE: &str = "TALON_TRY";
 

@@ -4,8 +4,8 @@
 //! life of an agent's resources can be driven before the runtime itself exists.
 
 use sha2::{Digest, Sha256};
-use talon_core::bundle::BundleManifest;
-use talon_core::cloud::Module;
+use talon_core::bundle::{BundleManifest, OBJECT_BINDING};
+use talon_core::cloud::{Binding, Migration, Module, WorkerUpload};
 
 /// Name of the text module that holds the agent's identity.
 pub const IDENTITY_MODULE: &str = "IDENTITY.md";
@@ -37,6 +37,34 @@ impl Bundle {
                 migration_tag: "v1".to_owned(),
             },
             source: source.to_owned(),
+        }
+    }
+
+    /// An upload of this bundle. Its Durable Object is bound; the migration that makes it goes along on wish, as it
+    /// may with the first upload only.
+    pub fn upload(
+        &self,
+        identity_md: &str,
+        mut bindings: Vec<Binding>,
+        tags: Vec<String>,
+        migrate: bool,
+    ) -> WorkerUpload {
+        let manifest = &self.manifest;
+        bindings.push(Binding::DurableObject {
+            name: OBJECT_BINDING.to_owned(),
+            class_name: manifest.durable_object_class.clone(),
+        });
+        WorkerUpload {
+            main_module: manifest.main_module.clone(),
+            modules: self.modules(identity_md),
+            bindings,
+            compatibility_date: manifest.compatibility_date.clone(),
+            compatibility_flags: manifest.compatibility_flags.clone(),
+            migration: migrate.then(|| Migration {
+                new_tag: manifest.migration_tag.clone(),
+                new_sqlite_classes: vec![manifest.durable_object_class.clone()],
+            }),
+            tags,
         }
     }
 

@@ -6,7 +6,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use talon_cloudflare::verify::{Patience, Verdict, Wanted, verify_account};
 use talon_cloudflare::{Client, ClientConfig, Unlimited};
-use talon_core::cloud::{Binding, Migration, WorkerUpload};
 use talon_core::secret::SecretValue;
 use talon_worker::Bundle;
 use url::Url;
@@ -40,7 +39,8 @@ pub fn run(args: Args) -> Result<()> {
     config.s3_endpoint = args.s3_endpoint;
     let client = Client::new(config, Arc::new(Unlimited))?;
     let bundle = Bundle::embedded();
-    let upload = |wanted: Wanted| upload(&bundle, wanted);
+    let identity = "# IDENTITY.md - Who Am I?\n";
+    let upload = |w: Wanted| bundle.upload(identity, w.bindings, w.tags, w.migrate);
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let mark = format!("{seconds:x}");
     let runtime = tokio::runtime::Runtime::new()?;
@@ -66,25 +66,4 @@ pub fn run(args: Args) -> Result<()> {
         );
     }
     Ok(())
-}
-
-fn upload(bundle: &Bundle, wanted: Wanted) -> WorkerUpload {
-    let manifest = &bundle.manifest;
-    let mut bindings = wanted.bindings;
-    bindings.push(Binding::DurableObject {
-        name: "AGENT".to_owned(),
-        class_name: manifest.durable_object_class.clone(),
-    });
-    WorkerUpload {
-        main_module: manifest.main_module.clone(),
-        modules: bundle.modules("# IDENTITY.md - Who Am I?\n"),
-        bindings,
-        compatibility_date: manifest.compatibility_date.clone(),
-        compatibility_flags: manifest.compatibility_flags.clone(),
-        migration: wanted.migrate.then(|| Migration {
-            new_tag: manifest.migration_tag.clone(),
-            new_sqlite_classes: vec![manifest.durable_object_class.clone()],
-        }),
-        tags: wanted.tags,
-    }
 }

@@ -154,22 +154,7 @@ impl Builder<'_> {
     /// The open try is live: its credentials are the current ones.
     fn promote(&self, info: &WorkerInfo, marks: &WorkerMarks) -> Vec<Mutation> {
         let mut writes = vec![
-            Mutation::Resource(ResourceWrite {
-                external_id: Some(info.script_tag.clone()),
-                try_id: Some(marks.try_id.clone()),
-                desired_hash: Some(marks.code.clone()),
-                observed_hash: Some(Some(baseline(info))),
-                // The version it made was in the answer that got lost: an older one holds older secrets.
-                version_id: Some(None),
-                outcome: Some(Outcome::Ok),
-                intent: Some(Intent::Settled),
-                confirmed: true,
-                ..ResourceWrite::new(
-                    ResourceKind::Worker,
-                    &self.names.worker,
-                    ResourceState::Present,
-                )
-            }),
+            self.seen_live(info, marks, marks.code.clone()),
             event(
                 EventReason::TryObserved,
                 &self.names.worker,
@@ -219,6 +204,26 @@ impl Builder<'_> {
         writes
     }
 
+    /// The record of a Worker that was seen live by another sign than the answer to its upload.
+    fn seen_live(&self, info: &WorkerInfo, marks: &WorkerMarks, code: String) -> Mutation {
+        Mutation::Resource(ResourceWrite {
+            external_id: Some(info.script_tag.clone()),
+            try_id: Some(marks.try_id.clone()),
+            desired_hash: Some(code),
+            observed_hash: Some(Some(baseline(info))),
+            // The version it made was in the answer that got lost: an older one holds older secrets.
+            version_id: Some(None),
+            outcome: Some(Outcome::Ok),
+            intent: Some(Intent::Settled),
+            confirmed: true,
+            ..ResourceWrite::new(
+                ResourceKind::Worker,
+                &self.names.worker,
+                ResourceState::Present,
+            )
+        })
+    }
+
     /// A Worker that was made anew under the name has no address, whatever was recorded of the one before.
     fn address_of_another(&self, info: &WorkerInfo) -> Option<Mutation> {
         let known = self
@@ -258,21 +263,7 @@ impl Builder<'_> {
             marks.code.clone()
         };
         let mut writes = vec![
-            Mutation::Resource(ResourceWrite {
-                external_id: Some(info.script_tag.clone()),
-                try_id: Some(marks.try_id.clone()),
-                desired_hash: Some(code),
-                observed_hash: Some(Some(baseline(info))),
-                version_id: Some(None),
-                outcome: Some(Outcome::Ok),
-                intent: Some(Intent::Settled),
-                confirmed: true,
-                ..ResourceWrite::new(
-                    ResourceKind::Worker,
-                    &self.names.worker,
-                    ResourceState::Present,
-                )
-            }),
+            self.seen_live(info, marks, code),
             event(
                 EventReason::DriftDetected,
                 &self.names.worker,

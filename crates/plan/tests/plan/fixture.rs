@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeZone, Utc};
-use talon_core::agent::{Agent, AgentStatus};
+use talon_core::agent::Agent;
 use talon_core::bundle::BundleManifest;
 use talon_core::condition::{ConditionType, Reason};
 use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::secret::{Provider, SecretRef, names as secret_names};
-use talon_core::snapshot::{SecretSource, SecretState, Work};
+use talon_core::snapshot::{SecretSource, SecretState};
 use talon_core::status::DeploymentStatus;
-use talon_core::{AgentId, AgentName, AgentSpec, Epoch, Generation, InstallId, Owner, Snapshot};
+use talon_core::{AgentId, AgentName, AgentSpec, Epoch, InstallId, Owner, Snapshot};
 use talon_plan::{Input, R2Endpoint, Subdomain, Timing, World};
 
 use crate::reality::{Bucket, Token, Worker, sha};
@@ -52,54 +52,13 @@ pub fn spec() -> AgentSpec {
 }
 
 pub fn snapshot(spec: AgentSpec) -> Snapshot {
-    Snapshot {
-        now: start(),
-        agent: Agent {
-            id: AgentId(uuid::Uuid::from_u128(7)),
-            name: AgentName::parse("research-pro").unwrap(),
-            owner: Owner::default(),
-            generation: Generation(1),
-            spec,
-            violations: Vec::new(),
-            deletion_requested_at: None,
-            reconcile_requested_at: None,
-            secret_ref_discarded_at: None,
-            status: AgentStatus {
-                deployment_status: DeploymentStatus::Pending,
-                deployment_error: None,
-                observed_generation: Generation(0),
-                worker_url: None,
-                worker_name: None,
-                r2_bucket: None,
-                r2_token_id: None,
-                auth_token_hash: None,
-                has_anthropic_key: false,
-                has_openai_key: false,
-                identity_md: None,
-                identity_sha256: None,
-                first_deployed_at: None,
-                cloudflare_account: None,
-                deleted_at: None,
-            },
-            created_at: start(),
-            updated_at: start(),
-        },
-        work: Work {
-            next_due_at: None,
-            failure_count: 0,
-            failing_since: None,
-            throttled_seconds: 0,
-            lease_owner: None,
-            lease_epoch: Epoch(1),
-            lease_until: None,
-            unclean_until: None,
-            plan_report: None,
-        },
-        resources: Vec::new(),
-        secrets: Vec::new(),
-        auth_tokens: Vec::new(),
-        conditions: Vec::new(),
-    }
+    let id = AgentId(uuid::Uuid::from_u128(7));
+    let name = AgentName::parse("research-pro").unwrap();
+    let agent = Agent::new(id, name, Owner::default(), spec, start());
+    let mut claimed = Snapshot::new(agent, start());
+    claimed.work.next_due_at = None;
+    claimed.work.lease_epoch = Epoch(1);
+    claimed
 }
 
 /// A new row, and a world that holds other people's things only.
