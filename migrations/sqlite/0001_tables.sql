@@ -58,7 +58,8 @@ CREATE TABLE agent_source (
   secret_ref_discarded_at TEXT
     CONSTRAINT secret_ref_discarded_at_must_be_NULL_on_SQLite CHECK (secret_ref_discarded_at IS NULL),
   model TEXT NOT NULL
-    CONSTRAINT model_must_have_1_to_200_bytes CHECK (length(CAST(model AS BLOB)) BETWEEN 1 AND 200 AND instr(CAST(model AS BLOB), x'00') = 0),
+    CONSTRAINT model_must_have_1_to_200_bytes CHECK (length(CAST(model AS BLOB)) BETWEEN 1 AND 200)
+    CONSTRAINT model_must_not_hold_a_NUL_character CHECK (instr(CAST(model AS BLOB), x'00') = 0),
   keep_alive INTEGER NOT NULL DEFAULT 0
     CONSTRAINT keep_alive_must_be_0_or_1 CHECK (keep_alive IN (0, 1)),
   visibility TEXT NOT NULL DEFAULT 'private'
@@ -80,25 +81,33 @@ CREATE TABLE agent_source (
       theme IS NULL OR (length(CAST(theme AS BLOB)) <= 262144
         AND CASE WHEN json_valid(theme) THEN json_type(theme) = 'object' ELSE 0 END)),
   wallet_address TEXT
-    CONSTRAINT wallet_address_must_have_at_most_16384_bytes CHECK (wallet_address IS NULL OR (length(CAST(wallet_address AS BLOB)) <= 16384 AND instr(CAST(wallet_address AS BLOB), x'00') = 0)),
+    CONSTRAINT wallet_address_must_have_at_most_16384_bytes CHECK (wallet_address IS NULL OR length(CAST(wallet_address AS BLOB)) <= 16384)
+    CONSTRAINT wallet_address_must_not_hold_a_NUL_character CHECK (wallet_address IS NULL OR instr(CAST(wallet_address AS BLOB), x'00') = 0),
   avatar_url TEXT
-    CONSTRAINT avatar_url_must_have_at_most_16384_bytes CHECK (avatar_url IS NULL OR (length(CAST(avatar_url AS BLOB)) <= 16384 AND instr(CAST(avatar_url AS BLOB), x'00') = 0)),
+    CONSTRAINT avatar_url_must_have_at_most_16384_bytes CHECK (avatar_url IS NULL OR length(CAST(avatar_url AS BLOB)) <= 16384)
+    CONSTRAINT avatar_url_must_not_hold_a_NUL_character CHECK (avatar_url IS NULL OR instr(CAST(avatar_url AS BLOB), x'00') = 0),
   cover_url TEXT
-    CONSTRAINT cover_url_must_have_at_most_16384_bytes CHECK (cover_url IS NULL OR (length(CAST(cover_url AS BLOB)) <= 16384 AND instr(CAST(cover_url AS BLOB), x'00') = 0)),
+    CONSTRAINT cover_url_must_have_at_most_16384_bytes CHECK (cover_url IS NULL OR length(CAST(cover_url AS BLOB)) <= 16384)
+    CONSTRAINT cover_url_must_not_hold_a_NUL_character CHECK (cover_url IS NULL OR instr(CAST(cover_url AS BLOB), x'00') = 0),
   display_name TEXT
-    CONSTRAINT display_name_must_have_at_most_16384_bytes CHECK (display_name IS NULL OR (length(CAST(display_name AS BLOB)) <= 16384 AND instr(CAST(display_name AS BLOB), x'00') = 0)),
+    CONSTRAINT display_name_must_have_at_most_16384_bytes CHECK (display_name IS NULL OR length(CAST(display_name AS BLOB)) <= 16384)
+    CONSTRAINT display_name_must_not_hold_a_NUL_character CHECK (display_name IS NULL OR instr(CAST(display_name AS BLOB), x'00') = 0),
   description TEXT
-    CONSTRAINT description_must_have_at_most_16384_bytes CHECK (description IS NULL OR (length(CAST(description AS BLOB)) <= 16384 AND instr(CAST(description AS BLOB), x'00') = 0)),
+    CONSTRAINT description_must_have_at_most_16384_bytes CHECK (description IS NULL OR length(CAST(description AS BLOB)) <= 16384)
+    CONSTRAINT description_must_not_hold_a_NUL_character CHECK (description IS NULL OR instr(CAST(description AS BLOB), x'00') = 0),
   display_description TEXT
-    CONSTRAINT display_description_must_have_at_most_16384_bytes CHECK (display_description IS NULL OR (length(CAST(display_description AS BLOB)) <= 16384 AND instr(CAST(display_description AS BLOB), x'00') = 0)),
+    CONSTRAINT display_description_must_have_at_most_16384_bytes CHECK (display_description IS NULL OR length(CAST(display_description AS BLOB)) <= 16384)
+    CONSTRAINT display_description_must_not_hold_a_NUL_character CHECK (display_description IS NULL OR instr(CAST(display_description AS BLOB), x'00') = 0),
   skills TEXT NOT NULL DEFAULT '[]'
     CONSTRAINT skills_must_be_a_JSON_array_of_at_most_262144_bytes CHECK (
       length(CAST(skills AS BLOB)) <= 262144
       AND CASE WHEN json_valid(skills) THEN json_type(skills) = 'array' ELSE 0 END),
   persona TEXT NOT NULL
-    CONSTRAINT persona_must_have_1_to_65536_bytes CHECK (length(CAST(persona AS BLOB)) BETWEEN 1 AND 65536 AND instr(CAST(persona AS BLOB), x'00') = 0),
+    CONSTRAINT persona_must_have_1_to_65536_bytes CHECK (length(CAST(persona AS BLOB)) BETWEEN 1 AND 65536)
+    CONSTRAINT persona_must_not_hold_a_NUL_character CHECK (instr(CAST(persona AS BLOB), x'00') = 0),
   instructions TEXT NOT NULL
-    CONSTRAINT instructions_must_have_1_to_262144_bytes CHECK (length(CAST(instructions AS BLOB)) BETWEEN 1 AND 262144 AND instr(CAST(instructions AS BLOB), x'00') = 0),
+    CONSTRAINT instructions_must_have_1_to_262144_bytes CHECK (length(CAST(instructions AS BLOB)) BETWEEN 1 AND 262144)
+    CONSTRAINT instructions_must_not_hold_a_NUL_character CHECK (instr(CAST(instructions AS BLOB), x'00') = 0),
   identity_md TEXT
 ) STRICT;
 

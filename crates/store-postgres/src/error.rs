@@ -83,7 +83,7 @@ pub(crate) fn translate(error: &sqlx::Error) -> StoreError {
         sqlx::Error::Configuration(_) => {
             StoreError::Unavailable("the database URL cannot be used".to_owned())
         }
-        sqlx::Error::Io(io) => StoreError::Unavailable(format!("connection: {}", io.kind())),
+        sqlx::Error::Io(io) => StoreError::Unavailable(format!("connection: {}", io_cause(io))),
         sqlx::Error::Tls(_) => StoreError::Unavailable("TLS could not be established".to_owned()),
         sqlx::Error::PoolTimedOut => {
             StoreError::Unavailable("no connection became free in time".to_owned())
@@ -105,6 +105,24 @@ pub(crate) fn translate(error: &sqlx::Error) -> StoreError {
             codes::invalid("a value cannot be stored")
         }
         _ => StoreError::Unavailable("the connection failed".to_owned()),
+    }
+}
+
+/// Why there is no connection. A name that does not resolve has no kind of its own, and its text names no host.
+fn io_cause(io: &std::io::Error) -> String {
+    let text = io.to_string();
+    if text.starts_with("failed to lookup address information") {
+        return "the host name in the database URL cannot be resolved: check its spelling, and this machine's DNS"
+            .to_owned();
+    }
+    match io.kind().to_string() {
+        vague if vague.contains("uncategorized") || vague.contains("other error") => {
+            io.raw_os_error().map_or_else(
+                || "the database server cannot be reached".to_owned(),
+                |code| format!("the database server cannot be reached (system error {code})"),
+            )
+        }
+        clear => clear,
     }
 }
 
@@ -176,5 +194,32 @@ pub(crate) fn migration(error: &sqlx::migrate::MigrateError) -> StoreError {
             StoreError::Corrupt(format!("migration {version} was applied in part"))
         }
         _ => StoreError::Corrupt("the migrations cannot be applied".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::ToSocketAddrs;
+
+    use super::*;
+
+    #[test]
+    fn a_host_that_does_not_resolve_is_said_to_be_one() {
+        let io = "no-such-host.invalid:5432".to_socket_addrs().unwrap_err();
+        let said = translate(&sqlx::Error::Io(io)).to_string();
+        assert!(
+            said.contains("host name in the database URL cannot be resolved"),
+            "{said}"
+        );
+        assert!(!said.contains("no-such-host"), "{said}");
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let said = translate(&sqlx::Error::Io(refused)).to_string();
+        assert!(said.contains("connection refused"), "{said}");
+        let vague = std::io::Error::from_raw_os_error(64);
+        let said = translate(&sqlx::Error::Io(vague)).to_string();
+        assert!(
+            said.contains("cannot be reached (system error 64)"),
+            "{said}"
+        );
     }
 }

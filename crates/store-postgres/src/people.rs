@@ -52,7 +52,7 @@ async fn update(
     if_generation: Option<i64>,
 ) -> Work<Option<Applied>> {
     let Some(row) = sqlx::query(concat!(
-        "SELECT s.id, s.owner, s.generation, ",
+        "SELECT s.id, s.owner, s.generation, s.deletion_requested_at IS NOT NULL AS deleting, ",
         spec_columns!(),
         " FROM agent_source s WHERE s.name = $1 AND s.deleted_at IS NULL FOR NO KEY UPDATE"
     ))
@@ -69,6 +69,10 @@ async fn update(
     }
     if cell::<&str>(&row, "owner")? != owner.0 {
         return Err(codes::rejected(codes::FIXED).into());
+    }
+    // An equal spec as well: it brings back nothing.
+    if cell(&row, "deleting")? {
+        return Err(codes::rejected(codes::DELETING).into());
     }
     let (stored, violations) = columns::decode(raw_spec(&row)?);
     let changed = columns::changed(wanted.to_vec(), &stored, &violations);

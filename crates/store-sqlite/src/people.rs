@@ -111,6 +111,8 @@ impl SqliteStore {
                 ApplyOutcome::Created
             }
             Some(agent) if agent.owner != *owner => return Err(codes::rejected(codes::FIXED)),
+            // An equal spec as well: it brings back nothing.
+            Some(agent) if agent.is_deleting() => return Err(codes::rejected(codes::DELETING)),
             Some(agent) => {
                 let changed = columns::changed(wanted, &agent.spec, &agent.violations);
                 if changed.is_empty() {

@@ -210,11 +210,24 @@ fn r2_json(r2: &R2Spec) -> String {
 }
 
 fn check_sizes(spec: &AgentSpec) -> Result<(), StoreError> {
-    let sized = |text: &str, max: usize| (1..=max).contains(&text.len()) && !text.contains('\0');
-    let small = |text: &Option<String>| {
-        text.as_ref()
-            .is_none_or(|t| t.len() <= MAX_TEXT && !t.contains('\0'))
-    };
+    let sized = |text: &str, max: usize| (1..=max).contains(&text.len());
+    let small = |text: &Option<String>| text.as_ref().is_none_or(|t| t.len() <= MAX_TEXT);
+    let texts = [
+        ("persona", Some(&spec.persona)),
+        ("instructions", Some(&spec.instructions)),
+        ("model", Some(&spec.model)),
+        ("display_name", spec.display_name.as_ref()),
+        ("description", spec.description.as_ref()),
+        ("display_description", spec.display_description.as_ref()),
+        ("wallet_address", spec.wallet_address.as_ref()),
+        ("avatar_url", spec.avatar_url.as_ref()),
+        ("cover_url", spec.cover_url.as_ref()),
+    ];
+    if let Some((name, _)) = (texts.iter()).find(|(_, t)| t.is_some_and(|t| t.contains('\0'))) {
+        return Err(codes::invalid(format!(
+            "{name} must not hold a NUL character"
+        )));
+    }
     if !sized(&spec.persona, MAX_PERSONA) {
         return Err(codes::invalid("persona must have 1 to 65536 bytes"));
     }
@@ -430,6 +443,19 @@ mod tests {
         spec.deletion_policy = DeletionPolicy::KeepBucket;
         spec.visibility = Visibility::Public;
         spec
+    }
+
+    #[test]
+    fn a_nul_character_is_called_one_and_its_column_is_named() {
+        let mut spec: AgentSpec = serde_json::from_value(serde_json::json!({
+            "persona": "p\0", "instructions": "i", "model": "dev/echo",
+        }))
+        .unwrap();
+        let said = |spec: &AgentSpec| encode(spec).unwrap_err().to_string();
+        assert!(said(&spec).ends_with("persona must not hold a NUL character"));
+        spec.persona = "p".to_owned();
+        spec.avatar_url = Some("\0".to_owned());
+        assert!(said(&spec).ends_with("avatar_url must not hold a NUL character"));
     }
 
     #[test]

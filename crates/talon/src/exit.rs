@@ -173,7 +173,7 @@ fn next_for(code: &str) -> &'static str {
     match code {
         codes::IMMUTABLE => "revert this field, or create a new agent under another name",
         codes::DELETION_STANDS | codes::DELETING => {
-            "wait until the deletion is done (talon wait NAME --for=delete), then apply again"
+            "wait until the deletion is done and the name is free again (talon wait NAME --for=delete), then apply"
         }
         codes::PROTECTED => "set spec.deletionProtected: false first, if it really shall go",
         codes::BUCKET_FIXED => "revert spec.r2, or create a new agent under another name",

@@ -161,7 +161,11 @@ async fn bad_json_and_bad_words_are_refused_by_name() {
         ("persona = ''", "persona_must_have_1_to_65536_bytes"),
         (
             "persona = 'a' || char(0)",
-            "persona_must_have_1_to_65536_bytes",
+            "persona_must_not_hold_a_NUL_character",
+        ),
+        (
+            "avatar_url = 'a' || char(0)",
+            "avatar_url_must_not_hold_a_NUL_character",
         ),
         (
             "persona = x'00ff'",

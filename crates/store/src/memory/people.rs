@@ -46,6 +46,9 @@ impl State {
         if row.agent.owner != *owner {
             return Err(codes::rejected(codes::FIXED));
         }
+        if row.agent.is_deleting() {
+            return Err(codes::rejected(codes::DELETING));
+        }
         let id = row.agent.id;
         if columns::changed(wanted, &row.agent.spec, &[]).is_empty() {
             return Ok(Applied {

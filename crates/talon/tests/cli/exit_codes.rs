@@ -40,6 +40,21 @@ fn failures_of_this_machine_are_1_and_for_plan_and_diff_10() {
 }
 
 #[test]
+fn applying_an_agent_that_is_being_deleted_is_rejected_even_if_nothing_changed() {
+    let b = Bench::new();
+    b.applied();
+    b.talon(&["delete", "research-pro", "--yes"]).ends(0);
+    for args in [
+        &["apply", "-f", "-"][..],
+        &["apply", "-f", "-", "--dry-run=server"],
+    ] {
+        let ran = b.talon_reading(args, MANIFEST).ends(5);
+        assert!(ran.err.contains("is being deleted"), "{}", ran.err);
+        assert!(ran.err.contains("the name is free again"), "{}", ran.err);
+    }
+}
+
+#[test]
 fn usage_errors_are_2() {
     let b = Bench::new();
     b.applied();
