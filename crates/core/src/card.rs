@@ -205,6 +205,7 @@ impl AgentCard {
     pub fn hash(&self) -> String {
         let mut card = self.clone();
         card.version.clear();
+        // Cannot happen: writing to memory does not fail, and every map in a card has texts as keys.
         let json =
             serde_json::to_vec(&card).unwrap_or_else(|_| unreachable!("a card is always JSON"));
         hex::encode(Sha256::digest(json))

@@ -186,6 +186,7 @@ pub fn to_yaml(name: &AgentName, owner: &Owner, spec: &AgentSpec) -> String {
         },
         spec: spec.clone(),
     };
+    // Cannot happen: writing to memory does not fail, and a spec holds texts, numbers, lists and maps of texts only.
     serde_yaml::to_string(&document).unwrap_or_else(|_| unreachable!("a manifest is always YAML"))
 }
 

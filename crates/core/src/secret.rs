@@ -52,6 +52,7 @@ impl fmt::Debug for SecretValue {
 
 /// HMAC-SHA256 over the joined parts, in lower-case hex.
 pub fn keyed_hex(key: &[u8], parts: &[&[u8]]) -> String {
+    // Cannot happen: a key longer than a block is hashed first, a shorter one padded; no length is refused.
     let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(key)
         .unwrap_or_else(|_| unreachable!("HMAC takes any key"));
     for part in parts {

@@ -113,6 +113,7 @@ impl SimHandle {
     }
 
     fn url(&self, path: &str) -> Url {
+        // Cannot happen: an address with its port is a host, and behind the slash stands nothing that a URL refuses.
         Url::parse(&format!("http://{}/{path}", self.address))
             .unwrap_or_else(|_| unreachable!("a socket address makes a URL"))
     }

@@ -74,6 +74,7 @@ fn put(out: &mut HeaderMap, name: HeaderName, text: &str) {
 }
 
 fn hmac(key: &[u8], text: &str) -> Vec<u8> {
+    // Cannot happen: a key longer than a block is hashed first, a shorter one padded; no length is refused.
     let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(key)
         .unwrap_or_else(|_| unreachable!("HMAC takes any key"));
     mac.update(text.as_bytes());

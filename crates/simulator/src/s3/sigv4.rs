@@ -231,6 +231,7 @@ fn skewed() -> S3Error {
 }
 
 fn hmac(key: &[u8], message: &str) -> Vec<u8> {
+    // Cannot happen: a key longer than a block is hashed first, a shorter one padded; no length is refused.
     let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(key)
         .unwrap_or_else(|_| unreachable!("HMAC takes any key"));
     mac.update(message.as_bytes());
