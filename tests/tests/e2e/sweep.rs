@@ -12,7 +12,7 @@ use talon_core::resource::{CleanupResult, ResourceKind, ResourceRecord};
 use talon_core::spec::Jurisdiction;
 use talon_simulator::{Fault, FaultRule};
 use talon_store::Claim;
-use talon_tests::stage::{Running, Stage, name, spec, wait_for};
+use talon_tests::stage::{Running, Stage, spec, wait_for};
 
 const AGENT: &str = "research-pro";
 
@@ -36,11 +36,7 @@ async fn live(jurisdiction: Jurisdiction) -> (Stage, Running, Snapshot) {
 }
 
 async fn delete(stage: &Stage) -> Snapshot {
-    stage
-        .store
-        .request_deletion(&name(AGENT), false)
-        .await
-        .expect("accepted");
+    stage.delete(AGENT).await;
     stage.archived(AGENT).await
 }
 
@@ -181,9 +177,9 @@ async fn a_second_token_that_cloudflare_keeps_is_left_over_by_name_and_got_later
         all.filter(|id| *id == own || *id == second)
             .collect::<Vec<_>>()
     };
-    assert_eq!(tokens(), [second.clone()], "the other one is gone");
+    let stays = std::slice::from_ref(&second);
+    assert_eq!(tokens(), stays, "the other one is gone");
 
-    // Refused once more, the sweep says so and tries again.
     faults.clear();
     let agent = swept(&stage, &daemon).await;
     let token = record(&agent, ResourceKind::R2Token);

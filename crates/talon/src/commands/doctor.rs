@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::json;
 use talon_cloudflare::Unlimited;
 use talon_core::cloud::{CallClass, CallCx, Cloud, CloudError};
+use talon_core::event::EventReason;
 use talon_core::spec::Jurisdiction;
-use talon_store::{ListFilter, Store};
+use talon_store::{CONTROLLER, EventFilter, ListFilter, Store};
 use talon_store_sqlite::SqliteStore;
 
 use crate::cloudflare;
@@ -190,6 +191,8 @@ async fn database_checks(session: &Session, checks: &mut Vec<Check>) {
     if let Err(failure) = agents(&*store, checks).await {
         checks.push(Check::failed("agents", failure));
     }
+    let resync = session.config.settings.resync_seconds;
+    checks.push(orphans(&*store, resync).await);
 }
 
 /// One daemon per file: its lock tells whether there is one.
@@ -306,6 +309,34 @@ async fn agents(store: &dyn Store, checks: &mut Vec<Check>) -> Result<(), Failur
             .next("the sweep goes on trying; they may cost money meanwhile")
     });
     Ok(())
+}
+
+/// What the last sweeps found that carries this install's mark and belongs to no row; each sweep says so anew.
+async fn orphans(store: &dyn Store, resync_seconds: f64) -> Check {
+    let recent = TimeDelta::try_seconds((2.0 * resync_seconds + 60.0) as i64);
+    let filter = EventFilter {
+        agent: Some(CONTROLLER.to_owned()),
+        after: recent.and_then(|recent| Utc::now().checked_sub_signed(recent)),
+        ..EventFilter::default()
+    };
+    let events = match store.events(&filter).await {
+        Ok(events) => events,
+        Err(error) => return Check::failed("orphans", error.into()),
+    };
+    let found: Vec<_> = events
+        .iter()
+        .filter(|e| e.event.reason == EventReason::OrphanFound)
+        .map(|e| safe(&e.event.object))
+        .collect();
+    if found.is_empty() {
+        return Check::new("orphans", Verdict::Ok, "none seen lately");
+    }
+    Check::new(
+        "orphans",
+        Verdict::Warning,
+        format!("at Cloudflare, but of no row: {}", found.join(", ")),
+    )
+    .next("talon never deletes these; if no newer backup of the database knows them, remove them in the Cloudflare dashboard")
 }
 
 /// Leases bear a few seconds; signatures of S3 requests bear fifteen minutes.

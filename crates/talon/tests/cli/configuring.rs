@@ -102,6 +102,18 @@ fn doctor_finds_what_is_well_and_what_is_not() {
         "{}",
         held.out
     );
+    b.sql(
+        "INSERT INTO agent_event (severity, reason, object, message, first_at, last_at)
+         SELECT 'Warning', 'OrphanFound', 'r2_bucket/openclaw-' || age, 'of no row', at, at
+         FROM (SELECT 'new' AS age, strftime('%Y-%m-%dT%H:%M:%fZ', 'now') AS at
+               UNION SELECT 'old', strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-1 day'))",
+    );
+    let orphan = b.talon(&["doctor", "--offline"]).ends(0);
+    assert!(
+        orphan.out.contains("r2_bucket/openclaw-new") && !orphan.out.contains("openclaw-old"),
+        "{}",
+        orphan.out
+    );
     let missing = b
         .talon(&["doctor", "--offline", "--database-url", "sqlite://none.db"])
         .ends(9);
