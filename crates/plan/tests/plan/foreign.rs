@@ -271,7 +271,9 @@ fn an_older_bucket_of_somebody_else_is_theirs_however_far_the_clocks_are_apart()
         // No list had shown it yet.
         let mut theirs = foreign_bucket(stage.now);
         theirs.created = start() + before - TimeDelta::minutes(10);
-        stage.outside(|r, _| drop(r.buckets.insert(name.clone(), theirs.clone())));
+        stage.outside(|r, _| {
+            r.buckets.insert(name.clone(), theirs.clone());
+        });
         stage.reality.ahead = after;
         stage.resync();
         assert_eq!(stage.one_pass(), End::Stuck, "{before} {after}");
