@@ -16,9 +16,11 @@ use talon_core::{AgentName, InstallId, Owner, Snapshot, manifest};
 use talon_plan::R2Endpoint;
 use talon_router::EmbeddedRegistry;
 use talon_secrets::InstallKey;
-use talon_simulator::{CallClass, CallRecord, DEV_API_TOKEN, SimConfig, SimHandle, Simulator};
+use talon_simulator::{
+    CallClass, CallRecord, DEV_API_TOKEN, Fault, FaultRule, SimConfig, SimHandle, Simulator,
+};
 use talon_store::memory::MemoryStore;
-use talon_store::{ApplyOptions, Store};
+use talon_store::{ApplyOptions, ListFilter, Store};
 use talon_worker::Bundle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -125,11 +127,13 @@ pub fn name(text: &str) -> AgentName {
 impl Stage {
     /// A stage on the in-memory store.
     pub async fn in_memory() -> Self {
-        Self::on(
-            Arc::new(MemoryStore::new(Arc::new(SystemClock::default()))),
-            SimConfig::default(),
-        )
-        .await
+        Self::with(SimConfig::default()).await
+    }
+
+    /// A stage on the in-memory store with such a local Cloudflare.
+    pub async fn with(sim: SimConfig) -> Self {
+        let store = MemoryStore::new(Arc::new(SystemClock::default()));
+        Self::on(Arc::new(store), sim).await
     }
 
     /// A stage on this store and simulator.
@@ -208,6 +212,31 @@ impl Stage {
             )
             .await;
         applied.expect("the spec is accepted");
+    }
+
+    /// Asks for the deletion of an agent with everything it has.
+    pub async fn delete(&self, agent: &str) {
+        let asked = self.store.request_deletion(&name(agent), false).await;
+        asked.expect("accepted");
+    }
+
+    /// Lets the next call of this operation go wrong, once.
+    pub fn fault_once(&self, operation: &str, fault: Fault) {
+        let rule = FaultRule::on(operation, fault).times(1);
+        self.sim.faults().add(vec![rule]).expect("a valid rule");
+    }
+
+    /// Waits until what [`Stage::fault_once`] asked for has happened.
+    pub async fn fault_fired(&self) {
+        wait_for(|| async { (self.sim.faults().fired() == 1).then_some(()) })
+            .await
+            .expect("the call was sent");
+    }
+
+    /// The agents that are not archived.
+    pub async fn all(&self) -> Vec<Snapshot> {
+        let all = self.store.list(&ListFilter::default()).await;
+        all.expect("the store answers")
     }
 
     /// The agent as it is now, archived or not.

@@ -1,11 +1,10 @@
 //! Snapshots for unit tests.
 
 use chrono::{DateTime, TimeZone, Utc};
-use talon_core::agent::{Agent, AgentStatus};
+use talon_core::agent::Agent;
 use talon_core::condition::{Condition, ConditionType, Reason, StoredCondition, Truth};
-use talon_core::id::{Epoch, Generation};
+use talon_core::id::Generation;
 use talon_core::resource::{ResourceKind, ResourceRecord, ResourceState};
-use talon_core::snapshot::Work;
 use talon_core::status::DeploymentStatus;
 use talon_core::{AgentId, AgentName, AgentSpec, Owner, Snapshot};
 
@@ -23,58 +22,16 @@ pub fn pending(name: &str) -> Snapshot {
         "apiKeyRefs": {"anthropic": "env:TALON_SECRET_ANTHROPIC"},
     }))
     .expect("a spec");
-    Snapshot {
-        now: now(),
-        agent: Agent {
-            id: AgentId(
-                "7f3c0e9a-0000-4000-8000-000000000001"
-                    .parse()
-                    .expect("an id"),
-            ),
-            name: AgentName::parse(name).expect("a name"),
-            owner: Owner::default(),
-            generation: Generation(1),
-            spec,
-            violations: Vec::new(),
-            deletion_requested_at: None,
-            reconcile_requested_at: None,
-            secret_ref_discarded_at: None,
-            status: AgentStatus {
-                deployment_status: DeploymentStatus::Pending,
-                deployment_error: None,
-                observed_generation: Generation(0),
-                worker_url: None,
-                worker_name: None,
-                r2_bucket: None,
-                r2_token_id: None,
-                auth_token_hash: Some("secret-hash".to_owned()),
-                has_anthropic_key: false,
-                has_openai_key: false,
-                identity_md: None,
-                identity_sha256: None,
-                first_deployed_at: None,
-                cloudflare_account: None,
-                deleted_at: None,
-            },
-            created_at: now() - chrono::TimeDelta::days(4),
-            updated_at: now() - chrono::TimeDelta::days(4),
-        },
-        work: Work {
-            next_due_at: Some(now()),
-            failure_count: 0,
-            failing_since: None,
-            throttled_seconds: 0,
-            lease_owner: None,
-            lease_epoch: Epoch(0),
-            lease_until: None,
-            unclean_until: None,
-            plan_report: None,
-        },
-        resources: Vec::new(),
-        secrets: Vec::new(),
-        auth_tokens: Vec::new(),
-        conditions: Vec::new(),
-    }
+    let id = AgentId(
+        "7f3c0e9a-0000-4000-8000-000000000001"
+            .parse()
+            .expect("an id"),
+    );
+    let name = AgentName::parse(name).expect("a name");
+    let made = now() - chrono::TimeDelta::days(4);
+    let mut agent = Agent::new(id, name, Owner::default(), spec, made);
+    agent.status.auth_token_hash = Some("secret-hash".to_owned());
+    Snapshot::new(agent, now())
 }
 
 /// An agent that is live and as its row says.

@@ -114,11 +114,7 @@ async fn a_pass_that_is_the_first_to_see_a_disaster_repairs_nothing() {
 async fn a_hundred_deletions_at_once_are_held_until_released() {
     let (stage, daemon) = fleet(30).await;
     for n in 0..30 {
-        stage
-            .store
-            .request_deletion(&name(&format!("agent-{n}")), false)
-            .await
-            .expect("accepted");
+        stage.delete(&format!("agent-{n}")).await;
     }
     held(&stage).await;
     let made = stage.sim.workers().len();
@@ -127,11 +123,7 @@ async fn a_hundred_deletions_at_once_are_held_until_released() {
         "at most the first twenty went before the brake: {made} are left"
     );
     wait_for(|| async {
-        let all = stage
-            .store
-            .list(&talon_store::ListFilter::default())
-            .await
-            .expect("the store answers");
+        let all = stage.all().await;
         let all_held = |s: &talon_core::Snapshot| {
             s.agent.status.deployment_status == DeploymentStatus::Deleting
                 && s.conditions.iter().any(|c| {

@@ -18,11 +18,7 @@ async fn live() -> (Stage, Running, Snapshot) {
 }
 
 async fn delete(stage: &Stage) -> Snapshot {
-    stage
-        .store
-        .request_deletion(&name(AGENT), false)
-        .await
-        .expect("accepted");
+    stage.delete(AGENT).await;
     stage.archived(AGENT).await
 }
 
@@ -234,11 +230,7 @@ async fn a_hundred_thousand_objects_go_in_slices_and_block_nobody() {
             .sim
             .fill_bucket(Jurisdiction::Default, bucket, 100_000)
     );
-    stage
-        .store
-        .request_deletion(&name(AGENT), false)
-        .await
-        .expect("accepted");
+    stage.delete(AGENT).await;
     wait_for(|| async {
         stage
             .sim

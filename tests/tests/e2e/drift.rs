@@ -7,6 +7,8 @@ use talon_simulator::WorkerEdit;
 use talon_store::EventFilter;
 use talon_tests::stage::{Running, Stage, spec, wait_for};
 
+use crate::credentials::assert_working;
+
 const AGENT: &str = "research-pro";
 
 /// A deployed agent whose drift baseline is known.
@@ -56,32 +58,8 @@ async fn repaired(stage: &Stage, daemon: &Running, object: &str, writes: &[&str]
     );
     let agent = stage.deployed(AGENT).await;
     assert_eq!(stage.write_names(), writes);
-    working(stage, &agent);
+    assert_working(stage, &agent);
     agent
-}
-
-/// The credentials on the Worker are the ones that are recorded and that Cloudflare accepts.
-fn working(stage: &Stage, agent: &Snapshot) {
-    let status = &agent.agent.status;
-    let worker = status.worker_name.as_deref().expect("a Worker name");
-    let secret = |n: &str| {
-        stage
-            .sim
-            .secret_value(worker, n)
-            .unwrap_or_else(|| panic!("{n} is on the Worker"))
-    };
-    assert_eq!(
-        status.auth_token_hash,
-        Some(secret("SOCIETY_AI_AUTH_TOKEN").sha256_hex())
-    );
-    let id = status.r2_token_id.as_deref().expect("a token");
-    assert_eq!(secret("R2_ACCESS_KEY_ID").expose(), id);
-    let value = stage.sim.token_value(id).expect("the token is there");
-    assert_eq!(secret("R2_SECRET_ACCESS_KEY").expose(), value.sha256_hex());
-    assert_eq!(
-        secret("ANTHROPIC_API_KEY").expose(),
-        "sk-ant-canary-value-of-the-fixture"
-    );
 }
 
 fn worker(agent: &Snapshot) -> &str {

@@ -7,7 +7,7 @@ use sqlx::Connection;
 use talon_core::status::DeploymentStatus;
 use talon_simulator::{CallClass, Fault, FaultRule, SimConfig};
 use talon_store_sqlite::SqliteStore;
-use talon_tests::stage::{Stage, name, spec};
+use talon_tests::stage::{Stage, spec};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_agents_converge_through_errors_timeouts_and_throttling() {
@@ -154,11 +154,7 @@ async fn lists_that_lag_create_nothing_twice_and_take_nothing_for_gone() {
         );
     }
     for n in 0..5 {
-        stage
-            .store
-            .request_deletion(&name(&format!("agent-{n}")), false)
-            .await
-            .expect("accepted");
+        stage.delete(&format!("agent-{n}")).await;
     }
     for n in 0..5 {
         stage.archived(&format!("agent-{n}")).await;

@@ -3,7 +3,7 @@
 use talon_core::condition::{ConditionType, Truth};
 use talon_core::resource::CleanupResult;
 use talon_core::status::DeploymentStatus;
-use talon_tests::stage::{Stage, name, spec};
+use talon_tests::stage::{Stage, spec};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_becomes_an_agent_with_four_writes_and_no_read_of_its_own() {
@@ -80,11 +80,7 @@ async fn deletion_cleans_up_every_resource_and_keeps_the_row() {
     let daemon = stage.daemon();
     stage.apply("research-pro", &spec()).await;
     stage.deployed("research-pro").await;
-    stage
-        .store
-        .request_deletion(&name("research-pro"), false)
-        .await
-        .expect("deletion is accepted");
+    stage.delete("research-pro").await;
     let agent = stage.archived("research-pro").await;
 
     assert_eq!(

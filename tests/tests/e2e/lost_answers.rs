@@ -3,85 +3,45 @@
 use std::time::Duration;
 
 use talon_core::Snapshot;
-use talon_simulator::{Fault, FaultRule, WorkerEdit};
-use talon_tests::stage::{Stage, name, spec, wait_for};
+use talon_simulator::{Fault, WorkerEdit};
+use talon_tests::stage::{Stage, spec, wait_for};
+
+use crate::credentials::assert_working;
 
 const AGENT: &str = "research-pro";
 
-fn working(stage: &Stage, agent: &Snapshot) {
-    let status = &agent.agent.status;
-    let worker = status.worker_name.as_deref().expect("a Worker name");
-    let secret = |n: &str| {
-        stage
-            .sim
-            .secret_value(worker, n)
-            .unwrap_or_else(|| panic!("{n} is on the Worker"))
-    };
-    assert_eq!(
-        status.auth_token_hash,
-        Some(secret("SOCIETY_AI_AUTH_TOKEN").sha256_hex())
-    );
-    let value = stage
-        .sim
-        .token_value(status.r2_token_id.as_deref().expect("a token"))
-        .expect("the token is there");
-    assert_eq!(secret("R2_SECRET_ACCESS_KEY").expose(), value.sha256_hex());
-    assert_eq!(
-        stage.sim.tokens().len(),
-        2,
-        "the controller's token and one of the agent"
-    );
-    assert_eq!(stage.sim.buckets().len(), 1);
-    assert_eq!(stage.sim.workers().len(), 1);
+/// How often a call was sent.
+fn sent(stage: &Stage, operation: &str) -> usize {
+    let names = stage.write_names();
+    names.iter().filter(|name| *name == operation).count()
 }
 
+/// A first deployment on the way of which one call went wrong.
 async fn with_fault(operation: &str, fault: Fault) -> (Stage, Snapshot) {
     let stage = Stage::in_memory().await;
-    stage
-        .sim
-        .faults()
-        .add(vec![FaultRule::on(operation, fault).times(1)])
-        .expect("a valid rule");
+    stage.fault_once(operation, fault);
     let daemon = stage.daemon();
     stage.apply(AGENT, &spec()).await;
     let agent = stage.deployed(AGENT).await;
     assert_eq!(stage.sim.faults().fired(), 1, "the fault fired");
     daemon.stop().await;
-    working(&stage, &agent);
+    assert_working(&stage, &agent);
     (stage, agent)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_landed_is_found_and_not_sent_again() {
     let (stage, _) = with_fault("workers.upload", Fault::ResetAfter).await;
-    assert_eq!(
-        stage
-            .write_names()
-            .iter()
-            .filter(|w| *w == "workers.upload")
-            .count(),
-        1
-    );
+    assert_eq!(sent(&stage, "workers.upload"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_or_token_that_landed_is_found_and_not_made_twice() {
     with_fault("r2.bucket.create", Fault::ResetAfter).await;
     let (stage, _) = with_fault("tokens.create", Fault::ResetAfter).await;
+    assert_eq!(sent(&stage, "tokens.create"), 1);
     assert_eq!(
-        stage
-            .write_names()
-            .iter()
-            .filter(|w| *w == "tokens.create")
-            .count(),
-        1
-    );
-    assert_eq!(
-        stage
-            .write_names()
-            .iter()
-            .filter(|w| *w == "tokens.roll")
-            .count(),
+        sent(&stage, "tokens.roll"),
         1,
         "its value is lost: one roll"
     );
@@ -107,6 +67,14 @@ async fn every_write_survives_a_lost_answer_before_and_after_it_took_effect() {
     }
 }
 
+/// A stage on which nobody waits for an answer as long as a late request takes.
+async fn hasty() -> Stage {
+    let mut stage = Stage::in_memory().await;
+    stage.config.request_timeout_seconds = 1.0;
+    stage.config.settle_grace_seconds = 0.5;
+    stage
+}
+
 async fn late_upload_landed(stage: &Stage) {
     wait_for(|| async {
         let landed = |c: &talon_simulator::CallRecord| c.fault.as_deref() == Some("landed_late");
@@ -118,15 +86,9 @@ async fn late_upload_landed(stage: &Stage) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_upload_that_lands_after_the_next_try_does_no_harm() {
-    let mut stage = Stage::in_memory().await;
-    stage.config.request_timeout_seconds = 1.0;
-    stage.config.settle_grace_seconds = 0.5;
+    let stage = hasty().await;
     let late = Fault::LandLate { after_ms: 6_000 };
-    stage
-        .sim
-        .faults()
-        .add(vec![FaultRule::on("workers.upload", late).times(1)])
-        .expect("a valid rule");
+    stage.fault_once("workers.upload", late);
     let daemon = stage.daemon();
     stage.apply(AGENT, &spec()).await;
     stage.deployed(AGENT).await;
@@ -134,15 +96,13 @@ async fn a_first_upload_that_lands_after_the_next_try_does_no_harm() {
     daemon.daemon.resync_now();
     let agent = stage.deployed(AGENT).await;
     daemon.stop().await;
-    working(&stage, &agent);
+    assert_working(&stage, &agent);
 }
 
 /// The upload of one repair lands after the next one was answered, and brings credentials back that were replaced.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_lands_after_the_next_try_gets_working_credentials() {
-    let mut stage = Stage::in_memory().await;
-    stage.config.request_timeout_seconds = 1.0;
-    stage.config.settle_grace_seconds = 0.5;
+    let stage = hasty().await;
     let daemon = stage.daemon();
     stage.apply(AGENT, &spec()).await;
     let first = stage.deployed(AGENT).await;
@@ -161,15 +121,9 @@ async fn an_upload_that_lands_after_the_next_try_gets_working_credentials() {
         },
     );
     let late = Fault::LandLate { after_ms: 6_000 };
-    stage
-        .sim
-        .faults()
-        .add(vec![FaultRule::on("workers.upload", late).times(1)])
-        .expect("a valid rule");
+    stage.fault_once("workers.upload", late);
     daemon.daemon.resync_now();
-    wait_for(|| async { (stage.sim.faults().fired() == 1).then_some(()) })
-        .await
-        .expect("the repair was sent");
+    stage.fault_fired().await;
     let second = stage
         .until(AGENT, "repaired", |s| {
             s.agent.status.auth_token_hash != first.agent.status.auth_token_hash
@@ -197,7 +151,7 @@ async fn an_upload_that_lands_after_the_next_try_gets_working_credentials() {
     .expect("the credentials were replaced");
     let agent = stage.deployed(AGENT).await;
     daemon.stop().await;
-    working(&stage, &agent);
+    assert_working(&stage, &agent);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,21 +159,11 @@ async fn an_upload_that_lands_after_the_deletion_leaves_nothing() {
     let mut stage = Stage::in_memory().await;
     stage.config.request_timeout_seconds = 1.0;
     let late = Fault::LandLate { after_ms: 4_000 };
-    stage
-        .sim
-        .faults()
-        .add(vec![FaultRule::on("workers.upload", late).times(1)])
-        .expect("a valid rule");
+    stage.fault_once("workers.upload", late);
     let daemon = stage.daemon();
     stage.apply(AGENT, &spec()).await;
-    wait_for(|| async { (stage.sim.faults().fired() == 1).then_some(()) })
-        .await
-        .expect("the upload was sent");
-    stage
-        .store
-        .request_deletion(&name(AGENT), false)
-        .await
-        .expect("accepted");
+    stage.fault_fired().await;
+    stage.delete(AGENT).await;
     stage.archived(AGENT).await;
     wait_for(|| async {
         stage

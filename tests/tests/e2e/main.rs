@@ -3,6 +3,7 @@
 
 mod brake;
 mod cleanup;
+mod credentials;
 mod drift;
 mod faults;
 mod life;

@@ -35,11 +35,7 @@ async fn two_hundred_converged_agents_cost_five_lists_and_not_one_write() {
     // The first one after a deployment remembers how the lists show each Worker.
     resync().await;
     wait_for(|| async {
-        let all = stage
-            .store
-            .list(&talon_store::ListFilter::default())
-            .await
-            .expect("the store answers");
+        let all = stage.all().await;
         let based = |s: &talon_core::Snapshot| {
             s.resource(talon_core::resource::ResourceKind::Worker)
                 .is_some_and(|r| r.observed_hash.is_some())
@@ -51,14 +47,7 @@ async fn two_hundred_converged_agents_cost_five_lists_and_not_one_write() {
     .expect("every Worker has its baseline");
 
     let feed = stage.store.last_change().await.expect("the store answers");
-    let all = || async {
-        stage
-            .store
-            .list(&talon_store::ListFilter::default())
-            .await
-            .expect("the store answers")
-    };
-    let mut before = all().await;
+    let mut before = stage.all().await;
     stage.sim.clear_calls();
     resync().await;
     daemon.stop().await;
@@ -74,7 +63,7 @@ async fn two_hundred_converged_agents_cost_five_lists_and_not_one_write() {
         stage.store.last_change().await.expect("the store answers"),
         feed
     );
-    let mut after = all().await;
+    let mut after = stage.all().await;
     for snapshot in before.iter_mut().chain(after.iter_mut()) {
         snapshot.now = chrono::DateTime::UNIX_EPOCH;
     }

@@ -9,7 +9,7 @@ use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::spec::Jurisdiction;
 use talon_simulator::CallRecord;
 use talon_store_sqlite::SqliteStore;
-use talon_tests::stage::{Running, Stage, name, spec, wait_for};
+use talon_tests::stage::{Running, Stage, spec, wait_for};
 use tempfile::TempDir;
 
 const AGENT: &str = "research-pro";
@@ -129,8 +129,7 @@ async fn names_and_ids_written_into_a_row_lead_to_nothing_of_others() {
         id = site.their_token
     ))
     .await;
-    let deleted = site.stage.store.request_deletion(&name(AGENT), false).await;
-    deleted.expect("accepted");
+    site.stage.delete(AGENT).await;
     let agent = site.stage.archived(AGENT).await;
     for record in &agent.resources {
         assert_ne!(
@@ -151,8 +150,7 @@ async fn names_and_ids_written_into_a_row_lead_to_nothing_of_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sweep_believes_no_leftover_that_names_a_bucket_of_others() {
     let site = Site::new().await;
-    let deleted = site.stage.store.request_deletion(&name(AGENT), false).await;
-    deleted.expect("accepted");
+    site.stage.delete(AGENT).await;
     site.stage.archived(AGENT).await;
     site.by_hand(&format!(
         "UPDATE agent_resource SET name = '{THEIR_BUCKET}', cleanup_result = 'failed' WHERE kind = 'r2_bucket';"

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use talon_core::agent::{Agent, AgentStatus};
+use talon_core::agent::Agent;
 use talon_core::card::AgentCard;
 use talon_core::condition::{ConditionType, StoredCondition};
 use talon_core::event::NewEvent;
 use talon_core::resource::{ResourceKind, ResourceRecord};
 use talon_core::snapshot::{AuthTokenRecord, SecretRecord, Work};
-use talon_core::status::DeploymentStatus;
-use talon_core::{AgentId, AgentName, AgentSpec, Epoch, Generation, Owner, Snapshot, TryId};
+use talon_core::{AgentId, AgentName, AgentSpec, Owner, Snapshot, TryId};
 
 use crate::budget::Slot;
 use crate::types::{Change, ChangeKind, Hold, Install};
@@ -58,47 +57,8 @@ impl Row {
         now: Now,
     ) -> Self {
         Self {
-            agent: Agent {
-                id,
-                name: name.clone(),
-                owner: owner.clone(),
-                generation: Generation(1),
-                spec: spec.clone(),
-                violations: Vec::new(),
-                deletion_requested_at: None,
-                reconcile_requested_at: None,
-                secret_ref_discarded_at: None,
-                status: AgentStatus {
-                    deployment_status: DeploymentStatus::Pending,
-                    deployment_error: None,
-                    observed_generation: Generation(0),
-                    worker_url: None,
-                    worker_name: None,
-                    r2_bucket: None,
-                    r2_token_id: None,
-                    auth_token_hash: None,
-                    has_anthropic_key: false,
-                    has_openai_key: false,
-                    identity_md: None,
-                    identity_sha256: None,
-                    first_deployed_at: None,
-                    cloudflare_account: None,
-                    deleted_at: None,
-                },
-                created_at: now,
-                updated_at: now,
-            },
-            work: Work {
-                next_due_at: Some(now),
-                failure_count: 0,
-                failing_since: None,
-                throttled_seconds: 0,
-                lease_owner: None,
-                lease_epoch: Epoch(0),
-                lease_until: None,
-                unclean_until: None,
-                plan_report: None,
-            },
+            agent: Agent::new(id, name.clone(), owner.clone(), spec.clone(), now),
+            work: Work::new(now),
             resources: BTreeMap::new(),
             secrets: BTreeMap::new(),
             tokens: BTreeMap::new(),
