@@ -86,9 +86,17 @@ impl State {
 
     /// Notes a refusal; when to ask again, if calls may be free in `retry_in`.
     fn refuse(&mut self, class: CallClass, now: Duration, retry_in: Duration) -> Duration {
-        let refused = self.refused.entry(class).or_insert(Refused {
-            since: now,
-            given: 0,
+        let refused = self.refused.entry(class).or_insert_with(|| {
+            let retry_s = retry_in.as_secs();
+            tracing::info!(
+                ?class,
+                retry_s,
+                "the call budget is short: these calls wait"
+            );
+            Refused {
+                since: now,
+                given: 0,
+            }
         });
         let ages_in = (refused.since + AGEING).saturating_sub(now);
         let wait = match class {
@@ -263,6 +271,13 @@ impl Budget for CallBudget {
         let mut state = self.lock();
         if signal.limited {
             let pause = signal.retry_after.unwrap_or(BLIND_PAUSE);
+            if state.paused_until <= now {
+                let pause_s = pause.as_secs();
+                tracing::warn!(
+                    pause_s,
+                    "Cloudflare asks for a pause: no call before it ends"
+                );
+            }
             state.pause(now + pause);
             state.pause_to_share = true;
         }

@@ -27,6 +27,7 @@ use crate::config::{ControllerConfig, seconds};
 use crate::inventory::Surveyor;
 use crate::lease::Lease;
 use crate::pass::{self, Shared};
+use crate::tell::{HoldTold, safe};
 use crate::{high_water, resync, sweep};
 
 /// Longest sleep without looking whether something is due.
@@ -131,6 +132,7 @@ impl Daemon {
             account,
             surveyor,
             brake,
+            hold_told: HoldTold::default(),
             base,
         };
         let inner = Inner {
@@ -464,15 +466,23 @@ impl Inner {
         let inventory = match shared.surveyor.newer_than(newest, CallClass::Resync).await {
             Ok(inventory) => inventory,
             Err(error) => {
-                tracing::warn!(%error, "the account's lists could not be read");
+                let error = safe(&error.to_string());
+                tracing::warn!(error, "the account's lists could not be read");
                 return Ok(());
             }
         };
         match resync::run(shared, &inventory).await? {
             Ok(report) => {
-                tracing::debug!(looked_at = report.looked_at, woken = report.woken, "resync")
+                tracing::info!(
+                    agents = report.looked_at,
+                    enqueued = report.woken,
+                    workers = inventory.workers.len(),
+                    buckets = inventory.buckets.len(),
+                    tokens = inventory.tokens.values().map(Vec::len).sum::<usize>(),
+                    "resync"
+                );
             }
-            Err(verdict) => tracing::warn!(error = verdict.pass.message, "resync"),
+            Err(verdict) => tracing::warn!(error = safe(&verdict.pass.message), "resync"),
         }
         let name = "sweep";
         let lease = seconds(shared.config.resync_seconds).max(Duration::from_secs(5)) * 2;

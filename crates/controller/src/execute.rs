@@ -24,7 +24,8 @@ use talon_worker::Bundle;
 use crate::brake::Brake;
 use crate::failure::{self, Verdict};
 use crate::lease::Lease;
-use crate::observe::Values;
+use crate::observe::{Values, knows};
+use crate::tell;
 
 /// What an execution needs from the daemon.
 pub struct Executor<'a> {
@@ -145,6 +146,7 @@ impl Executor<'_> {
             pending.extend(effect::intent(&step.kind, &cx));
             if step.kind.has_effect() && !pending.is_empty() {
                 self.store.commit(&lease.claim, &pending).await?;
+                tell::transition(snapshot, &pending);
                 pending.clear();
             }
             match self
@@ -163,7 +165,7 @@ impl Executor<'_> {
                 }
                 Err(error) => {
                     let verdict = error.verdict().redacted(&redactor(values, &made));
-                    tracing::warn!(agent = %snapshot.agent.name, step = step.kind.name(), error = %verdict.failure.message, "step failed");
+                    verdict.tell(snapshot.agent.name.as_str(), step.kind.name());
                     pending.extend(effect::failed(&step.kind, &verdict.failure, &cx));
                     outcome.retry_after = outcome.retry_after.max(verdict.retry_after);
                     outcome.failure = Some(match outcome.failure.take() {
@@ -460,9 +462,11 @@ impl Executor<'_> {
 
 /// Knows every secret of the pass: an answer may speak of one that an earlier call of it carried.
 fn redactor(values: &Values, made: &Made) -> Redactor {
-    let mut redactor = Redactor::new();
-    let own = [&made.auth_token, &made.r2_token_value];
-    for value in values.values().chain(own.into_iter().flatten()) {
+    let mut redactor = knows(values);
+    for value in [&made.auth_token, &made.r2_token_value]
+        .into_iter()
+        .flatten()
+    {
         redactor.add(value);
     }
     if let Some(value) = &made.r2_token_value {

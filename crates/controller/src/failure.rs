@@ -9,6 +9,8 @@ use talon_plan::effect::Failure;
 use talon_plan::status::PassFailure;
 use talon_secrets::Redactor;
 
+use crate::tell::safe;
+
 /// Codes that refuse a request now but may pass by themselves: a bucket or an R2 setting that is not visible yet, a
 /// version that is not deployed yet. Source: observed on the live API.
 const PASSING_CODES: &[i64] = &[10_085, 10_136, 10_215];
@@ -38,10 +40,42 @@ impl Verdict {
     }
 }
 
+impl Verdict {
+    /// What sort of failure it is, in a word or two for the log.
+    pub fn class(&self) -> &'static str {
+        let (failure, pass) = (&self.failure, &self.pass);
+        if failure.throttled {
+            "throttled"
+        } else if failure.ambiguous {
+            "answer lost"
+        } else if failure.not_found {
+            "not found"
+        } else if failure.exists {
+            "exists already"
+        } else if failure.conflict {
+            "conflict"
+        } else if pass.stalled {
+            "needs a person"
+        } else {
+            "passing"
+        }
+    }
+
+    /// Says that a step failed. A throttled one did not: of pauses the budget speaks, once for all agents.
+    pub fn tell(&self, agent: &str, step: &str) {
+        let (class, error) = (self.class(), safe(&self.failure.message));
+        if self.failure.throttled {
+            tracing::debug!(agent, step, class, error, "step put off");
+        } else {
+            tracing::warn!(agent, step, class, error, "step failed");
+        }
+    }
+}
+
 /// What an error of a call to Cloudflare means.
 pub fn of_cloud(error: &CloudError) -> Verdict {
     let failure = Failure {
-        message: error.to_string(),
+        message: shown(error),
         ambiguous: error.is_ambiguous(),
         throttled: matches!(error, CloudError::Throttled { .. }),
         not_found: matches!(error, CloudError::NotFound(_)),
@@ -77,11 +111,18 @@ pub fn of_cloud(error: &CloudError) -> Verdict {
         | CloudError::Transient(m)
         | CloudError::Ambiguous(m) => passing(m.to_string()),
     };
-    Verdict {
+    // Looks, resync and sweep have no values of a pass to look for, but the shapes of keys are known to all.
+    let verdict = Verdict {
         failure,
         pass,
         retry_after,
-    }
+    };
+    verdict.redacted(&Redactor::new())
+}
+
+/// An error of a call as it may be recorded or said: without anything that looks like a key.
+pub fn shown(error: &CloudError) -> String {
+    Redactor::new().redact(&error.to_string())
 }
 
 fn of_invalid(m: &ApiMessage) -> PassFailure {
@@ -120,7 +161,7 @@ fn stalled(reason: Reason, message: String) -> PassFailure {
 /// What an error of the Registry means.
 pub fn of_registry(error: &RegistryError) -> Verdict {
     let stalls = matches!(error, RegistryError::Refused(_));
-    let message = error.to_string();
+    let message = Redactor::new().redact(&error.to_string());
     Verdict {
         failure: Failure {
             message: message.clone(),
@@ -166,6 +207,29 @@ mod tests {
     use talon_core::secret::SecretValue;
 
     use super::*;
+
+    #[test]
+    fn what_looks_resync_and_sweep_pass_on_holds_nothing_that_looks_like_a_key() {
+        let said = "it says sk-ant-api03-abcdefghijkl";
+        let error = CloudError::Transient(ApiMessage {
+            call: "GET lists",
+            http: Some(502),
+            code: None,
+            message: said.to_owned(),
+            ray: None,
+        });
+        let router = RegistryError::Unavailable(said.to_owned());
+        let verdicts = [of_cloud(&error), of_registry(&router)];
+        let mut messages = vec![shown(&error)];
+        messages.extend(
+            verdicts
+                .into_iter()
+                .flat_map(|v| [v.failure.message, v.pass.message]),
+        );
+        for message in messages {
+            assert!(message.contains("it says [redacted]"), "{message}");
+        }
+    }
 
     #[test]
     fn what_becomes_a_record_a_status_or_a_log_line_holds_no_secret_of_the_pass() {

@@ -19,6 +19,7 @@ pub mod observe;
 pub mod pass;
 pub mod resync;
 pub mod sweep;
+pub mod tell;
 
 pub use config::ControllerConfig;
 pub use daemon::{Daemon, DaemonError, Parts};

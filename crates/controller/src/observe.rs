@@ -11,7 +11,7 @@ use talon_core::secret::{RefTarget, SecretValue, names as secret_names};
 use talon_core::{InstallId, Snapshot, name};
 use talon_plan::desired::Names;
 use talon_plan::{Input, Look, Observed, SecretProblem, World};
-use talon_secrets::{InstallKey, SecretReadError, SecretReader};
+use talon_secrets::{InstallKey, Redactor, SecretReadError, SecretReader};
 
 use crate::inventory::Inventory;
 
@@ -64,6 +64,15 @@ pub fn disown_foreign_token(snapshot: &mut Snapshot, inventory: &Inventory, inst
 
 /// Secret values read for one pass, by name on the Worker. Wiped with it.
 pub type Values = BTreeMap<String, SecretValue>;
+
+/// Takes these values out of whatever an answer says.
+pub fn knows(values: &Values) -> Redactor {
+    let mut redactor = Redactor::new();
+    for value in values.values() {
+        redactor.add(value);
+    }
+    redactor
+}
 
 /// What is the same for every agent's observation.
 pub struct Observer<'a> {

@@ -23,7 +23,8 @@ use crate::execute::{Executor, Outcome};
 use crate::failure::{self, Verdict};
 use crate::inventory::{Inventory, Surveyor};
 use crate::lease::Lease;
-use crate::observe::{Anchor, Observer, Values, disown_foreign_token};
+use crate::observe::{Anchor, Observer, Values, disown_foreign_token, knows};
+use crate::tell::{self, HoldTold};
 
 /// How often a pass plans before it gives others their turn.
 const ROUNDS: usize = 8;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub surveyor: Arc<Surveyor>,
     /// The mass-change brake.
     pub brake: Arc<Brake>,
+    /// What was said of holds.
+    pub hold_told: HoldTold,
     /// The world, without subdomain and hold, which are looked up for each pass.
     pub base: World,
 }
@@ -86,6 +89,7 @@ impl Shared {
             .held()
             .await
             .map_err(|e| failure::internal(e.to_string()))?;
+        self.hold_told.tell(world.held.as_ref());
         world.subdomain = self
             .account
             .subdomain(self.cloud.as_ref(), class)
@@ -223,6 +227,7 @@ impl Pass<'_> {
             }
             if plan.steps.is_empty() {
                 if let Err(verdict) = self.meet(&plan, &seen, class).await {
+                    let verdict = verdict.redacted(&knows(&seen.values));
                     outcome.failure = Some(verdict.pass);
                     outcome.retry_after = verdict.retry_after;
                     break (seen, plan);
@@ -232,7 +237,7 @@ impl Pass<'_> {
             if plan.steps.iter().any(|s| s.rebuilds) && !self.shared.seen_since(begun) {
                 // Making again what was there before rests on a look of this pass, never on an old one.
                 if let Err(e) = self.shared.surveyor.newer_than(begun, class).await {
-                    let verdict = failure::of_cloud(&e);
+                    let verdict = failure::of_cloud(&e).redacted(&knows(&seen.values));
                     outcome.failure = Some(verdict.pass);
                     outcome.retry_after = verdict.retry_after;
                     break (seen, plan);
@@ -386,7 +391,7 @@ impl Pass<'_> {
             progress,
             plan_report: None,
         };
-        self.shared.store.finish(&self.lease.claim, &finish).await
+        self.end(snapshot, &finish).await
     }
 
     fn come_back(
@@ -499,7 +504,14 @@ impl Pass<'_> {
             progress,
             plan_report: Some(report::to_json(&plan)),
         };
-        self.shared.store.finish(&self.lease.claim, &finish).await
+        self.end(&seen.snapshot, &finish).await
+    }
+
+    /// Writes the end of the pass, and says what came of it.
+    async fn end(&self, snapshot: &Snapshot, finish: &Finish) -> StoreResult<()> {
+        self.shared.store.finish(&self.lease.claim, finish).await?;
+        tell::transition(snapshot, &finish.mutations);
+        Ok(())
     }
 }
 

@@ -39,6 +39,14 @@ impl Database {
         ))
     }
 
+    /// Which database it is, in a word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgres",
+        }
+    }
+
     /// Fit to be shown: without the password.
     pub fn shown(&self) -> String {
         match self {

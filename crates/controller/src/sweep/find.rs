@@ -140,7 +140,11 @@ pub(super) async fn unowned_buckets(
             Ok(more) => names.extend(more.into_iter().map(|b| b.name)),
             // Not every account has every jurisdiction.
             Err(error) => {
-                tracing::debug!(%error, jurisdiction = jurisdiction.as_str(), "buckets not listed");
+                tracing::debug!(
+                    error = crate::failure::shown(&error),
+                    jurisdiction = jurisdiction.as_str(),
+                    "buckets not listed"
+                );
             }
         }
     }

@@ -10,6 +10,7 @@ use talon_store::writes::later;
 use talon_store::{Leftover, StoreError, StoreResult};
 
 use super::find::Thing;
+use crate::failure;
 use crate::inventory::Inventory;
 use crate::observe::Anchor;
 use crate::pass::Shared;
@@ -174,7 +175,7 @@ impl<'a> Remover<'a> {
                 self.throttled = true;
                 Done::NotNow
             }
-            Err(error) => Done::Left(error.to_string()),
+            Err(error) => Done::Left(failure::shown(&error)),
         })
     }
 
@@ -205,7 +206,7 @@ impl<'a> Remover<'a> {
                 Done::Removed
             }
             Ok(false) => Done::WasAbsent,
-            Err(error) => Done::Left(error.to_string()),
+            Err(error) => Done::Left(failure::of_registry(&error).failure.message),
         })
     }
 

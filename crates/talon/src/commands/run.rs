@@ -55,9 +55,17 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     config.budget_shared = matches!(database, Database::Postgres(_));
     config.high_water_file = Some(daemon::high_water_file(&key_file));
     tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
         database = %safe(&database.shown()),
+        kind = database.kind(),
+        account = %safe(&cloudflare.account_id),
         install = %keyed.install.id,
-        observe_only = args.observe_only,
+        key_file = %safe(&key_file.display().to_string()),
+        observe_only = config.observe_only,
+        concurrency = config.concurrency,
+        resync_s = config.resync_seconds,
+        lease_s = config.lease_seconds,
+        budget_calls = config.budget_calls,
         "talon runs"
     );
     let asked = cloudflare::client_config(&settings.cloudflare)
@@ -78,12 +86,16 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let result = tokio::select! {
         result = &mut running => result,
         () = told => {
-            tracing::info!("stopping");
+            tracing::info!("stopping: passes under way end, leases are given back");
             stop.cancel();
             running.await
         }
     };
     drop(lock);
+    match &result {
+        Ok(()) => tracing::info!("stopped"),
+        Err(failure) => tracing::error!(error = %safe(&failure.message), "stopped"),
+    }
     result.map(|()| Exit::Success)
 }
 
