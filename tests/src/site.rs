@@ -284,6 +284,7 @@ fn settings(sim: &SimHandle) -> Vec<(&'static str, String)> {
         ("TALON_DEADLINES_REQUEST_SECONDS", text("2")),
         ("TALON_DEADLINES_SETTLE_SECONDS", text("2")),
         ("TALON_DEADLINES_LIST_LAG_SECONDS", text("1")),
+        ("TALON_DEADLINES_LIST_SPACING_SECONDS", text("0.2")),
         ("TALON_DEADLINES_CLEANUP_SECONDS", text("120")),
         ("TALON_DEADLINES_SHUTDOWN_SECONDS", text("5")),
         ("TALON_BRAKE_VANISHED_MIN", text("1000000")),

@@ -87,6 +87,7 @@ pub fn quick() -> ControllerConfig {
         request_timeout_seconds: 2.0,
         settle_grace_seconds: 1.0,
         list_lag_seconds: 0.2,
+        list_spacing_seconds: 0.0,
         cleanup_deadline_seconds: 2.0,
         backoff_initial_seconds: 0.1,
         backoff_max_seconds: 1.0,

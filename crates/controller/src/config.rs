@@ -24,6 +24,8 @@ pub struct ControllerConfig {
     pub settle_grace_seconds: f64,
     /// How long Cloudflare's lists may lag behind its answers.
     pub list_lag_seconds: f64,
+    /// How long after the account's lists were fetched they are not fetched again, whoever needs newer ones.
+    pub list_spacing_seconds: f64,
     /// How long cleanup is tried before the row is archived with its leftovers.
     pub cleanup_deadline_seconds: f64,
     /// How often at least.
@@ -87,6 +89,7 @@ impl Default for ControllerConfig {
             request_timeout_seconds: 30.0,
             settle_grace_seconds: 60.0,
             list_lag_seconds: 30.0,
+            list_spacing_seconds: 10.0,
             cleanup_deadline_seconds: 600.0,
             cleanup_rounds: 3,
             failing_grace_seconds: 600.0,
@@ -128,6 +131,7 @@ impl ControllerConfig {
         let not_below_zero = [
             ("settleGraceSeconds", self.settle_grace_seconds),
             ("listLagSeconds", self.list_lag_seconds),
+            ("listSpacingSeconds", self.list_spacing_seconds),
             ("cleanupDeadlineSeconds", self.cleanup_deadline_seconds),
             ("failingGraceSeconds", self.failing_grace_seconds),
             ("shutdownSeconds", self.shutdown_seconds),

@@ -107,6 +107,7 @@ impl Daemon {
             parts.cloud.clone(),
             parts.clock.clone(),
             brake.clone(),
+            seconds(config.list_spacing_seconds),
         ));
         let base = World {
             install: parts.install,

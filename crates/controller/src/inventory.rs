@@ -1,7 +1,9 @@
 //! The Inventory: what the account's lists showed, fetched once and shared by all agents.
 //!
 //! Guarantees: a caller that needs lists newer than a moment gets them, and callers that ask at the same time share
-//! one fetch. The three lists of one inventory begin at the same moment at the latest.
+//! one fetch. The three lists of one inventory begin at the same moment at the latest. Between the beginnings of two
+//! fetches that succeed lies the spacing: whoever needs newer lists sooner waits until then, with all the others that
+//! do, so that an agent that flaps costs no list after list.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,11 +48,17 @@ pub struct Surveyor {
     latest: Mutex<Option<Arc<Inventory>>>,
     wanted: Mutex<BTreeSet<Jurisdiction>>,
     fetching: tokio::sync::Mutex<()>,
+    spacing: Duration,
 }
 
 impl Surveyor {
-    /// A surveyor that has seen nothing yet.
-    pub fn new(cloud: Arc<dyn Cloud>, clock: Arc<dyn Clock>, watch: Arc<dyn Watch>) -> Self {
+    /// A surveyor that has seen nothing yet, and fetches no sooner than `spacing` after the last time.
+    pub fn new(
+        cloud: Arc<dyn Cloud>,
+        clock: Arc<dyn Clock>,
+        watch: Arc<dyn Watch>,
+        spacing: Duration,
+    ) -> Self {
         Self {
             cloud,
             clock,
@@ -58,6 +66,7 @@ impl Surveyor {
             latest: Mutex::new(None),
             wanted: Mutex::new(BTreeSet::from([Jurisdiction::Default])),
             fetching: tokio::sync::Mutex::new(()),
+            spacing,
         }
     }
 
@@ -87,7 +96,8 @@ impl Surveyor {
             .filter(|i| i.taken > after && wanted.is_subset(&i.jurisdictions))
     }
 
-    /// An inventory whose fetch began after this monotonic time.
+    /// An inventory whose fetch began after this monotonic time. Waits for the spacing to be over if there is none yet;
+    /// may be dropped at any moment.
     pub async fn newer_than(
         &self,
         after: Duration,
@@ -101,6 +111,12 @@ impl Surveyor {
             return Ok(good);
         }
         let before = self.latest();
+        if let Some(before) = &before {
+            let early = (before.taken + self.spacing).saturating_sub(self.clock.monotonic());
+            if !early.is_zero() {
+                tokio::time::sleep(early).await;
+            }
+        }
         let fresh = Arc::new(self.fetch(class).await?);
         if let Err(error) = self.watch.compare(before.as_deref(), &fresh).await {
             return Err(CloudError::Transient(ApiMessage {

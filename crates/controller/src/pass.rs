@@ -158,6 +158,14 @@ impl Shared {
     }
 }
 
+/// Why a pass did not get to see what it must see.
+enum NotSeen {
+    /// The daemon stops, or the lease is lost.
+    Stopped,
+    /// Cloudflare did not show it.
+    Failed(Verdict),
+}
+
 /// A pass under way.
 pub struct Pass<'a> {
     shared: &'a Shared,
@@ -225,24 +233,24 @@ impl Pass<'_> {
                 }
                 break (seen, plan);
             }
-            if plan.steps.is_empty() {
-                if let Err(verdict) = self.meet(&plan, &seen, class).await {
-                    let verdict = verdict.redacted(&knows(&seen.values));
-                    outcome.failure = Some(verdict.pass);
-                    outcome.retry_after = verdict.retry_after;
-                    break (seen, plan);
+            let rebuilds = plan.steps.iter().any(|s| s.rebuilds);
+            if plan.steps.is_empty() || (rebuilds && !self.shared.seen_since(begun)) {
+                let looked = if plan.steps.is_empty() {
+                    self.meet(&plan, &seen, class).await
+                } else {
+                    // Making again what was there before rests on a look of this pass, never on an old one.
+                    self.lists_after(begun, class).await
+                };
+                match looked {
+                    Ok(()) => continue,
+                    Err(NotSeen::Stopped) => outcome.interrupted = true,
+                    Err(NotSeen::Failed(verdict)) => {
+                        let verdict = verdict.redacted(&knows(&seen.values));
+                        outcome.failure = Some(verdict.pass);
+                        outcome.retry_after = verdict.retry_after;
+                    }
                 }
-                continue;
-            }
-            if plan.steps.iter().any(|s| s.rebuilds) && !self.shared.seen_since(begun) {
-                // Making again what was there before rests on a look of this pass, never on an old one.
-                if let Err(e) = self.shared.surveyor.newer_than(begun, class).await {
-                    let verdict = failure::of_cloud(&e).redacted(&knows(&seen.values));
-                    outcome.failure = Some(verdict.pass);
-                    outcome.retry_after = verdict.retry_after;
-                    break (seen, plan);
-                }
-                continue;
+                break (seen, plan);
             }
             if world.held.is_none() && plan.steps.iter().any(|s| s.rebuilds || s.kind.destroys()) {
                 // The look that shows a disaster to this pass is the one that puts the hold in force.
@@ -328,7 +336,7 @@ impl Pass<'_> {
     }
 
     /// Looks at what the plan needs to see.
-    async fn meet(&mut self, plan: &Plan, seen: &Seen, class: CallClass) -> Result<(), Verdict> {
+    async fn meet(&mut self, plan: &Plan, seen: &Seen, class: CallClass) -> Result<(), NotSeen> {
         for need in &plan.needs {
             match need {
                 Need::ListsAfter(moment) => {
@@ -338,12 +346,7 @@ impl Pass<'_> {
                         .surveyor
                         .latest()
                         .map_or(Duration::ZERO, |i| i.taken);
-                    let lists = self
-                        .shared
-                        .surveyor
-                        .newer_than(after.max(newest), class)
-                        .await;
-                    lists.map_err(|e| failure::of_cloud(&e))?;
+                    self.lists_after(after.max(newest), class).await?;
                 }
                 Need::Settings => {
                     let agent = &seen.snapshot.agent;
@@ -354,11 +357,25 @@ impl Pass<'_> {
                         remaining: None,
                     };
                     let settings = self.shared.cloud.worker_settings(cx, &name).await;
-                    self.settings = Some(settings.map_err(|e| failure::of_cloud(&e))?);
+                    let settings = settings.map_err(|e| NotSeen::Failed(failure::of_cloud(&e)))?;
+                    self.settings = Some(settings);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Waits for lists that begin after this. They may be some seconds off, and whoever stops the daemon does not wait
+    /// for them.
+    async fn lists_after(&self, moment: Duration, class: CallClass) -> Result<(), NotSeen> {
+        tokio::select! {
+            biased;
+            () = self.lease.stop.cancelled() => Err(NotSeen::Stopped),
+            lists = self.shared.surveyor.newer_than(moment, class) => match lists {
+                Ok(_) => Ok(()),
+                Err(e) => Err(NotSeen::Failed(failure::of_cloud(&e))),
+            },
+        }
     }
 
     /// Sets `first_deployed_at`, if this generation is the one that was deployed.

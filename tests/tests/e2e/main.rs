@@ -6,6 +6,7 @@ mod cleanup;
 mod credentials;
 mod drift;
 mod faults;
+mod inventory;
 mod life;
 mod lost_answers;
 mod refusals;

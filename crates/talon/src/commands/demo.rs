@@ -34,6 +34,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     logging::start(LogFormat::Text, "error")?;
     let mut config = session.config.settings.controller();
     config.list_lag_seconds = 1.0;
+    config.list_spacing_seconds = 1.0;
     let began = Instant::now();
     let local = Local::start(Place::Temporary, config).await?;
     slow_down(&local, args.latency)?;

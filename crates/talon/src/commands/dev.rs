@@ -43,6 +43,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     // Nothing here is slow or shared: look often, so that drift made by hand is seen at once.
     config.resync_seconds = config.resync_seconds.min(15.0);
     config.list_lag_seconds = 1.0;
+    config.list_spacing_seconds = 1.0;
     let mut local = Local::start(place, config).await?;
     if args.examples {
         apply_examples(&local).await?;

@@ -83,6 +83,11 @@ pub const KEYS: &[Key] = &[
         Kind::Number,
     ),
     key(
+        "deadlines.listSpacingSeconds",
+        &["TALON_DEADLINES_LIST_SPACING_SECONDS"],
+        Kind::Number,
+    ),
+    key(
         "deadlines.cleanupSeconds",
         &["TALON_DEADLINES_CLEANUP_SECONDS"],
         Kind::Number,

@@ -103,6 +103,8 @@ pub struct DeadlineSettings {
     pub settle_seconds: f64,
     /// How long Cloudflare's lists may lag behind its answers.
     pub list_lag_seconds: f64,
+    /// How long after the account's lists were fetched they are not fetched again.
+    pub list_spacing_seconds: f64,
     /// Cleanup, before a row is archived with its leftovers.
     pub cleanup_seconds: f64,
     /// Never deployed and failing for longer is `failed`.
@@ -119,6 +121,7 @@ impl Default for DeadlineSettings {
             request_seconds: c.request_timeout_seconds,
             settle_seconds: c.settle_grace_seconds,
             list_lag_seconds: c.list_lag_seconds,
+            list_spacing_seconds: c.list_spacing_seconds,
             cleanup_seconds: c.cleanup_deadline_seconds,
             failed_after_seconds: c.failing_grace_seconds,
             shutdown_seconds: c.shutdown_seconds,
@@ -137,6 +140,7 @@ impl Settings {
             request_timeout_seconds: self.deadlines.request_seconds,
             settle_grace_seconds: self.deadlines.settle_seconds,
             list_lag_seconds: self.deadlines.list_lag_seconds,
+            list_spacing_seconds: self.deadlines.list_spacing_seconds,
             cleanup_deadline_seconds: self.deadlines.cleanup_seconds,
             failing_grace_seconds: self.deadlines.failed_after_seconds,
             shutdown_seconds: self.deadlines.shutdown_seconds,
