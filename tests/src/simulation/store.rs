@@ -13,8 +13,8 @@ use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::{AgentId, AgentName, AgentSpec, Generation, InstallId, Owner, Snapshot};
 use talon_store::memory::MemoryStore;
 use talon_store::{
-    Applied, ApplyOptions, BrakeFacts, BudgetAsk, Change, Claim, Committed, EventFilter, Grant, Hold,
-    HoldKind, Install, Leftover, ListFilter, RowState, Store, StoreError, StoreResult,
+    Applied, ApplyOptions, BrakeFacts, BudgetAsk, Change, Claim, Committed, EventFilter, Grant,
+    Hold, HoldKind, Install, Leftover, ListFilter, RowState, Store, StoreError, StoreResult,
 };
 use tokio::time::sleep;
 
