@@ -236,16 +236,16 @@ impl Builder<'_> {
                 return;
             }
         }
-        // Once they are removed, another that a list shows landed late; the recorded one itself is an old list's.
-        let again = |id: &String| fresh && recorded.as_ref() != Some(id);
+        // After that only a list that can be trusted has them deleted once more: one landed late, or an incomplete list had
+        // us believe that it was gone, the recorded one included.
         let ids: Vec<String> = listed
             .into_iter()
+            .filter(|_| !done || fresh)
             .map(|t| t.id)
-            .filter(|id| !done || again(id))
             .collect();
         if !ids.is_empty() {
             let why = if done {
-                "another token of our name"
+                "a token of our name is there after all"
             } else {
                 "the agent is deleted"
             };

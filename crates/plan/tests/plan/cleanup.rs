@@ -421,3 +421,27 @@ fn the_row_is_not_archived_before_what_waits_for_a_look_had_its_round() {
     ];
     assert_eq!(results(&stage), want);
 }
+
+#[test]
+fn a_token_that_an_incomplete_list_left_out_is_deleted_when_it_is_listed_again() {
+    let mut stage = deployed();
+    let name = stage.names().token;
+    let tokens = stage.reality.tokens.clone();
+    stage.outside(|r, _| r.tokens.retain(|t| t.name != name));
+    stage.resync();
+    stage.delete();
+    assert_ne!(stage.one_pass(), End::Stuck);
+    assert_eq!(
+        stage.db.cleanup(ResourceKind::R2Token),
+        Some(CleanupResult::AlreadyAbsent)
+    );
+    assert!(!stage.db.row.agent.is_archived(), "not looked again yet");
+    stage.outside(|r, _| r.tokens = tokens);
+    stage.resync();
+    stage.converge();
+    assert_gone(&mut stage);
+    assert_eq!(
+        stage.db.cleanup(ResourceKind::R2Token),
+        Some(CleanupResult::Deleted)
+    );
+}
