@@ -466,3 +466,51 @@ pub trait Budget: Send + Sync {
     /// Learns from an answer.
     fn observe(&self, signal: RateSignal);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(code: Option<i64>, http: Option<u16>) -> ApiMessage {
+        ApiMessage {
+            call: "PUT worker",
+            http,
+            code,
+            message: "no".to_owned(),
+            ray: None,
+        }
+    }
+
+    #[test]
+    fn a_message_names_the_call_and_the_code_or_else_the_status() {
+        let shown = |code, http| said(code, http).to_string();
+        assert_eq!(
+            shown(Some(10_007), Some(404)),
+            "PUT worker: no (code 10007)"
+        );
+        assert_eq!(shown(None, Some(404)), "PUT worker: no (HTTP 404)");
+        assert_eq!(shown(None, None), "PUT worker: no");
+    }
+
+    #[test]
+    fn what_cloudflare_said_can_be_had_of_every_error_but_a_throttled_one() {
+        let m = || said(Some(1), None);
+        for error in [
+            CloudError::NotFound(m()),
+            CloudError::Exists(m()),
+            CloudError::Conflict(m()),
+            CloudError::NotEmpty(m()),
+            CloudError::Auth(m()),
+            CloudError::Transient(m()),
+            CloudError::Ambiguous(m()),
+            CloudError::Invalid(m()),
+        ] {
+            assert_eq!(error.code(), Some(1), "{error}");
+            let ambiguous = matches!(error, CloudError::Ambiguous(_));
+            assert_eq!(error.is_ambiguous(), ambiguous, "{error}");
+        }
+        let retry_after = std::time::Duration::from_secs(1);
+        let throttled = CloudError::Throttled { retry_after };
+        assert!(throttled.api().is_none() && !throttled.is_ambiguous());
+    }
+}

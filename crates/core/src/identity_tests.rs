@@ -154,6 +154,37 @@ fn line_ends_do_not_matter() {
     }
 }
 
+#[test]
+fn code_that_is_left_open_is_closed_as_it_was_opened() {
+    for (text, closed) in [
+        ("```\ncode", "```\ncode\n```"),
+        ("~~~\ncode", "~~~\ncode\n~~~"),
+        ("```\ncode\n```", "```\ncode\n```"),
+        ("   ```\ncode", "   ```\ncode\n```"),
+        // Closed by as many or more of the same mark, and nothing behind it.
+        ("```\n`````\nx", "```\n`````\nx"),
+        ("````\n```\nx", "````\n```\nx\n````"),
+        ("```\n~~~\nx", "```\n~~~\nx\n```"),
+        ("~~~\n```\nx", "~~~\n```\nx\n~~~"),
+        ("```\n``` js\nx", "```\n``` js\nx\n```"),
+        ("```\n```  \nx", "```\n```\nx"),
+        // Opened by three at least, indented by three at most; backticks not before another one.
+        ("``\nx", "``\nx"),
+        ("a\n    ```\nx", "a\n    ```\nx"),
+        ("```js `x`\ny", "```js `x`\ny"),
+        ("~~~js `x`\ny", "~~~js `x`\ny\n~~~"),
+    ] {
+        assert_eq!(block(text), closed, "{text}");
+    }
+}
+
+#[test]
+fn empty_lines_stay_inside_only_and_every_space_is_a_space() {
+    assert_eq!(block("\n \n a\n\n\nb \n\n"), " a\n\n\nb");
+    assert_eq!(block("a\u{a0}b\u{3000}c\td"), "a b c    d");
+    assert_eq!(block("\n\n"), "");
+}
+
 proptest! {
     #[test]
     fn no_text_forges_or_hides_a_section(spec in any_spec()) {

@@ -78,6 +78,7 @@ mod tests {
         ] {
             assert_eq!(ModelRef::parse(bad), None, "{bad:?}");
         }
+        assert!(ModelRef::parse(&format!("a/{}", "m".repeat(198))).is_some());
         assert_eq!(ModelRef::parse(&format!("a/{}", "m".repeat(199))), None);
     }
 }

@@ -66,6 +66,15 @@ fn a_bucket_looks_ours_only_with_our_install() {
     ));
 }
 
+#[test]
+fn an_agent_of_the_same_name_has_a_worker_of_another_name() {
+    let name = AgentName::parse("research-pro").unwrap();
+    let worker = |n| worker_name(&install(), AgentId(uuid::Uuid::from_u128(n)), &name);
+    assert_ne!(worker(1), worker(2));
+    // The rule is for ever: what was deployed is found again under it.
+    assert_eq!(worker(1), "research-pro-4j5urztzmy");
+}
+
 fn agent_name() -> impl Strategy<Value = AgentName> {
     "[a-z0-9]([a-z0-9]|-[a-z0-9]){1,14}[a-z0-9]"
         .prop_filter_map("reserved or too long", |s| AgentName::parse(&s).ok())

@@ -112,6 +112,11 @@ mod tests {
     #[test]
     fn only_the_variant_for_lines_keeps_them() {
         assert_eq!(for_terminal_lines("a\nb\r\nc"), "a\nb\\r\nc");
+        assert_eq!(
+            for_terminal_lines("a\u{1b}b\u{202e}c"),
+            "a\\u{1b}b\\u{202e}c"
+        );
+        assert_eq!(for_terminal("a\nb"), "a\\nb");
     }
 
     #[test]

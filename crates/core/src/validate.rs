@@ -259,5 +259,8 @@ fn is_https_url(s: &str) -> bool {
 }
 
 #[cfg(test)]
+#[path = "validate/limits_tests.rs"]
+mod limits_tests;
+#[cfg(test)]
 #[path = "validate/tests.rs"]
 mod tests;

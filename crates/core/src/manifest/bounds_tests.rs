@@ -25,6 +25,11 @@ fn brackets_of_texts_and_comments_do_not_count() {
         "a:\n  - b: >-\n      [[[\n",
         "- |2\n   [[[\n",
         "- - a: |+ # why\n      [[[\n",
+        "x y: |\n  [[[\n",
+        "a: !t |\n  [[[\n",
+        "a: |\n    [[[\n  \n    [[[\n",
+        "a: '[[['\nb: 'it''s [[['",
+        "a: \"\\\"[[[\"",
     ] {
         assert_eq!(seen(text), 0, "{text}");
     }
@@ -40,6 +45,18 @@ fn real_brackets_count() {
         ("a: ['[', [b]]", 2),
         ("a: !t [&x [b]]", 2),
         ("a: [b # [[[\n, [c]]", 2),
+        ("a: [x#y, [z]]", 2),
+        ("a: [|, [b]]", 2),
+        ("a: [b] # [[[", 1),
+        ("a: [b]\nc: '[[['", 1),
+        ("a: ['b', '[[[']", 1),
+        ("a: {b: '[[['}", 1),
+        ("{\"a\":'[[['}", 1),
+        ("a: [[b], [c]]", 2),
+        // An empty block text, and the next key beside the one it belongs to.
+        ("- a: |\n  b: [[c]]", 2),
+        ("- - a: |\n    b: [[c]]", 2),
+        ("? a: |\n  b: [[c]]", 2),
     ] {
         assert_eq!(seen(text), depth, "{text}");
     }

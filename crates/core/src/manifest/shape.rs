@@ -234,3 +234,7 @@ fn distance(a: &str, b: &str) -> usize {
     }
     row[b.len()]
 }
+
+#[cfg(test)]
+#[path = "shape_tests.rs"]
+mod tests;

@@ -240,6 +240,27 @@ fn what_is_wrong_with_the_content_has_lines_too() {
 }
 
 #[test]
+fn every_kind_of_value_has_a_line() {
+    let text = "apiVersion: talon.dev/v1\nkind: OpenClawAgent\nmetadata:\n  name: research-pro\nspec:\n  \
+                persona: true\n  instructions: 7\n  model: 1.5\n  description: -3\n  keepAlive: \"yes\"\n  skills:\n    \
+                - {id: a, name: b, description: c}\n    - {id: d, name: e, description: [f]}\n    - {id: g, name: ~, description: h}\n  \
+                visibility: {a: b}\n";
+    let found = parse(text, "agent.yaml").unwrap_err();
+    let lines: Vec<String> = found
+        .iter()
+        .map(|e| {
+            e.to_string()
+                .split(' ')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect();
+    let want = [6, 7, 8, 9, 10, 13, 14, 15].map(|n| format!("agent.yaml:{n}:"));
+    assert_eq!(lines, want, "{found:#?}");
+}
+
+#[test]
 fn no_error_repeats_what_stands_under_api_key_refs() {
     const KEY: &str = "sk-ant-api03-verysecretverysecret1";
     let entry = r#"{anthropic: "env:TALON_SECRET_ANTHROPIC"}"#;
