@@ -175,6 +175,8 @@ fn every_subset_refused_is_left_over_and_the_rest_goes() {
 fn a_row_that_never_got_anywhere_is_archived_without_a_call() {
     let mut stage = new_agent();
     stage.delete();
+    let plan = stage.plan();
+    assert!(!plan.steps.is_empty() && plan.archiving().is_none());
     stage.converge();
     assert!(stage.calls.is_empty());
     assert_eq!(results(&stage), [Some(CleanupResult::AlreadyAbsent); 5]);

@@ -296,6 +296,21 @@ fn without_a_look_only_what_the_row_alone_tells_is_said() {
     assert_eq!(said(&row, false), Some(Deleting));
 }
 
+#[test]
+fn secrets_are_said_to_be_pushed_once_the_worker_has_told_so_of_all() {
+    let mut stage = deployed();
+    let said = |stage: &mut Stage| {
+        stage.one_pass();
+        stage.db.condition(ConditionType::SecretsReady).1
+    };
+    for secret in &mut stage.db.row.secrets[1..] {
+        secret.state = SecretState::Verified;
+    }
+    assert_eq!(said(&mut stage), Reason::PushedUnverified);
+    stage.db.row.secrets[0].state = SecretState::Verified;
+    assert_eq!(said(&mut stage), Reason::Pushed);
+}
+
 /// All that is said, in every situation and after every kind of pass.
 #[test]
 fn reports_of_every_situation() {

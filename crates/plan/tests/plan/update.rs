@@ -284,3 +284,19 @@ fn a_hold_on_risk_lets_updates_and_first_creations_through_only() {
         }
     }
 }
+
+#[test]
+fn a_frozen_identity_whose_hash_was_lost_is_hashed_again() {
+    let mut stage = deployed();
+    let hash = stage.db.row.agent.status.identity_sha256.take();
+    let (snapshot, observed) = stage.observe();
+    let code = talon_plan::desired::code(
+        &talon_plan::Input {
+            snapshot: &snapshot,
+            observed: &observed,
+            world: &stage.world,
+        },
+        &stage.names(),
+    );
+    assert_eq!(Some(code.identity_sha256), hash);
+}
