@@ -10,6 +10,7 @@ pub mod columns;
 pub mod conformance;
 pub mod error;
 pub mod memory;
+pub mod network;
 pub mod types;
 pub mod wake;
 pub mod writes;
