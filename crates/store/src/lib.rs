@@ -100,7 +100,8 @@ pub trait Store: Send + Sync + 'static {
     async fn commit(&self, claim: &Claim, mutations: &[Mutation]) -> StoreResult<Committed>;
 
     /// The last commit of a pass; frees the lease. `next_due_at` becomes now if the generation or
-    /// `reconcile_requested_at` moved since the pass loaded them. Skips every write that would change nothing.
+    /// `reconcile_requested_at` moved since the pass loaded them, or the agent came to the Hub or left it since the claim
+    /// ([`network::PresenceStore`]). Skips every write that would change nothing.
     async fn finish(&self, claim: &Claim, finish: &Finish) -> StoreResult<()>;
 
     /// Frees a lease without another word (shutdown before anything was done); the agent stays due.

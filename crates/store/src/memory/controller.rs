@@ -39,7 +39,9 @@ impl State {
         due.truncate(limit);
         due.into_iter()
             .filter_map(|(_, _, _, id)| {
-                let work = &mut self.rows.get_mut(&id)?.work;
+                let row = self.rows.get_mut(&id)?;
+                row.woken = false;
+                let work = &mut row.work;
                 if work.lease_owner.is_some() {
                     work.unclean_until = work.unclean_until.max(work.lease_until);
                 }
@@ -129,7 +131,9 @@ impl State {
     pub(super) fn finish(&mut self, claim: &Claim, finish: &Finish, now: Now) -> StoreResult<()> {
         let mut pass = self.pass(claim, &finish.mutations, now)?;
         let row = &mut pass.row;
-        let moved = row.agent.generation != finish.loaded_generation
+        let woken = std::mem::take(&mut row.woken);
+        let moved = woken
+            || row.agent.generation != finish.loaded_generation
             || row.agent.reconcile_requested_at != finish.loaded_reconcile_requested_at;
         row.work.next_due_at = if row.agent.is_archived() {
             None

@@ -2,10 +2,13 @@
 //! [`Clock`]. The seeded simulation runs on it.
 
 mod controller;
+mod credentials;
 mod installation;
 mod mutate;
 mod people;
+mod presence;
 mod state;
+mod tasks;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
