@@ -24,6 +24,7 @@ pub mod name;
 pub mod presence;
 pub mod registry;
 pub mod resource;
+pub mod search;
 pub mod secret;
 pub mod snapshot;
 pub mod spec;
