@@ -28,6 +28,10 @@ pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use types::*;
 
+/// All of a store: what the controller and the commands need, and what the Hub needs.
+pub trait WholeStore: Store + network::HubStore {}
+impl<T: Store + network::HubStore> WholeStore for T {}
+
 /// Shorthand.
 pub type StoreResult<T> = Result<T, StoreError>;
 

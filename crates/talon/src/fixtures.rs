@@ -74,6 +74,7 @@ pub fn pending(name: &str) -> Snapshot {
         secrets: Vec::new(),
         auth_tokens: Vec::new(),
         conditions: Vec::new(),
+        presence: None,
     }
 }
 

@@ -99,6 +99,7 @@ pub fn snapshot(spec: AgentSpec) -> Snapshot {
         secrets: Vec::new(),
         auth_tokens: Vec::new(),
         conditions: Vec::new(),
+        presence: None,
     }
 }
 

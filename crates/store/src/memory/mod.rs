@@ -270,6 +270,7 @@ impl Store for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::WholeStore;
     use crate::conformance::{self, support};
     use chrono::{DateTime, Utc};
 
@@ -287,7 +288,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn conforms() {
         conformance::run(|| async {
-            Arc::new(MemoryStore::new(Arc::new(System))) as Arc<dyn Store>
+            Arc::new(MemoryStore::new(Arc::new(System))) as Arc<dyn WholeStore>
         })
         .await;
     }

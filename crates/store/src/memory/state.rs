@@ -130,6 +130,7 @@ impl Row {
             secrets: self.secrets.values().cloned().collect(),
             auth_tokens: self.tokens.values().cloned().collect(),
             conditions: self.conditions.values().cloned().collect(),
+            presence: self.presence.clone(),
         }
     }
 
