@@ -4,15 +4,12 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
-use reqwest::header::HOST;
-use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
-use support::{Cloud, secret, send};
-use talon_simulator::{WorkerdOptions, WorkerdRunner};
+use support::stage::{Stage, form, kill, metadata, runs};
+use support::{secret, send};
 
 const WORKER: &str = r#"
 import identity from "./IDENTITY.md";
@@ -50,104 +47,6 @@ export default {
   }
 };
 "#;
-
-struct Stage {
-    cloud: Cloud,
-    runner: Arc<WorkerdRunner>,
-}
-
-impl Stage {
-    async fn set() -> Self {
-        Self::with(|_| {}).await
-    }
-
-    async fn with(change: impl FnOnce(&mut WorkerdOptions)) -> Self {
-        let mut options = WorkerdOptions::default();
-        change(&mut options);
-        let runner = Arc::new(WorkerdRunner::new(options).unwrap());
-        runner.prepare().await.unwrap();
-        let cloud = Cloud::with(|config| {
-            config.runner = runner.clone();
-            config.front_door = Some(([127, 0, 0, 1], 0).into());
-        })
-        .await;
-        Self { cloud, runner }
-    }
-
-    async fn deploy(&self, worker: &str, code: &str, metadata: Value) -> support::Answer {
-        let path = format!("workers/scripts/{worker}?bindings_inherit=strict");
-        let upload = self.cloud.request(Method::PUT, &path);
-        send(upload.multipart(form(code, metadata))).await
-    }
-
-    async fn enable(&self, worker: &str, enabled: bool) {
-        let path = format!("workers/scripts/{worker}/subdomain");
-        let body = json!({"enabled": enabled});
-        self.cloud.json(Method::POST, &path, body).await.result();
-    }
-
-    fn request(&self, method: Method, worker: &str, path: &str) -> reqwest::RequestBuilder {
-        let door = self.cloud.sim.front_door().unwrap();
-        self.cloud
-            .http
-            .request(method, format!("http://{door}{path}"))
-            .header(HOST, format!("{worker}.dev.workers.dev"))
-    }
-
-    /// Asks until it holds, for half a minute at most.
-    async fn until(&self, what: &str, mut holds: impl AsyncFnMut(&Self) -> bool) {
-        let began = Instant::now();
-        while !holds(self).await {
-            assert!(began.elapsed() < Duration::from_secs(30), "{what}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn get(&self, worker: &str, path: &str) -> (u16, String) {
-        let answer = self
-            .request(Method::GET, worker, path)
-            .send()
-            .await
-            .unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
-    }
-}
-
-fn form(code: &str, metadata: Value) -> Form {
-    let module = |text: String, name: &str, kind: &str| {
-        Part::text(text)
-            .file_name(name.to_owned())
-            .mime_str(kind)
-            .unwrap()
-    };
-    let main = module(
-        code.to_owned(),
-        "worker.js",
-        "application/javascript+module",
-    );
-    let identity = module(
-        "# me: é\n\"quoted\" \\ \u{1}\n".to_owned(),
-        "IDENTITY.md",
-        "text/plain",
-    );
-    Form::new()
-        .text("metadata", metadata.to_string())
-        .part("worker.js", main)
-        .part("IDENTITY.md", identity)
-}
-
-fn metadata(bindings: Value, migrate: bool) -> Value {
-    let mut metadata = json!({
-        "main_module": "worker.js",
-        "compatibility_date": "2026-11-01",
-        "compatibility_flags": ["nodejs_compat"],
-        "bindings": bindings,
-    });
-    if migrate {
-        metadata["migrations"] = json!({"new_tag": "v1", "new_sqlite_classes": ["Counter"]});
-    }
-    metadata
-}
 
 fn bindings() -> Value {
     json!([
@@ -386,23 +285,6 @@ async fn durable_objects_outlive_versions_and_crashes_but_not_their_worker() {
         "a new Worker of the same name is another"
     );
     stage.cloud.sim.shutdown().await;
-}
-
-/// Whether there is such a process, and it is no zombie.
-fn runs(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        !stat
-            .rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.starts_with(" Z"))
-    })
-}
-
-fn kill(pid: u32) {
-    let killed = std::process::Command::new("kill")
-        .args(["-9", &pid.to_string()])
-        .status();
-    assert!(killed.unwrap().success());
 }
 
 fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
