@@ -25,17 +25,20 @@ mod calllog;
 mod config;
 mod connection;
 mod faults;
+mod front_door;
 mod handle;
 mod inspect;
 mod multipart;
 mod operation;
 mod quota;
+mod r2_binding;
 mod reply;
 mod rest;
 mod runner;
 mod s3;
 mod server;
 mod shared;
+mod workerd;
 mod world;
 
 pub use calllog::{CallClass, CallRecord};
@@ -44,6 +47,9 @@ pub use faults::{Fault, FaultRule, Match, RuleReport};
 pub use handle::{Faults, SimHandle, Simulator};
 pub use inspect::{BindingView, BucketView, StateView, TokenView, WorkerView};
 pub use operation::operation_names;
-pub use runner::{Deployed, NoRunner, RunBinding, RunModule, Runner};
+pub use runner::{
+    Deployed, Host, NoRunner, NotRunning, Reached, RunBinding, RunClass, RunModule, Runner,
+};
+pub use workerd::{Announce, WorkerdOptions, WorkerdRunner};
 pub use world::conditions::{Conditions, ConditionsFired};
 pub use world::outside::WorkerEdit;

@@ -1,7 +1,7 @@
 //! The HTTP layer: reads a request whole, decides on faults, lets the world answer, writes the log.
 
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -28,7 +28,7 @@ pub(crate) const API_PREFIX: &str = "/client/v4/";
 /// Where tests and people steer the simulator.
 pub(crate) const ADMIN_PREFIX: &str = "/__admin";
 /// No upload is larger than this.
-const MAX_BODY: usize = 100 * 1024 * 1024;
+pub(crate) const MAX_BODY: usize = 100 * 1024 * 1024;
 
 /// State of the HTTP layer.
 #[derive(Clone)]
@@ -88,6 +88,8 @@ struct Call {
     target: Target,
     standing: Option<Standing>,
     token_id: Option<String>,
+    /// What is wrong with uploaded code.
+    complaint: OnceLock<String>,
 }
 
 async fn serve(
@@ -136,6 +138,7 @@ async fn serve(
         target,
         standing,
         token_id,
+        complaint: OnceLock::new(),
     });
     let running = {
         let switch = switch.clone();
@@ -169,6 +172,7 @@ impl Call {
         if latency_ms > 0 && !self.sleep(latency_ms).await {
             return self.drop_connection(switch, None, name);
         }
+        self.try_code().await;
         match fault {
             None | Some(Fault::Latency { .. }) => {
                 let reply = self.carry_out();
@@ -230,8 +234,29 @@ impl Call {
         }
     }
 
+    /// Runs the code of an upload once, before the world hears of it: that takes longer than the world may be held.
+    async fn try_code(&self) {
+        let shared = &self.app.shared;
+        let Target::Rest(Ok(route)) = &self.target else {
+            return;
+        };
+        if !shared.runner().runs_code() {
+            return;
+        }
+        let candidate =
+            shared.with_world(|world, now| rest::candidate(world, &self.request, route, now));
+        if let Some((worker, version)) = candidate
+            && let Err(complaint) = shared.runner().validate(&worker, &version).await
+        {
+            let _ = self.complaint.set(complaint);
+        }
+    }
+
     /// Lets the world answer.
     fn carry_out(&self) -> Reply {
+        if let Some(complaint) = self.complaint.get() {
+            return ApiError::invalid_script(complaint).into();
+        }
         self.app.shared.with_world(|world, now| match &self.target {
             Target::Rest(route) => rest::answer(world, &self.request, route, now),
             Target::S3(call) => s3::answer(world, &self.request, call, now),
@@ -352,7 +377,7 @@ fn broken(status: u16, html: bool, code: Option<i64>) -> Reply {
     reply
 }
 
-fn respond(reply: Reply) -> Response {
+pub(crate) fn respond(reply: Reply) -> Response {
     let mut response = Response::new(Body::from(reply.body));
     *response.status_mut() = reply.status;
     let headers = response.headers_mut();

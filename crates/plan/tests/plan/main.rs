@@ -9,6 +9,7 @@ mod drift;
 mod fixture;
 mod foreign;
 mod golden;
+mod hub;
 mod late;
 mod lost;
 mod reality;
