@@ -1,17 +1,20 @@
 -- The rules of the contract. Every refusal has a stable code and never repeats a value.
 
--- A raw key where a reference belongs. BEFORE, so that nothing reaches the file or the write-ahead log.
-CREATE TRIGGER refs_insert BEFORE INSERT ON agent_source WHEN
-  NEW.api_key_refs IS NOT '{}' AND (
-    length(CAST(NEW.api_key_refs AS BLOB)) > 4096
+-- A raw key where a reference belongs. The rule stands once, on a view that has no rows: an INSERT into it stores nothing
+-- and only asks the rule. (A CHECK cannot: it may not look into JSON by a subquery.) The triggers on agent_source ask
+-- BEFORE, so that nothing reaches the file or the write-ahead log.
+CREATE VIEW talon_references (refs) AS SELECT CAST(NULL AS TEXT) WHERE 0;
+CREATE TRIGGER refs_only INSTEAD OF INSERT ON talon_references WHEN
+  NEW.refs IS NOT '{}' AND (
+    length(CAST(NEW.refs AS BLOB)) > 4096
     -- ASCII without escapes: what stands in the text is what the keys and values are.
-    OR length(CAST(NEW.api_key_refs AS BLOB)) <> length(NEW.api_key_refs)
-    OR instr(NEW.api_key_refs, char(92)) > 0
-    OR NOT json_valid(NEW.api_key_refs)
-    OR json_type(CASE WHEN json_valid(NEW.api_key_refs) THEN NEW.api_key_refs ELSE '[]' END) <> 'object'
-    OR (SELECT count(*) <> count(DISTINCT key) FROM json_each(CASE WHEN json_valid(NEW.api_key_refs) THEN NEW.api_key_refs ELSE '{}' END))
+    OR length(CAST(NEW.refs AS BLOB)) <> length(NEW.refs)
+    OR instr(NEW.refs, char(92)) > 0
+    OR NOT json_valid(NEW.refs)
+    OR json_type(CASE WHEN json_valid(NEW.refs) THEN NEW.refs ELSE '[]' END) <> 'object'
+    OR (SELECT count(*) <> count(DISTINCT key) FROM json_each(CASE WHEN json_valid(NEW.refs) THEN NEW.refs ELSE '{}' END))
     OR EXISTS (
-      SELECT 1 FROM json_each(CASE WHEN json_valid(NEW.api_key_refs) THEN NEW.api_key_refs ELSE '{}' END)
+      SELECT 1 FROM json_each(CASE WHEN json_valid(NEW.refs) THEN NEW.refs ELSE '{}' END)
       WHERE type <> 'text' OR length(key) NOT BETWEEN 1 AND 32 OR key GLOB '*[^a-z0-9_]*' OR key NOT GLOB '[a-z]*'
         OR EXISTS (SELECT 1 FROM talon_key_prefix k WHERE substr(key, 1, length(k.prefix)) = k.prefix)
         OR NOT CASE
@@ -34,37 +37,12 @@ BEGIN
   SELECT RAISE(ABORT, 'TALON-OC010 api_key_refs holds something that is not a reference (env:NAME, file:NAME, vault:path#field). Nothing was stored. If you pasted a key, treat it as exposed and rotate it.');
 END;
 
-CREATE TRIGGER refs_update BEFORE UPDATE OF api_key_refs ON agent_source WHEN
-  NEW.api_key_refs IS NOT OLD.api_key_refs AND NEW.api_key_refs IS NOT '{}' AND (
-    length(CAST(NEW.api_key_refs AS BLOB)) > 4096
-    -- ASCII without escapes: what stands in the text is what the keys and values are.
-    OR length(CAST(NEW.api_key_refs AS BLOB)) <> length(NEW.api_key_refs)
-    OR instr(NEW.api_key_refs, char(92)) > 0
-    OR NOT json_valid(NEW.api_key_refs)
-    OR json_type(CASE WHEN json_valid(NEW.api_key_refs) THEN NEW.api_key_refs ELSE '[]' END) <> 'object'
-    OR (SELECT count(*) <> count(DISTINCT key) FROM json_each(CASE WHEN json_valid(NEW.api_key_refs) THEN NEW.api_key_refs ELSE '{}' END))
-    OR EXISTS (
-      SELECT 1 FROM json_each(CASE WHEN json_valid(NEW.api_key_refs) THEN NEW.api_key_refs ELSE '{}' END)
-      WHERE type <> 'text' OR length(key) NOT BETWEEN 1 AND 32 OR key GLOB '*[^a-z0-9_]*' OR key NOT GLOB '[a-z]*'
-        OR EXISTS (SELECT 1 FROM talon_key_prefix k WHERE substr(key, 1, length(k.prefix)) = k.prefix)
-        OR NOT CASE
-          WHEN value = 'discarded' THEN 1
-          WHEN substr(value, 1, 4) = 'env:' THEN
-            length(value) BETWEEN 5 AND 132 AND substr(value, 5) GLOB '[A-Z]*' AND substr(value, 5) NOT GLOB '*[^A-Z0-9_]*'
-            AND NOT EXISTS (SELECT 1 FROM talon_key_prefix k WHERE substr(substr(value, 5), 1, length(k.prefix)) = k.prefix)
-          WHEN substr(value, 1, 5) = 'file:' THEN
-            length(value) BETWEEN 6 AND 133 AND substr(value, 6) NOT GLOB '*[^A-Za-z0-9._-]*'
-            AND substr(value, 6) NOT IN ('.', '..')
-            AND NOT EXISTS (SELECT 1 FROM talon_key_prefix k WHERE substr(substr(value, 6), 1, length(k.prefix)) = k.prefix)
-          WHEN substr(value, 1, 6) = 'vault:' THEN
-            instr(value, '#') BETWEEN 8 AND 262 AND length(value) - instr(value, '#') BETWEEN 1 AND 64
-            AND substr(value, 7, instr(value, '#') - 7) NOT GLOB '*[^A-Za-z0-9/_.-]*'
-            AND substr(value, instr(value, '#') + 1) NOT GLOB '*[^A-Za-z0-9_.-]*'
-            AND NOT EXISTS (SELECT 1 FROM talon_key_prefix k WHERE substr(substr(value, 7), 1, length(k.prefix)) = k.prefix)
-            AND NOT EXISTS (SELECT 1 FROM talon_key_prefix k WHERE substr(substr(value, instr(value, '#') + 1), 1, length(k.prefix)) = k.prefix)
-          ELSE 0 END))
-BEGIN
-  SELECT RAISE(ABORT, 'TALON-OC010 api_key_refs holds something that is not a reference (env:NAME, file:NAME, vault:path#field). Nothing was stored. If you pasted a key, treat it as exposed and rotate it.');
+CREATE TRIGGER refs_insert BEFORE INSERT ON agent_source BEGIN
+  INSERT INTO talon_references (refs) VALUES (NEW.api_key_refs);
+END;
+
+CREATE TRIGGER refs_update BEFORE UPDATE OF api_key_refs ON agent_source WHEN NEW.api_key_refs IS NOT OLD.api_key_refs BEGIN
+  INSERT INTO talon_references (refs) VALUES (NEW.api_key_refs);
 END;
 
 -- 'now' is one moment for a whole statement: what its defaults made is recognised, and anything else was given by hand.

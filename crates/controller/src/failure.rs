@@ -161,28 +161,20 @@ fn stalled(reason: Reason, message: String) -> PassFailure {
 /// What an error of the Registry means.
 pub fn of_registry(error: &RegistryError) -> Verdict {
     let stalls = matches!(error, RegistryError::Refused(_));
-    let message = Redactor::new().redact(&error.to_string());
-    Verdict {
-        failure: Failure {
-            message: message.clone(),
-            ambiguous: false,
-            throttled: false,
-            not_found: false,
-            exists: false,
-            conflict: false,
-        },
-        pass: PassFailure {
-            reason: Reason::RegistryError,
-            message,
-            stalled: stalls,
-            throttled: false,
-        },
-        retry_after: None,
-    }
+    definite(
+        Reason::RegistryError,
+        Redactor::new().redact(&error.to_string()),
+        stalls,
+    )
 }
 
 /// What a defect of our own means.
 pub fn internal(message: String) -> Verdict {
+    definite(Reason::InternalError, message, false)
+}
+
+/// A failure that says nothing of what Cloudflare holds.
+fn definite(reason: Reason, message: String, stalled: bool) -> Verdict {
     Verdict {
         failure: Failure {
             message: message.clone(),
@@ -193,9 +185,9 @@ pub fn internal(message: String) -> Verdict {
             conflict: false,
         },
         pass: PassFailure {
-            reason: Reason::InternalError,
+            reason,
             message,
-            stalled: false,
+            stalled,
             throttled: false,
         },
         retry_after: None,

@@ -12,7 +12,7 @@ use talon_core::resource::{CleanupResult, ResourceKind, ResourceRecord};
 use talon_core::spec::Jurisdiction;
 use talon_simulator::{Fault, FaultRule};
 use talon_store::Claim;
-use talon_tests::stage::{Running, Stage, name, spec, wait_for};
+use talon_tests::stage::{Running, Stage, spec, wait_for};
 
 const AGENT: &str = "research-pro";
 
@@ -36,11 +36,7 @@ async fn live(jurisdiction: Jurisdiction) -> (Stage, Running, Snapshot) {
 }
 
 async fn delete(stage: &Stage) -> Snapshot {
-    stage
-        .store
-        .request_deletion(&name(AGENT), false)
-        .await
-        .expect("accepted");
+    stage.delete(AGENT).await;
     stage.archived(AGENT).await
 }
 
