@@ -56,7 +56,7 @@ export class OpenClawAgent extends DurableObject<Env> {
       identity,
       tasks: this.tasks,
       tools: [
-        ...artifactTools(env.AGENT_BUCKET, this.redactor),
+        ...artifactTools(env.AGENT_BUCKET),
         ...skillTools(identity),
         ...networkTools(this.hub.calls, env.AGENT_NAME),
         ...httpTools(),

@@ -7,7 +7,7 @@ export type Log = (event: string, facts?: Record<string, string | number | boole
 
 /** A log that no secret of this Worker gets into. */
 export function logTo(redactor: Redactor, agent: string): Log {
-  return (event, facts = {}) => console.log(redactor.text(JSON.stringify({ event, agent, ...facts })));
+  return (event, facts = {}) => console.log(JSON.stringify(redactor.value({ event, agent, ...facts })));
 }
 
 /** What an error says, in one line of bounded length. */

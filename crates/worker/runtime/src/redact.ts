@@ -29,7 +29,8 @@ export class Redactor {
 
   /** A JSON-like value with every string in it replaced. */
   value<T>(value: T): T {
-    return JSON.parse(this.text(JSON.stringify(value))) as T;
+    const clean = (_: string, part: unknown) => (typeof part === "string" ? this.text(part) : part);
+    return JSON.parse(JSON.stringify(value), clean) as T;
   }
 
   /** For text that comes in pieces: holds back what may be the beginning of a value. */

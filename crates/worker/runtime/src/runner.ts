@@ -109,7 +109,7 @@ export class Runner {
       sessionId: task.session,
       systemPrompt: systemPrompt(identity, new Date()),
       model,
-      tools,
+      tools: tools.map((tool) => guarded(tool, redactor)),
       history: session.entries,
       text: task.text,
       signal,
@@ -121,6 +121,11 @@ export class Runner {
     await session.append(entries, first);
     return { state: "completed", answer: outcome.answer };
   }
+}
+
+/** A tool that never gets to see a secret of this Worker, so that it can carry none away. */
+function guarded(tool: Tool, redactor: Redactor): Tool {
+  return { ...tool, run: (args, signal) => tool.run(redactor.value(args), signal) };
 }
 
 /** The run ended and was written to the session, but the restart came before the row was: the answer is there. */

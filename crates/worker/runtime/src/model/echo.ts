@@ -50,7 +50,7 @@ function reply(text: string, before: readonly Turn[]): Move {
 /** Whether somebody asks what was said before, rather than says something to be kept. */
 function recalls(text: string): boolean {
   if (/^(?:please )?remember (?:that|:|this)/i.test(text)) return false;
-  const past = /\b(told|said|asked|mentioned|remember|recall|earlier|before|last time|previous(?:ly)?|so far)\b/i;
+  const past = /\b(did i|told|said|asked|mentioned|remember|recall|earlier|before|last time|previous(?:ly)?|so far)\b/i;
   return (
     past.test(text) &&
     (/\?/.test(text) || /^(?:please )?(?:what|which|who|tell|repeat|recall|summari[sz]e|remind)\b/i.test(text))

@@ -1,7 +1,6 @@
 // Files that the agent keeps in its bucket, under one folder that nothing else uses.
 
 import type { Tool } from "../engine.ts";
-import type { Redactor } from "../redact.ts";
 import { count, optionalText, schema, text } from "./input.ts";
 
 const FOLDER = "workspace/artifacts/";
@@ -10,7 +9,7 @@ const LONGEST_CONTENT = 1_000_000;
 const LONGEST_SHOWN = 60_000;
 
 /** `artifact_write`, `artifact_read`, `artifact_list`. */
-export function artifactTools(bucket: R2Bucket, redactor: Redactor): Tool[] {
+export function artifactTools(bucket: R2Bucket): Tool[] {
   const path = { type: "string", description: "Relative path, such as reports/2026/summary.md" };
   return [
     {
@@ -20,7 +19,7 @@ export function artifactTools(bucket: R2Bucket, redactor: Redactor): Tool[] {
       parameters: schema({ path, content: { type: "string", description: "The whole text" } }, ["path", "content"]),
       async run(args) {
         const key = artifactKey(text(args, "path", LONGEST_PATH));
-        const content = redactor.text(text(args, "content", LONGEST_CONTENT));
+        const content = text(args, "content", LONGEST_CONTENT);
         await bucket.put(key, content, { httpMetadata: { contentType: contentType(key) } });
         return `Wrote ${key.slice(FOLDER.length)} (${content.length} characters).`;
       },

@@ -1,5 +1,6 @@
 // Model servers that say what a test wants: Anthropic Messages, OpenAI Responses and OpenAI Completions on one port.
 import { createServer } from "node:http";
+import { bodyOf } from "./wait.mjs";
 
 /**
  * @typedef {object} Step what one request gets
@@ -31,9 +32,9 @@ export async function startModels() {
   /** @type {{path: string, headers: import("node:http").IncomingHttpHeaders, body: any, at: number}[]} */
   const requests = [];
   const server = createServer(async (request, response) => {
-    const chunks = [];
-    for await (const chunk of request) chunks.push(chunk);
-    const body = JSON.parse(Buffer.concat(chunks).toString("utf8"));
+    const sent = await bodyOf(request);
+    if (!sent) return;
+    const body = JSON.parse(sent.toString("utf8"));
     requests.push({ path: request.url ?? "", headers: request.headers, body, at: Date.now() });
     const api = Object.values(APIS).find((one) => one.path === request.url);
     const step = script.length > 1 ? script.shift() : script[0];

@@ -1,6 +1,7 @@
 // A bucket in memory that speaks the R2 binding protocol as workerd does.
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
+import { bodyOf } from "./wait.mjs";
 
 /** Starts a server; `objects` is what it holds: key → {body, fields}. */
 export async function startR2() {
@@ -8,9 +9,8 @@ export async function startR2() {
   const objects = new Map();
   const faults = { failNext: 0 };
   const server = createServer(async (request, response) => {
-    const chunks = [];
-    for await (const chunk of request) chunks.push(chunk);
-    const body = Buffer.concat(chunks);
+    const body = await bodyOf(request);
+    if (!body) return;
     if (faults.failNext > 0) {
       faults.failNext--;
       refuse(response, 500, 10001, "internal error");
