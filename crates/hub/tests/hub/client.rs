@@ -158,6 +158,22 @@ impl Client {
         assert_eq!(ack, json!({"jsonrpc": "2.0", "method": "heartbeat_ack"}));
     }
 
+    /// A heartbeat; the code if the Hub closes instead of answering.
+    pub async fn beat(&mut self) -> Option<u16> {
+        let beat = Message::text(r#"{"method":"heartbeat"}"#);
+        if self.socket.send(beat).await.is_err() {
+            return Some(self.closed().await);
+        }
+        loop {
+            match self.message().await {
+                Some(Message::Text(text)) if text.contains("heartbeat_ack") => return None,
+                Some(Message::Close(frame)) => return Some(frame.map_or(0, |f| f.code.into())),
+                Some(_) => {}
+                None => return Some(0),
+            }
+        }
+    }
+
     pub async fn send_binary(&mut self, bytes: Vec<u8>) {
         self.socket
             .send(Message::Binary(Bytes::from(bytes)))

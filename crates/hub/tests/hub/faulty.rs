@@ -12,15 +12,15 @@ use talon_core::task::{NewTask, Task, TaskId, TaskState};
 use talon_store::network::{
     CredentialStore, HostedConnection, PresenceStore, Registration, Submitted, TaskStore,
 };
-use talon_store::{MemoryStore, StoreError, StoreResult};
+use talon_store::{StoreError, StoreResult, WholeStore};
 
 pub struct FaultyStore {
-    inner: Arc<MemoryStore>,
+    inner: Arc<dyn WholeStore>,
     down: AtomicBool,
 }
 
 impl FaultyStore {
-    pub fn new(inner: Arc<MemoryStore>) -> Self {
+    pub fn new(inner: Arc<dyn WholeStore>) -> Self {
         let down = AtomicBool::new(false);
         Self { inner, down }
     }
@@ -29,11 +29,11 @@ impl FaultyStore {
         self.down.store(down, Ordering::SeqCst);
     }
 
-    fn up(&self) -> StoreResult<&MemoryStore> {
+    fn up(&self) -> StoreResult<&dyn WholeStore> {
         if self.down.load(Ordering::SeqCst) {
             Err(StoreError::Unavailable("switched off".to_owned()))
         } else {
-            Ok(&self.inner)
+            Ok(&*self.inner)
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The Hub goes, the database goes: the tasks stay.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use talon_core::deliver::{Deliver, DeliverError};
 use talon_core::task::{TaskId, TaskState};
 use talon_hub::HubConfig;
-use talon_store::network::PresenceStore;
+use talon_store_sqlite::SqliteStore;
 
 use crate::world::{World, config, end, next, task, until};
 
@@ -44,7 +45,19 @@ async fn a_polite_stop_tells_everybody() {
 
 #[tokio::test]
 async fn a_killed_hub_loses_nothing() {
-    let world = World::new();
+    killed(World::new()).await;
+}
+
+#[tokio::test]
+async fn a_killed_hub_loses_nothing_on_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("hub.db").display());
+    SqliteStore::migrate(&url).await.unwrap();
+    let store = SqliteStore::open(&url).await.unwrap();
+    killed(World::on(Arc::new(store), Arc::default())).await;
+}
+
+async fn killed(world: World) {
     let mut ids = Vec::new();
     for n in 0..5 {
         ids.push(world.agent(&format!("agent-{n}"), "acme").await);

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 use talon_hub::HubConfig;
-use talon_store::network::CredentialStore;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -18,8 +18,7 @@ use talon_core::task::{NewTask, TaskId, TaskState};
 use talon_core::{AgentId, AgentName, Owner, TryId};
 use talon_hub::{Hub, HubConfig, HubParts, SigningKey};
 use talon_store::conformance::support::spec;
-use talon_store::network::CredentialStore;
-use talon_store::{ApplyOptions, Claim, MemoryStore, Store};
+use talon_store::{ApplyOptions, Claim, MemoryStore, WholeStore};
 
 use crate::client::{Client, SOON};
 use crate::faulty::FaultyStore;
@@ -100,7 +99,7 @@ impl AgentSearch for OneFind {
 }
 
 pub struct World {
-    pub store: Arc<MemoryStore>,
+    pub store: Arc<dyn WholeStore>,
     pub faulty: Arc<FaultyStore>,
     pub clock: Arc<HandClock>,
     pub calls: Arc<Calls>,
@@ -109,10 +108,16 @@ pub struct World {
 }
 
 impl World {
+    /// On the store in memory, whose time [`World::later`] moves.
     pub fn new() -> Self {
-        log();
         let clock = Arc::new(HandClock::default());
         let store = Arc::new(MemoryStore::new(clock.clone()));
+        Self::on(store, clock)
+    }
+
+    /// On any store.
+    pub fn on(store: Arc<dyn WholeStore>, clock: Arc<HandClock>) -> Self {
+        log();
         Self {
             faulty: Arc::new(FaultyStore::new(store.clone())),
             store,
