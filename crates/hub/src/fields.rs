@@ -100,6 +100,7 @@ fn state_word(word: &str) -> Option<TaskState> {
     match word {
         "cancelled" => Some(TaskState::Canceled),
         "input_required" => Some(TaskState::InputRequired),
+        "rejected" => Some(TaskState::Failed),
         _ => TaskState::from_str(word).ok(),
     }
 }

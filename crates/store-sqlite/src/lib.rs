@@ -7,6 +7,7 @@
 
 mod credentials;
 mod error;
+mod gather;
 mod installation;
 mod lock;
 mod mutate;

@@ -8,6 +8,7 @@ use talon_store::network::{PresenceStore, Registration, keepable};
 use talon_store::{StoreError, StoreResult};
 
 use crate::error::translate;
+use crate::gather::Write;
 use crate::open::{SqliteStore, done};
 use crate::sql::{Columns, now};
 
@@ -54,10 +55,17 @@ fn json_list(ids: Vec<String>) -> String {
     serde_json::Value::from(ids).to_string()
 }
 
+struct Connected {
+    id: AgentId,
+    registration: Registration,
+}
+
 #[async_trait]
-impl PresenceStore for SqliteStore {
-    async fn agent_connected(&self, id: AgentId, registration: &Registration) -> StoreResult<()> {
-        let mut tx = self.writing().await?;
+impl Write for Connected {
+    type Answer = ();
+
+    async fn run(&self, db: &mut SqliteConnection) -> StoreResult<()> {
+        let registration = &self.registration;
         let stored = sqlx::query(concat!(
             "INSERT INTO agent_presence (agent_id, connected, connection_id, hub, token_sha256, runtime, connected_at,",
             " last_seen) SELECT id, 1, ?, ?, ?, ?, ",
@@ -73,15 +81,50 @@ impl PresenceStore for SqliteStore {
         .bind(&registration.hub)
         .bind(&registration.token_sha256)
         .bind(registration.runtime.as_deref().map(keepable).as_deref())
-        .bind(id.to_string())
-        .execute(&mut *tx)
+        .bind(self.id.to_string())
+        .execute(&mut *db)
         .await
         .map_err(translate)?;
         if stored.rows_affected() == 0 {
             return Err(StoreError::NotFound);
         }
-        wake(&mut tx, json_list(vec![id.to_string()])).await?;
-        done(tx).await?;
+        wake(db, json_list(vec![self.id.to_string()])).await
+    }
+}
+
+struct Disconnected {
+    id: AgentId,
+    connection_id: String,
+}
+
+#[async_trait]
+impl Write for Disconnected {
+    type Answer = bool;
+
+    async fn run(&self, db: &mut SqliteConnection) -> StoreResult<bool> {
+        let ended = sqlx::query(concat!(
+            "UPDATE agent_presence SET connected = 0, disconnected_at = ",
+            now!(),
+            " WHERE agent_id = ? AND connection_id = ? AND connected = 1"
+        ))
+        .bind(self.id.to_string())
+        .bind(&self.connection_id)
+        .execute(&mut *db)
+        .await
+        .map_err(translate)?;
+        if ended.rows_affected() == 0 {
+            return Ok(false);
+        }
+        wake(db, json_list(vec![self.id.to_string()])).await?;
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl PresenceStore for SqliteStore {
+    async fn agent_connected(&self, id: AgentId, registration: &Registration) -> StoreResult<()> {
+        let registration = registration.clone();
+        self.gather.write(Connected { id, registration }).await?;
         self.watch.announce();
         Ok(())
     }
@@ -109,24 +152,15 @@ impl PresenceStore for SqliteStore {
     }
 
     async fn agent_disconnected(&self, id: AgentId, connection_id: &str) -> StoreResult<bool> {
-        let mut tx = self.writing().await?;
-        let ended = sqlx::query(concat!(
-            "UPDATE agent_presence SET connected = 0, disconnected_at = ",
-            now!(),
-            " WHERE agent_id = ? AND connection_id = ? AND connected = 1"
-        ))
-        .bind(id.to_string())
-        .bind(connection_id)
-        .execute(&mut *tx)
-        .await
-        .map_err(translate)?;
-        if ended.rows_affected() == 0 {
-            return Ok(false);
+        let connection_id = connection_id.to_owned();
+        let ended = self
+            .gather
+            .write(Disconnected { id, connection_id })
+            .await?;
+        if ended {
+            self.watch.announce();
         }
-        wake(&mut tx, json_list(vec![id.to_string()])).await?;
-        done(tx).await?;
-        self.watch.announce();
-        Ok(true)
+        Ok(ended)
     }
 
     async fn hub_started(&self, hub: &str) -> StoreResult<u64> {

@@ -1,5 +1,6 @@
 //! Tasks.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ use talon_store::network::{
 };
 
 use crate::error::translate;
+use crate::gather::Write;
 use crate::open::{SqliteStore, done};
 use crate::sql::{Columns, minus, now, now_plus, parse_time, plus, unreadable};
 
@@ -55,6 +57,115 @@ async fn insert(db: &mut SqliteConnection, task: &NewTask) -> StoreResult<Task> 
     read(&row)
 }
 
+struct Submit {
+    task: NewTask,
+    max_open: i64,
+}
+
+#[async_trait]
+impl Write for Submit {
+    type Answer = Submitted;
+
+    async fn run(&self, db: &mut SqliteConnection) -> StoreResult<Submitted> {
+        let task = &self.task;
+        let known = sqlx::query("SELECT * FROM task WHERE id = ?")
+            .bind(task.id.as_str())
+            .fetch_optional(&mut *db)
+            .await
+            .map_err(translate)?;
+        if let Some(known) = known {
+            let known = read(&known)?;
+            return Ok(if same_task(&known, task) {
+                Submitted::Known(known)
+            } else {
+                Submitted::Taken
+            });
+        }
+        let open: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM task WHERE agent = ? AND finished_at IS NULL")
+                .bind(&task.agent)
+                .fetch_one(&mut *db)
+                .await
+                .map_err(translate)?;
+        if open >= self.max_open {
+            return Ok(Submitted::Full(open));
+        }
+        Ok(Submitted::New(insert(db, task).await?))
+    }
+}
+
+struct Sent(TaskId);
+
+#[async_trait]
+impl Write for Sent {
+    type Answer = bool;
+
+    async fn run(&self, db: &mut SqliteConnection) -> StoreResult<bool> {
+        let sent = sqlx::query(concat!(
+            "UPDATE task SET attempts = attempts + 1, sent_at = ",
+            now!(),
+            " WHERE id = ? AND finished_at IS NULL"
+        ))
+        .bind(self.0.as_str())
+        .execute(db)
+        .await
+        .map_err(translate)?;
+        Ok(sent.rows_affected() > 0)
+    }
+}
+
+struct Move {
+    id: TaskId,
+    state: TaskState,
+    answer: Option<String>,
+}
+
+#[async_trait]
+impl Write for Move {
+    type Answer = bool;
+
+    async fn run(&self, db: &mut SqliteConnection) -> StoreResult<bool> {
+        let moved = sqlx::query(
+            "UPDATE task SET state = ?, answer = ? WHERE id = ? AND finished_at IS NULL",
+        )
+        .bind(self.state.as_str())
+        .bind(&self.answer)
+        .bind(self.id.as_str())
+        .execute(db)
+        .await
+        .map_err(translate)?;
+        Ok(moved.rows_affected() > 0)
+    }
+}
+
+struct End {
+    id: TaskId,
+    agent: Option<String>,
+    state: TaskState,
+    answer: String,
+}
+
+#[async_trait]
+impl Write for End {
+    type Answer = bool;
+
+    async fn run(&self, db: &mut SqliteConnection) -> StoreResult<bool> {
+        let ended = sqlx::query(concat!(
+            "UPDATE task SET state = ?1, answer = ?2, finished_at = ",
+            now!(),
+            " WHERE id = ?3 AND finished_at IS NULL AND (?4 IS NULL OR agent = ?4)"
+        ))
+        .bind(self.state.as_str())
+        .bind(&self.answer)
+        .bind(self.id.as_str())
+        .bind(&self.agent)
+        .execute(db)
+        .await
+        .map_err(translate)?;
+        Ok(ended.rows_affected() > 0)
+    }
+}
+
 impl SqliteStore {
     async fn tasks_of(
         &self,
@@ -76,32 +187,8 @@ impl SqliteStore {
 impl TaskStore for SqliteStore {
     async fn submit_task(&self, task: &NewTask, max_open: i64) -> StoreResult<Submitted> {
         check_task(task)?;
-        let mut tx = self.writing().await?;
-        let known = sqlx::query("SELECT * FROM task WHERE id = ?")
-            .bind(task.id.as_str())
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(translate)?;
-        if let Some(known) = known {
-            let known = read(&known)?;
-            return Ok(if same_task(&known, task) {
-                Submitted::Known(known)
-            } else {
-                Submitted::Taken
-            });
-        }
-        let open: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM task WHERE agent = ? AND finished_at IS NULL")
-                .bind(&task.agent)
-                .fetch_one(&mut *tx)
-                .await
-                .map_err(translate)?;
-        if open >= max_open {
-            return Ok(Submitted::Full(open));
-        }
-        let stored = insert(&mut tx, task).await?;
-        done(tx).await?;
-        Ok(Submitted::New(stored))
+        let task = task.clone();
+        self.gather.write(Submit { task, max_open }).await
     }
 
     async fn task(&self, id: &TaskId) -> StoreResult<Option<Task>> {
@@ -129,18 +216,7 @@ impl TaskStore for SqliteStore {
     }
 
     async fn task_sent(&self, id: &TaskId) -> StoreResult<bool> {
-        let mut tx = self.writing().await?;
-        let sent = sqlx::query(concat!(
-            "UPDATE task SET attempts = attempts + 1, sent_at = ",
-            now!(),
-            " WHERE id = ? AND finished_at IS NULL"
-        ))
-        .bind(id.as_str())
-        .execute(&mut *tx)
-        .await
-        .map_err(translate)?;
-        done(tx).await?;
-        Ok(sent.rows_affected() > 0)
+        self.gather.write(Sent(id.clone())).await
     }
 
     async fn task_progress(&self, id: &TaskId, state: TaskState, text: &str) -> StoreResult<bool> {
@@ -157,18 +233,8 @@ impl TaskStore for SqliteStore {
         if stands {
             return Ok(true);
         }
-        let mut tx = self.writing().await?;
-        let moved = sqlx::query(
-            "UPDATE task SET state = ?, answer = ? WHERE id = ? AND finished_at IS NULL",
-        )
-        .bind(state.as_str())
-        .bind(answer.as_deref())
-        .bind(id.as_str())
-        .execute(&mut *tx)
-        .await
-        .map_err(translate)?;
-        done(tx).await?;
-        Ok(moved.rows_affected() > 0)
+        let (id, answer) = (id.clone(), answer.map(Cow::into_owned));
+        self.gather.write(Move { id, state, answer }).await
     }
 
     async fn end_task(
@@ -179,21 +245,13 @@ impl TaskStore for SqliteStore {
         text: &str,
     ) -> StoreResult<bool> {
         check_end(state)?;
-        let mut tx = self.writing().await?;
-        let ended = sqlx::query(concat!(
-            "UPDATE task SET state = ?1, answer = ?2, finished_at = ",
-            now!(),
-            " WHERE id = ?3 AND finished_at IS NULL AND (?4 IS NULL OR agent = ?4)"
-        ))
-        .bind(state.as_str())
-        .bind(keepable(text).as_ref())
-        .bind(id.as_str())
-        .bind(agent)
-        .execute(&mut *tx)
-        .await
-        .map_err(translate)?;
-        done(tx).await?;
-        Ok(ended.rows_affected() > 0)
+        let end = End {
+            id: id.clone(),
+            agent: agent.map(str::to_owned),
+            state,
+            answer: keepable(text).into_owned(),
+        };
+        self.gather.write(end).await
     }
 
     async fn expire_tasks(&self, text: &str) -> StoreResult<Vec<Task>> {

@@ -68,7 +68,7 @@ impl ObjectStore {
             next: None,
         };
         let mut last = None;
-        let start = if prefix > after {
+        let start = if prefix > after || after.is_empty() {
             Bound::Included(prefix.to_owned())
         } else {
             Bound::Excluded(after.to_owned())
@@ -82,7 +82,7 @@ impl ObjectStore {
                 Some(key[..end].to_owned())
             });
             if let Some(group) = &group
-                && (page.prefixes.last() == Some(group) || after.starts_with(group.as_str()))
+                && (page.prefixes.last() == Some(group) || after == group)
             {
                 last = Some(key.clone());
                 continue;

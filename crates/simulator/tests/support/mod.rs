@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod references;
 pub mod stage;
 
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -7,7 +7,7 @@ use reqwest::Method;
 use reqwest::header::HOST;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
-use talon_simulator::{WorkerdOptions, WorkerdRunner};
+use talon_simulator::{SystemClock, WorkerdOptions, WorkerdRunner};
 
 use super::{Answer, Cloud, send};
 
@@ -28,6 +28,7 @@ impl Stage {
         runner.prepare().await.unwrap();
         let cloud = Cloud::with(|config| {
             config.runner = runner.clone();
+            config.clock = Arc::new(SystemClock::new());
             config.front_door = Some(([127, 0, 0, 1], 0).into());
         })
         .await;
