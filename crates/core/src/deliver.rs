@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::secret::SecretValue;
 use crate::task::{NewTask, Task, TaskId, TaskState};
 
 /// What comes back while a task runs.
@@ -90,4 +91,16 @@ pub trait Waker: Send + Sync {
     /// Asks once, waits for the answer at most `timeout`. Success means that the Worker heard it, not that it is
     /// connected.
     async fn wake(&self, agent: &str, timeout: Duration) -> Result<(), WakeError>;
+}
+
+/// Speaks to an agent's Worker itself, at its own address; no call of Cloudflare's API, so no budget is touched.
+#[async_trait]
+pub trait WorkerDoor: Send + Sync {
+    /// `POST {worker_url}/wake` with the control token as bearer, once.
+    async fn wake(
+        &self,
+        worker_url: &str,
+        control: &SecretValue,
+        timeout: Duration,
+    ) -> Result<(), WakeError>;
 }
