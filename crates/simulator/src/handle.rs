@@ -88,7 +88,7 @@ impl Simulator {
     }
 }
 
-/// Serves a second port until the simulator stops. Connections that are open then are cut.
+/// Serves a second port until the simulator stops. Connections that are open then end with the Workers behind them.
 async fn serve_beside(listener: TcpListener, app: Router, mut stopping: watch::Receiver<bool>) {
     tokio::select! {
         served = axum::serve(listener, app).into_future() => if let Err(error) = served {

@@ -93,6 +93,15 @@ pub enum NotRunning {
     Gone,
 }
 
+/// What is wrong with uploaded code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Complaint {
+    /// It does not start; what it threw, or why it did not get so far.
+    DoesNotStart(String),
+    /// It does not export this Durable Object class, which it is to have.
+    LacksClass(String),
+}
+
 /// Told about every change of what is live, one at a time and in order, and asked when somebody wants a Worker.
 #[async_trait]
 pub trait Runner: Send + Sync {
@@ -114,8 +123,8 @@ pub trait Runner: Send + Sync {
     /// Whether a version that is about to be uploaded starts.
     ///
     /// # Errors
-    /// What Cloudflare would say of it with code 10021.
-    async fn validate(&self, _worker: &str, _version: &Deployed) -> Result<(), String> {
+    /// What is wrong with it.
+    async fn validate(&self, _worker: &str, _version: &Deployed) -> Result<(), Complaint> {
         Ok(())
     }
 

@@ -20,6 +20,7 @@ use crate::operation::{NoRoute, Route, route};
 use crate::quota::Standing;
 use crate::reply::{ApiError, Reply};
 use crate::rest::{self, Request};
+use crate::runner::Complaint;
 use crate::s3::{self, S3Call};
 use crate::shared::Shared;
 
@@ -89,7 +90,7 @@ struct Call {
     standing: Option<Standing>,
     token_id: Option<String>,
     /// What is wrong with uploaded code.
-    complaint: OnceLock<String>,
+    complaint: OnceLock<ApiError>,
 }
 
 async fn serve(
@@ -248,14 +249,37 @@ impl Call {
         if let Some((worker, version)) = candidate
             && let Err(complaint) = shared.runner().validate(&worker, &version).await
         {
-            let _ = self.complaint.set(complaint);
+            let existed = |class: &str| {
+                shared.with_world(|world, _| {
+                    let known = world.catalog().workers.get(&worker);
+                    known.is_some_and(|w| w.classes.contains_key(class))
+                })
+            };
+            let refusal = match complaint {
+                Complaint::DoesNotStart(message) => ApiError::invalid_script(message),
+                Complaint::LacksClass(class) if existed(&class) => ApiError::new(
+                    400,
+                    10064,
+                    format!(
+                        "New version of script does not export class '{class}' which is depended on by existing Durable Objects."
+                    ),
+                ),
+                Complaint::LacksClass(class) => ApiError::new(
+                    400,
+                    10070,
+                    format!(
+                        "Cannot apply new-class migration to class '{class}' that is not exported by script."
+                    ),
+                ),
+            };
+            let _ = self.complaint.set(refusal);
         }
     }
 
     /// Lets the world answer.
     fn carry_out(&self) -> Reply {
         if let Some(complaint) = self.complaint.get() {
-            return ApiError::invalid_script(complaint).into();
+            return complaint.clone().into();
         }
         self.app.shared.with_world(|world, now| match &self.target {
             Target::Rest(route) => rest::answer(world, &self.request, route, now),

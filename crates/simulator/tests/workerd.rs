@@ -165,6 +165,14 @@ async fn code_that_does_not_start_is_refused() {
         assert_eq!(answer.refused(), (400, 10021), "{code}");
         assert_eq!(answer.body["errors"][0]["message"], expected);
     }
+    let answer = stage
+        .deploy(
+            "agent",
+            "export default { fetch() {} }",
+            metadata(json!([]), true),
+        )
+        .await;
+    assert_eq!(answer.refused(), (400, 10070));
     assert!(
         stage.cloud.sim.workers().is_empty(),
         "a refused upload changes nothing"
@@ -184,6 +192,16 @@ async fn code_that_does_not_start_is_refused() {
         .request(Method::POST, "workers/scripts/agent/versions");
     let broken = form("export default {", metadata(json!([]), false));
     assert_eq!(send(upload.multipart(broken)).await.refused(), (400, 10021));
+    stage.cloud.bucket("memory").await;
+    stage
+        .deploy("with-objects", WORKER, metadata(bindings(), true))
+        .await
+        .result();
+    let without = "export default { fetch() {} }";
+    let answer = stage
+        .deploy("with-objects", without, metadata(bindings(), false))
+        .await;
+    assert_eq!(answer.refused(), (400, 10064));
     let no_bucket = json!([{"type": "r2_bucket", "name": "B", "bucket_name": "missing"}]);
     let answer = stage
         .deploy("agent", "export default {", metadata(no_bucket, false))

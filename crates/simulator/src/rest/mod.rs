@@ -262,6 +262,7 @@ fn authenticate(
 
 fn dispatch(op: Op, cx: Cx<'_>) -> Handled {
     match op {
+        Op::GraphQl => r2::metrics(&cx),
         Op::UserGet => account::user(&cx),
         Op::UserTokenVerify => account::verify_user_token(&cx),
         Op::MembershipsList => account::memberships(&cx),

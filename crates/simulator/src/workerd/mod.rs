@@ -42,7 +42,7 @@ use async_trait::async_trait;
 use tempfile::TempDir;
 use tokio::sync::{OnceCell, mpsc, oneshot};
 
-use crate::runner::{Deployed, Host, NotRunning, Reached, Runner};
+use crate::runner::{Complaint, Deployed, Host, NotRunning, Reached, Runner};
 use output::Output;
 use worker::{Command, Running, Worker};
 
@@ -59,8 +59,9 @@ pub struct WorkerdOptions {
     /// Where Durable Objects keep what they have, one directory for each Worker; `None`: a temporary one. What an
     /// earlier simulator left there is removed, since its Workers are gone.
     pub state_dir: Option<PathBuf>,
-    /// Most Workers that run at once (15 MB of memory each, 60 MB for the first). Beyond it, the one that was not asked
-    /// for longest is put to rest, with its outgoing connections and alarms, until it is wanted again.
+    /// Most Workers that run at once (measured with the agents' own code: 30 MB each, 75 MB for the first). Beyond it, the
+    /// one that was not asked for longest is put to rest, with its outgoing connections and alarms, until it is wanted
+    /// again; one that is just answering is not.
     pub max_running: usize,
     /// A Worker without Durable Objects that nobody asks for rests after this.
     pub idle: Duration,
@@ -269,7 +270,7 @@ impl Runner for WorkerdRunner {
         let _ = self.ground.runtime.set(tokio::runtime::Handle::current());
     }
 
-    async fn validate(&self, worker: &str, version: &Deployed) -> Result<(), String> {
+    async fn validate(&self, worker: &str, version: &Deployed) -> Result<(), Complaint> {
         validate::starts(&self.ground, worker, version).await
     }
 

@@ -10,6 +10,8 @@ use talon_core::secret::SecretValue;
 const LINES: usize = 200;
 /// How much of a line is kept, in bytes.
 const LENGTH: usize = 4096;
+/// How many values are looked for: those of the last versions.
+const SECRETS: usize = 256;
 /// Shorter values are words that turn up anywhere.
 const SHORTEST_SECRET: usize = 6;
 
@@ -22,7 +24,7 @@ pub(super) struct Output {
 #[derive(Default)]
 struct Kept {
     lines: VecDeque<String>,
-    secrets: Vec<Arc<SecretValue>>,
+    secrets: VecDeque<Arc<SecretValue>>,
 }
 
 impl Output {
@@ -41,7 +43,10 @@ impl Output {
             if secret.expose().len() >= SHORTEST_SECRET
                 && kept.secrets.iter().all(|s| s.expose() != secret.expose())
             {
-                kept.secrets.push(secret);
+                if kept.secrets.len() >= SECRETS {
+                    kept.secrets.pop_front();
+                }
+                kept.secrets.push_back(secret);
             }
         }
     }

@@ -6,17 +6,17 @@ use super::Ground;
 use super::config::{self, SERVICE_NAME, Storage};
 use super::output::Output;
 use super::process::{Process, StartError};
-use crate::runner::Deployed;
+use crate::runner::{Complaint, Deployed};
 
 /// Starts the version once, with storage in memory and nothing to reach, and ends it again.
 ///
 /// # Errors
-/// What Cloudflare would say with code 10021.
+/// What is wrong with it.
 pub(super) async fn starts(
     ground: &Arc<Ground>,
     worker: &str,
     version: &Deployed,
-) -> Result<(), String> {
+) -> Result<(), Complaint> {
     // What cannot be tried is taken as it is; the reason has been given.
     let Ok(binary) = ground.binary().await else {
         return Ok(());
@@ -28,10 +28,16 @@ pub(super) async fn starts(
     match Process::start(&binary, config, &output, patience).await {
         Ok(mut process) => {
             process.kill().await;
-            Ok(())
+            output
+                .lines()
+                .iter()
+                .find_map(|l| lacking(l))
+                .map_or(Ok(()), Err)
         }
-        Err(StartError::Ended) => Err(complaint(&output.lines())),
-        Err(StartError::Slow(_)) => Err("Script startup exceeded CPU time limit.".to_owned()),
+        Err(StartError::Ended) => Err(Complaint::DoesNotStart(thrown(&output.lines()))),
+        Err(StartError::Slow(_)) => Err(Complaint::DoesNotStart(
+            "Script startup exceeded CPU time limit.".to_owned(),
+        )),
         Err(StartError::Spawn(error)) => {
             tracing::warn!(worker, %error, "an upload could not be tried");
             Ok(())
@@ -39,9 +45,17 @@ pub(super) async fn starts(
     }
 }
 
+/// workerd only warns of a class that is not exported; Cloudflare refuses.
+fn lacking(line: &str) -> Option<Complaint> {
+    let (_, rest) = line.split_once("referenced the class \"")?;
+    let (class, rest) = rest.split_once('"')?;
+    rest.contains("no such Durable Object class is exported")
+        .then(|| Complaint::LacksClass(class.to_owned()))
+}
+
 /// workerd's words about the Worker, without its own prefix. Indented lines go on with the one before. What it threw is
 /// what counts; without that, everything that was said.
-fn complaint(lines: &[String]) -> String {
+fn thrown(lines: &[String]) -> String {
     let prefix = format!("service {SERVICE_NAME}: ");
     let mut said: Vec<String> = Vec::new();
     for line in lines {
@@ -65,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_complaint_is_what_was_thrown() {
+    fn what_was_thrown_counts() {
         let lines = [
             "service worker: a flag is not needed",
             "service worker: Uncaught Error: no",
@@ -73,7 +87,7 @@ mod tests {
             "service worker: something else",
         ]
         .map(str::to_owned);
-        assert_eq!(complaint(&lines), "Uncaught Error: no\n  at worker.js:1:7");
-        assert_eq!(complaint(&lines[3..]), "something else");
+        assert_eq!(thrown(&lines), "Uncaught Error: no\n  at worker.js:1:7");
+        assert_eq!(thrown(&lines[3..]), "something else");
     }
 }

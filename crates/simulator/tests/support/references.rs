@@ -30,6 +30,9 @@ impl References {
         lock.lock().unwrap();
         for entry in fs::read_dir(&sources).unwrap() {
             let from = entry.unwrap().path();
+            if !from.is_file() {
+                continue;
+            }
             fs::copy(&from, folder.join(from.file_name().unwrap())).unwrap();
         }
         let done = folder.join("installed");
