@@ -143,9 +143,9 @@ async fn a_deployed_agent_is_woken_answers_writes_an_artifact_remembers_and_is_d
 
     let connected = stage
         .until(AGENT, "connected", |s| {
-            s.conditions
-                .iter()
-                .any(|c| c.condition.kind == ConditionType::HubConnected && c.condition.status == Truth::True)
+            s.conditions.iter().any(|c| {
+                c.condition.kind == ConditionType::HubConnected && c.condition.status == Truth::True
+            })
         })
         .await;
     let tokens: Vec<_> = connected.auth_tokens.iter().map(|t| t.state).collect();

@@ -8,12 +8,15 @@ use talon_core::mutation::{Intent, Mutation, Outcome, ResourceWrite, StatusWrite
 use talon_core::resource::{CleanupResult, ResourceKind, ResourceRecord, ResourceState};
 use talon_core::snapshot::{AuthTokenRecord, AuthTokenState, SecretRecord, SecretState};
 
+use crate::diary::Diary;
+
 #[derive(Debug, Clone)]
 pub struct Database {
     pub row: Snapshot,
     pub events: Vec<NewEvent>,
     /// How many transactions changed anything.
     pub writes: usize,
+    pub diary: Diary,
 }
 
 impl Database {
@@ -22,6 +25,7 @@ impl Database {
             row,
             events: Vec::new(),
             writes: 0,
+            diary: Diary::default(),
         }
     }
 
@@ -34,6 +38,7 @@ impl Database {
 
     /// One transaction.
     pub fn commit(&mut self, now: DateTime<Utc>, mutations: &[Mutation]) {
+        self.diary.writes(&self.row, mutations);
         let before = self.row.clone();
         for mutation in mutations {
             self.apply(now, mutation);

@@ -5,11 +5,16 @@ mod cleanup;
 mod crash;
 mod create;
 mod database;
+mod diary;
 mod drift;
 mod fixture;
 mod foreign;
 mod golden;
+<<<<<<< HEAD
 mod hub;
+=======
+mod history;
+>>>>>>> main
 mod late;
 mod lost;
 mod reality;

@@ -261,6 +261,7 @@ impl Stage {
             world: &self.world,
         });
         assert_eq!(talon_plan::lint(&plan), Vec::<String>::new(), "{plan:#?}");
+        self.db.diary.plan(&plan, self.now);
         self.last_plan = plan.clone();
         plan
     }
@@ -497,6 +498,7 @@ impl Stage {
                 ..failure("throttled")
             }),
         };
+        self.db.diary.call(step.kind.name(), &outcome);
         let took = if outcome.as_ref().is_err_and(|f| f.ambiguous) {
             self.world.timing.request_timeout
         } else {
