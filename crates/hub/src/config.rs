@@ -140,3 +140,17 @@ impl Default for HubConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_protocols_own_numbers_are_the_defaults() {
+        let config = HubConfig::default();
+        assert_eq!(config.heartbeat_timeout, Duration::from_secs(90));
+        assert_eq!(config.delegation_timeout, Duration::from_secs(180));
+        assert_eq!(config.token_lifetime, Duration::from_secs(900));
+        assert_eq!(config.max_frame, 1_048_576);
+    }
+}

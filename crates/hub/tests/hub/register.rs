@@ -8,7 +8,7 @@ use talon_hub::HubConfig;
 
 use crate::client::Client;
 use crate::tokens::trade;
-use crate::world::{World, config, logged, sha256, until};
+use crate::world::{World, config, end, logged, sha256, task, until};
 
 fn error(result: &serde_json::Value) -> &str {
     assert_eq!(result["registered"], false, "{result}");
@@ -368,7 +368,7 @@ async fn registering_makes_the_controller_look() {
 }
 
 #[tokio::test]
-async fn no_token_is_ever_logged() {
+async fn no_token_and_no_text_is_ever_logged() {
     let world = World::new();
     let id = world.agent("research-pro", "acme").await;
     world
@@ -383,19 +383,30 @@ async fn no_token_is_ever_logged() {
     client.register("research-pro", "canary-managed").await;
     let _hosted = Client::registered(&hub.url, "hosted-1", &jwt).await;
     trade_refused(&hub.address).await;
+    let mut asked = task("logged-1", "research-pro");
+    asked.text = "canary-question".to_owned();
+    let mut stream = hub.deliver(asked).await;
+    client.task().await;
+    client.status("logged-1", "working", "canary-piece").await;
+    client
+        .complete("logged-1", "completed", "canary-answer")
+        .await;
+    end(&mut stream).await;
     let signature = jwt.rsplit('.').next().unwrap().to_owned();
     drop(client);
     hub.online("research-pro", false).await;
     let log = logged();
-    assert!(
-        log.contains("registration refused") && log.contains("hosted-1"),
-        "the log is on"
-    );
+    for word in ["registration refused", "hosted-1", "logged-1"] {
+        assert!(log.contains(word), "the log is on");
+    }
     for canary in [
         "canary-managed",
         "canary-wrong",
         "sai_canary",
         "sai_unknown",
+        "canary-question",
+        "canary-piece",
+        "canary-answer",
         &signature,
     ] {
         assert!(!log.contains(canary), "{canary} was logged");

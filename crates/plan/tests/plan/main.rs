@@ -10,11 +10,8 @@ mod drift;
 mod fixture;
 mod foreign;
 mod golden;
-<<<<<<< HEAD
-mod hub;
-=======
 mod history;
->>>>>>> main
+mod hub;
 mod late;
 mod lost;
 mod reality;
