@@ -164,6 +164,11 @@ fn a_key_that_came_over_http_and_went_with_the_worker_is_asked_for() {
         "never deployed without a key the agent had: {:?}",
         stage.calls
     );
+    assert_eq!(
+        stage.last_plan.opening,
+        [],
+        "nothing is told as if it were done"
+    );
     let block = stage.last_plan.block.clone().unwrap();
     assert_eq!(
         (block.reason, block.stalled),

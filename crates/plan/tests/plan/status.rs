@@ -2,12 +2,14 @@
 
 use talon_core::condition::{ConditionType, Reason};
 use talon_core::mutation::Mutation;
+use talon_core::snapshot::SecretState;
 use talon_core::status::DeploymentStatus::{self, Deleting, Deployed, Deploying, Failed, Pending};
 use talon_plan::status::{PassFailure, Situation, precedence};
 use talon_plan::{Held, HeldScope, Input, SecretProblem};
 
+use crate::diary::Diary;
 use crate::fixture::{deployed, new_agent, snapshot, spec, start};
-use crate::stage::{End, Stage};
+use crate::stage::{End, Fault, Stage};
 
 /// `None`: either.
 struct Row {
@@ -292,4 +294,77 @@ fn without_a_look_only_what_the_row_alone_tells_is_said() {
     assert_eq!(said(&row, true), None, "it may well be live");
     row.agent.deletion_requested_at = Some(start());
     assert_eq!(said(&row, false), Some(Deleting));
+}
+
+/// All that is said, in every situation and after every kind of pass.
+#[test]
+fn reports_of_every_situation() {
+    let failure = |stalled, throttled| PassFailure {
+        reason: Reason::CloudflareError,
+        message: "it did not work".to_owned(),
+        stalled,
+        throttled,
+    };
+    let passes = [
+        ("went well", None),
+        ("failed", Some(failure(false, false))),
+        ("stalled", Some(failure(true, false))),
+        ("throttled", Some(failure(false, true))),
+    ];
+    let mut more = situations();
+    let mut unsettled = new_agent();
+    unsettled.faults.insert(2, Fault::LostNotDone);
+    unsettled.one_pass();
+    more.push(("unsettled", unsettled));
+    let mut edited = deployed();
+    let worker = edited.names().worker;
+    edited.outside(|r, now| {
+        let worker = r.workers.get_mut(&worker).unwrap();
+        worker.content = "edited".to_owned();
+        worker.modified_on = now;
+    });
+    edited.resync();
+    more.push(("edited", edited));
+    let mut pushing = deployed();
+    pushing.db.row.secrets[0].state = SecretState::Pushing;
+    more.push(("pushing", pushing));
+    let mut changing = deployed();
+    changing.edit(|s| s.keep_alive = !s.keep_alive);
+    more.push(("changing", changing));
+    let mut stalled = deployed();
+    stalled.edit(|s| s.model = "nonsense".to_owned());
+    stalled.one_pass();
+    let mut goes_on = stalled.clone();
+    goes_on.edit(|s| s.model = spec().model);
+    more.extend([
+        ("stalled before", stalled),
+        ("stalled before and goes on", goes_on),
+    ]);
+    let mut held = deployed();
+    held.world.held = Some(Held {
+        reason: Reason::HeldByOperator,
+        message: "m".to_owned(),
+        scope: HeldScope::All,
+        since: None,
+    });
+    held.edit(|s| s.keep_alive = !s.keep_alive);
+    held.one_pass();
+    more.push(("held before", held));
+    let mut out = String::new();
+    for (name, mut stage) in more {
+        let (snapshot, observed) = stage.observe();
+        let input = Input {
+            snapshot: &snapshot,
+            observed: &observed,
+            world: &stage.world,
+        };
+        let plan = talon_plan::plan(&input);
+        for (pass, failure) in &passes {
+            let report = talon_plan::status(&input, &plan, failure.as_ref());
+            let mut diary = Diary::default();
+            diary.writes(&snapshot, &report.into_mutations());
+            out.push_str(&format!("{name}, {pass}\n{}\n", diary.take()));
+        }
+    }
+    insta::assert_snapshot!(out);
 }
