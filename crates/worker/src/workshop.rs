@@ -164,6 +164,19 @@ impl Workshop {
     }
 }
 
+/// The bundle to deploy with: the one in `explicit` (`--runtime-bundle`), else the one that a release carries, else that of
+/// the usual workshop, which is built if need be. `say` gets lines for people. Blocks; see [`Workshop::find_or_build`].
+pub fn obtain(explicit: Option<&Path>, say: &mut dyn FnMut(&str)) -> Result<Bundle, BuildError> {
+    if let Some(dir) = explicit {
+        return Ok(Bundle::load(dir)?);
+    }
+    let embedded = Bundle::embedded();
+    if !embedded.is_placeholder() {
+        return Ok(embedded);
+    }
+    Workshop::usual()?.find_or_build(say)
+}
+
 /// 16 hex digits over the runtime's sources as this binary carries them.
 pub fn source_hash() -> String {
     let mut h = Sha256::new();
@@ -275,6 +288,15 @@ mod tests {
             let pin = package["integrity"].as_str().unwrap_or_default();
             assert!(pin.starts_with("sha512-"), "{name} is not pinned");
         }
+    }
+
+    #[test]
+    fn a_named_folder_without_a_bundle_is_an_error_and_builds_nothing() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut said = Vec::new();
+        let got = obtain(Some(dir.path()), &mut |line| said.push(line.to_owned()));
+        assert!(matches!(got, Err(BuildError::Bundle(_))), "{got:?}");
+        assert!(said.is_empty(), "{said:?}");
     }
 
     #[test]

@@ -14,8 +14,11 @@ import {
 import { registerBuiltInApiProviders } from "@openclaw/ai/providers";
 import {
   Agent,
+  type AgentMessage,
   type AgentTool,
   buildSessionContext,
+  COMPACTION_SUMMARY_PREFIX,
+  COMPACTION_SUMMARY_SUFFIX,
   compact,
   DEFAULT_COMPACTION_SETTINGS,
   estimateContextTokens,
@@ -85,6 +88,7 @@ export async function runAgent(run: Run): Promise<Outcome> {
     streamFn: streamFor(run.model),
     sessionId: run.sessionId,
     getApiKey: () => run.model.apiKey,
+    convertToLlm: (messages) => messages.map(forModel),
     initialState: {
       systemPrompt: run.systemPrompt,
       model: plain(run.model),
@@ -113,7 +117,7 @@ export async function runAgent(run: Run): Promise<Outcome> {
   } finally {
     run.signal.removeEventListener("abort", stop);
   }
-  const messages = agent.state.messages.slice(before.length);
+  const messages = agent.state.messages.slice(before.length).map(forModel);
   return { answer: pieces.join(""), error: thrown ?? failure(messages), messages };
 }
 
@@ -142,6 +146,13 @@ export async function compaction(
   );
   if (!done.ok) throw done.error;
   return done.value;
+}
+
+/** The engine would leave a summary out of what the model sees; a full OpenClaw wraps it in the same words. */
+function forModel(message: AgentMessage): Message {
+  if (message.role !== "compactionSummary") return message;
+  const text = COMPACTION_SUMMARY_PREFIX + message.summary + COMPACTION_SUMMARY_SUFFIX;
+  return { role: "user", content: [{ type: "text", text }], timestamp: message.timestamp };
 }
 
 function failure(messages: readonly Message[]): string | undefined {
@@ -183,7 +194,9 @@ function streamFor(model: ModelChoice): StreamFn {
   return model.api === "dev-echo" ? streamEcho : runtime.streamSimple;
 }
 
-/** Lets the stand-in model answer in the form of a real one, word by word. */
+const MOST_PIECES = 100;
+
+/** Lets the stand-in model answer in the form of a real one, word by word where the answer is short. */
 const streamEcho: StreamFn = (model, context, options) => {
   const stream = createAssistantMessageEventStream();
   const message: AssistantMessage = {
@@ -224,7 +237,10 @@ const streamEcho: StreamFn = (model, context, options) => {
     message.content.push(block);
     stream.push({ type: "text_start", contentIndex: 0, partial: message });
     await pause(move.afterMs, options?.signal);
-    for (const delta of move.text.match(/\s*\S+\s*/g) ?? []) {
+    const words = move.text.match(/\s*\S+\s*/g) ?? [];
+    const step = Math.ceil(words.length / MOST_PIECES);
+    for (let at = 0; at < words.length; at += step) {
+      const delta = words.slice(at, at + step).join("");
       block.text += delta;
       stream.push({ type: "text_delta", contentIndex: 0, delta, partial: message });
       await pause(5, options?.signal);

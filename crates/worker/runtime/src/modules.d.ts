@@ -15,7 +15,15 @@ declare module "openclaw/plugin-sdk/agent-core" {
   import type { AssistantMessageEvent, CompleteSimpleFn, Message, Model, StreamFn, TextContent } from "@openclaw/ai";
 
   /** A message as the transcript holds it. */
-  export type AgentMessage = Message;
+  export type AgentMessage = Message | CompactionSummary;
+
+  /** What `buildSessionContext` puts in the place of messages that were summed up. */
+  export interface CompactionSummary {
+    role: "compactionSummary";
+    summary: string;
+    tokensBefore: number;
+    timestamp: number;
+  }
 
   export interface AgentTool {
     name: string;
@@ -48,6 +56,8 @@ declare module "openclaw/plugin-sdk/agent-core" {
       streamFn: StreamFn;
       sessionId: string;
       getApiKey: (provider: string) => string | undefined;
+      /** Without it the model gets to see nothing but plain messages. */
+      convertToLlm: (messages: AgentMessage[]) => Message[];
       initialState: {
         systemPrompt: string;
         model: Model;
@@ -69,7 +79,7 @@ declare module "openclaw/plugin-sdk/agent-core" {
   }
   export interface MessageEntry extends EntryBase {
     type: "message";
-    message: AgentMessage;
+    message: Message;
   }
   export interface CompactionEntry extends EntryBase {
     type: "compaction";
@@ -98,6 +108,8 @@ declare module "openclaw/plugin-sdk/agent-core" {
     [prepared]: true;
   }
 
+  export const COMPACTION_SUMMARY_PREFIX: string;
+  export const COMPACTION_SUMMARY_SUFFIX: string;
   export const DEFAULT_COMPACTION_SETTINGS: CompactionSettings;
   export function buildSessionContext(entries: SessionEntry[]): { messages: AgentMessage[] };
   export function estimateContextTokens(messages: AgentMessage[]): { tokens: number };

@@ -1,6 +1,7 @@
 // Rules that can be told without a Worker.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { check } from "../build/checks.mjs";
 import { source } from "./support/source.mjs";
 
 test("http_fetch keeps out of private networks, however they are spelled", async () => {
@@ -88,6 +89,18 @@ test("secrets are taken out of texts, also where they come in pieces", async () 
     }
     assert.equal(out + stream.end(), "start sk-sec [redacted][redacted] and sk-secret-000 end", `pieces of ${size}`);
   }
+});
+
+test("a bundle that is not what it should be fails the build", () => {
+  const imports = ["node:crypto", "cloudflare:workers", "./IDENTITY.md"];
+  const stubs = new Set(["a", "b", "c"]);
+  const good = new TextEncoder().encode("export default {};");
+  check(good, imports, stubs);
+  assert.throws(() => check(new Uint8Array(1_500_000), imports, stubs), /1500000 bytes/);
+  assert.throws(() => check(good, imports, new Set(["a"])), /1 chunks of openclaw were stubbed, not 3: a/);
+  assert.throws(() => check(good, [...imports, "node:net"], stubs), /imports node:net/);
+  assert.throws(() => check(good, ["node:crypto"], stubs), /does not import \.\/IDENTITY\.md/);
+  assert.throws(() => check(new TextEncoder().encode("import.meta.url"), imports, stubs), /import\.meta/);
 });
 
 test("waiting grows from 1 s to 60 s, with jitter", async () => {

@@ -135,6 +135,32 @@ test("a task without text, and one while the bucket is broken, fail with a reaso
   assert.equal((await hub.ended("t3")).state, "completed");
 });
 
+test("a session that fills the model's window is summed up, and goes on", async (t) => {
+  const models = await startModels();
+  t.after(() => models.close());
+  const { hub, agent } = await stage(t, models.vars("anthropic-messages"));
+  const timestamp = new Date().toISOString();
+  const lines = [{ type: "session", version: 4, id: "s1", timestamp, cwd: "/workspace" }];
+  for (let i = 0; i < 30; i++) {
+    const content = [{ type: "text", text: `${i} ${"words ".repeat(5_000)}` }];
+    const message = { role: "user", content, timestamp: Date.now() };
+    lines.push({ type: "message", id: `e${i}`, parentId: i > 0 ? `e${i - 1}` : null, timestamp, message });
+  }
+  const body = Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+  const key = "agents/main/sessions/s1.jsonl";
+  agent.r2.objects.set(key, { body, fields: {}, uploaded: "1" });
+  models.script.push({ text: ["They counted."] }, { text: ["On we go."] });
+  (await agent.online()).task("t1", "s1", "Go on");
+  assert.deepEqual(await hub.ended("t1"), { state: "completed", text: "On we go." });
+  assert.equal(models.requests.length, 2);
+  const asked = JSON.stringify(models.requests[1]?.body);
+  assert.match(asked, /They counted\./);
+  assert.ok(asked.length < body.length / 2, "the older part was not sent again");
+  const text = agent.r2.text(key) ?? "";
+  assert.ok(text.startsWith(body.toString()), "nothing that was there is lost");
+  assert.match(text.slice(body.length), /^\{"type":"compaction".*They counted/);
+});
+
 test("sessions lie in the bucket as OpenClaw writes them", async (t) => {
   const { hub, agent } = await stage(t);
   const peer = await agent.online();
