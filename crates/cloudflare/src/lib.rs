@@ -10,7 +10,7 @@
 //!   the token and of every secret the call carried.
 //!
 //! Where to look: `transport` sends, `envelope` reads answers, `taxonomy` decides what a refusal means, `workers`,
-//! `upload`, `buckets`, `tokens` and `s3` hold the calls, `verify` holds what we assume of the real Cloudflare.
+//! `upload`, `buckets`, `tokens` and `s3` hold the calls, `workers_dev` speaks to the Workers themselves, `verify` holds what we assume of the real Cloudflare.
 
 mod account;
 mod admission;
@@ -34,8 +34,10 @@ mod transport;
 mod upload;
 pub mod verify;
 mod workers;
+mod workers_dev;
 
 pub use admission::Unlimited;
 pub use client::Client;
 pub use config::{ClientConfig, ConfigError, Timeouts};
 pub use taxonomy::codes;
+pub use workers_dev::WorkersDev;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use talon_core::clock::{Clock, Random};
 use talon_core::cloud::{CallClass, Cloud};
 use talon_core::condition::Reason;
+use talon_core::deliver::{Waker, WorkerDoor};
 use talon_core::event::{EventReason, NewEvent, Severity};
 use talon_core::mutation::{Finish, Mutation, Progress};
 use talon_core::registry::Registry;
@@ -28,6 +29,7 @@ use crate::inventory::Surveyor;
 use crate::lease::Lease;
 use crate::pass::{self, Shared};
 use crate::tell::{HoldTold, safe};
+use crate::waker::AgentWaker;
 use crate::{high_water, resync, sweep};
 
 /// Longest sleep without looking whether something is due.
@@ -78,7 +80,7 @@ pub struct Daemon {
 
 /// Ordered maps and `biased` selects: what happens next never hangs on a hash seed, so that a simulation can replay it.
 struct Inner {
-    shared: Shared,
+    shared: Arc<Shared>,
     holder: String,
     running: Mutex<BTreeMap<AgentId, Arc<Lease>>>,
     wake: Notify,
@@ -120,7 +122,7 @@ impl Daemon {
             held: None,
         };
         let account = Account::new(parts.clock.clone());
-        let shared = Shared {
+        let shared = Arc::new(Shared {
             store: parts.store,
             cloud: parts.cloud,
             registry: parts.registry,
@@ -135,7 +137,7 @@ impl Daemon {
             brake,
             hold_told: HoldTold::default(),
             base,
-        };
+        });
         let inner = Inner {
             shared,
             holder,
@@ -146,6 +148,11 @@ impl Daemon {
         Self {
             inner: Arc::new(inner),
         }
+    }
+
+    /// Wakes agents of this daemon's installation through this door.
+    pub fn waker(&self, door: Arc<dyn WorkerDoor>) -> Arc<dyn Waker> {
+        Arc::new(AgentWaker::new(door, self.inner.shared.clone()))
     }
 
     /// Asks for a resync now rather than when it is due.

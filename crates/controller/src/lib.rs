@@ -20,6 +20,7 @@ pub mod pass;
 pub mod resync;
 pub mod sweep;
 pub mod tell;
+pub mod waker;
 
 pub use config::ControllerConfig;
 pub use daemon::{Daemon, DaemonError, Parts};

@@ -117,15 +117,8 @@ mod tests {
         let made = chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let name = AgentName::parse("research-pro").unwrap();
         let id = AgentId(uuid::Uuid::from_u128(7));
-        Snapshot {
-            now: made + chrono::TimeDelta::milliseconds(3_200),
-            agent: Agent::new(id, name, Owner::default(), spec, made),
-            resources: Vec::new(),
-            secrets: Vec::new(),
-            auth_tokens: Vec::new(),
-            conditions: Vec::new(),
-            work: talon_core::snapshot::Work::new(made),
-        }
+        let agent = Agent::new(id, name, Owner::default(), spec, made);
+        Snapshot::new(agent, made + chrono::TimeDelta::milliseconds(3_200))
     }
 
     fn status(to: DeploymentStatus, error: Option<&str>) -> Vec<Mutation> {

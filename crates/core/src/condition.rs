@@ -150,6 +150,12 @@ words! {
         PushedUnverified,
         /// The card was accepted.
         CardAccepted,
+        /// Connected to the Hub and registered there.
+        Registered,
+        /// The connection to the Hub ended, though the agent is to stay connected.
+        Disconnected,
+        /// Not connected because nothing is to be done: a task wakes it.
+        Asleep,
         /// Not known yet.
         NotObserved,
     }

@@ -11,6 +11,7 @@ pub mod card;
 pub mod clock;
 pub mod cloud;
 pub mod condition;
+pub mod deliver;
 pub mod event;
 #[cfg(test)]
 mod fixtures;
@@ -20,12 +21,15 @@ pub mod manifest;
 pub mod model;
 pub mod mutation;
 pub mod name;
+pub mod presence;
 pub mod registry;
 pub mod resource;
+pub mod search;
 pub mod secret;
 pub mod snapshot;
 pub mod spec;
 pub mod status;
+pub mod task;
 pub mod text;
 pub mod validate;
 

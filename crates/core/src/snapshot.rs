@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::Agent;
 use crate::condition::StoredCondition;
 use crate::id::{Epoch, TryId};
+use crate::presence::Presence;
 use crate::resource::{ResourceKind, ResourceRecord, snake_words};
 use crate::status::UnknownWord;
 use std::fmt;
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub auth_tokens: Vec<AuthTokenRecord>,
     /// Conditions as last written.
     pub conditions: Vec<StoredCondition>,
+    /// Its last connection to the Hub; `None` if it never was connected.
+    pub presence: Option<Presence>,
 }
 
 impl Snapshot {
@@ -41,6 +44,7 @@ impl Snapshot {
             secrets: Vec::new(),
             auth_tokens: Vec::new(),
             conditions: Vec::new(),
+            presence: None,
         }
     }
 

@@ -205,6 +205,16 @@ impl Builder<'_> {
             self.settle(ResourceKind::R2Bucket, &bucket.name, result, note);
             return;
         }
+        // Whether it was made is open, and so is whose a bucket of this name is: a list that is younger than our call tells.
+        let open = self
+            .record(ResourceKind::R2Bucket)
+            .filter(|r| r.state == ResourceState::Unknown)
+            .and_then(|r| r.intent_at);
+        if let Some(intent) = open.filter(|t| !self.input.observed.bucket.after(*t)) {
+            let why = "a list must show whose a bucket of this name is";
+            self.wait_for_lists_of(ResourceKind::R2Bucket, intent, why);
+            return;
+        }
         let emptied = (!objects_done || back).then(|| {
             self.step(
                 StepKind::EmptyBucket(bucket.clone()),

@@ -2,6 +2,7 @@
 
 mod drift;
 mod landed;
+mod registered;
 mod secrets;
 mod steps;
 
@@ -184,7 +185,7 @@ impl Builder<'_> {
     }
 
     fn build(&mut self) {
-        if self.wait_for_knowledge() || self.accept_what_landed() {
+        if self.accept_registration() || self.wait_for_knowledge() || self.accept_what_landed() {
             return;
         }
         let mode = match self.worker_mode() {

@@ -6,6 +6,7 @@
 
 pub mod blind;
 pub mod cleanup;
+mod connection;
 pub mod converge;
 pub mod desired;
 pub mod effect;

@@ -9,6 +9,7 @@ use talon_core::snapshot::SecretState;
 use talon_core::status::DeploymentStatus;
 use talon_core::{Generation, Snapshot};
 
+use crate::connection::hub_connected;
 use crate::desired::Names;
 use crate::input::Input;
 use crate::know::{Facts, Known};
@@ -389,12 +390,8 @@ fn conditions(
             quiet(),
         );
     }
-    say(
-        ConditionType::HubConnected,
-        Truth::Unknown,
-        Reason::NotObserved,
-        quiet(),
-    );
+    let (truth, reason, text) = hub_connected(input.snapshot);
+    say(ConditionType::HubConnected, truth, reason, text);
     let drift = plan.opening.iter().find_map(|m| match m {
         Mutation::Event(e) if e.reason == EventReason::DriftDetected => Some(e.message.clone()),
         _ => None,

@@ -29,7 +29,8 @@ pub enum InstallKeyError {
     /// Somebody else owns it, and could put another key in its place.
     #[error(
         "the install key file {path} belongs to user {owner}, neither to this process's user ({user}) nor to root: run \
-         chown {user} {path} as root, after making sure that it is the key you think it is", path = path.display()
+         this as user {owner} if the daemon does; else chown {user} {path} as root, after making sure that it is the key you \
+         think it is", path = path.display()
     )]
     NotOurs {
         /// The file.

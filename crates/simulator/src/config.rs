@@ -1,7 +1,6 @@
 //! How a simulator is set up.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,8 +46,6 @@ pub struct SimConfig {
     pub subdomain: Option<String>,
     /// Seed of ids, token values and faults.
     pub seed: u64,
-    /// Directory for what has to be on disk one day (Workers' own storage). Nothing is written there now; secrets never are.
-    pub state_dir: Option<PathBuf>,
     /// `None`: calls are not counted and no rate headers are sent.
     pub quota: Option<Quota>,
     /// How long a new or rolled token is refused by S3.
@@ -62,6 +59,8 @@ pub struct SimConfig {
     /// Most tokens on one page of their list, whatever `per_page` asks. Cloudflare documents 50 for users' tokens and
     /// nothing for an account's.
     pub token_page_limit: usize,
+    /// Where workers.dev is served, over plain HTTP; port 0 takes a free one. `None`: it is not.
+    pub front_door: Option<SocketAddr>,
     /// Where the simulator's time comes from.
     pub clock: Arc<dyn Clock>,
     /// What happens to code when it is deployed.
@@ -89,13 +88,13 @@ impl Default for SimConfig {
             user_token: None,
             subdomain: Some("dev".to_owned()),
             seed: 1,
-            state_dir: None,
             quota: None,
             new_token_delay: Duration::ZERO,
             log_capacity: 200_000,
             max_workers: 500,
             max_tokens: 500,
             token_page_limit: 100,
+            front_door: None,
             clock: Arc::new(SystemClock::new()),
             runner: Arc::new(NoRunner),
         }

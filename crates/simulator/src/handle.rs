@@ -1,10 +1,12 @@
 //! Starting a simulator, and everything a test can do with a running one.
 
+use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use talon_core::secret::SecretValue;
 use talon_core::spec::Jurisdiction;
 use tokio::net::TcpListener;
@@ -16,8 +18,10 @@ use crate::calllog::CallRecord;
 use crate::config::{Quota, SimConfig};
 use crate::connection::{DropSwitch, SimListener};
 use crate::faults::{FaultRule, RuleReport};
+use crate::front_door::{self, LOCAL_DOMAIN};
 use crate::inspect::{BucketView, StateView, TokenView, WorkerView};
-use crate::runner::Deployed;
+use crate::r2_binding::{self, Door};
+use crate::runner::{Deployed, Host};
 use crate::server::{App, router};
 use crate::shared::Shared;
 use crate::world::conditions::Conditions;
@@ -40,6 +44,20 @@ impl Simulator {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::new(&config));
         let (stop, stopping) = watch::channel(false);
+        let mut beside = Vec::new();
+        if shared.runner().runs_code() {
+            let (r2, listener) = Door::open().await?;
+            let app = r2_binding::router(Arc::clone(&shared), r2.clone());
+            beside.push(tokio::spawn(serve_beside(listener, app, stopping.clone())));
+            shared.runner().attached(Host { r2 });
+        }
+        let mut front_door = None;
+        if let Some(wanted) = config.front_door {
+            let listener = TcpListener::bind(wanted).await?;
+            front_door = Some(listener.local_addr()?);
+            let app = front_door::router(Arc::clone(&shared));
+            beside.push(tokio::spawn(serve_beside(listener, app, stopping.clone())));
+        }
         let app = router(App {
             shared: Arc::clone(&shared),
             stopping: stopping.clone(),
@@ -60,21 +78,35 @@ impl Simulator {
         });
         Ok(SimHandle {
             address,
+            front_door,
             account_id: config.account_id,
             shared,
             stop,
             task: Some(task),
+            beside,
         })
+    }
+}
+
+/// Serves a second port until the simulator stops. Connections that are open then end with the Workers behind them.
+async fn serve_beside(listener: TcpListener, app: Router, mut stopping: watch::Receiver<bool>) {
+    tokio::select! {
+        served = axum::serve(listener, app).into_future() => if let Err(error) = served {
+            tracing::warn!(%error, "a port of the local Cloudflare stopped serving");
+        },
+        _ = stopping.wait_for(|stop| *stop) => {}
     }
 }
 
 /// A running simulator.
 pub struct SimHandle {
     address: SocketAddr,
+    front_door: Option<SocketAddr>,
     account_id: String,
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
+    beside: Vec<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for SimHandle {
@@ -110,6 +142,24 @@ impl SimHandle {
     /// Base of the steering endpoints: `http://127.0.0.1:PORT/__admin`.
     pub fn admin(&self) -> Url {
         self.url("__admin")
+    }
+
+    /// Where workers.dev is served, if it is.
+    ///
+    /// A client reaches `https://{worker}.{subdomain}.workers.dev/path` by connecting here over *plain HTTP*, asking for
+    /// `/path` with that name in the `Host` header. The Worker sees the `https` address.
+    pub fn front_door(&self) -> Option<SocketAddr> {
+        self.front_door
+    }
+
+    /// An address for browsers on this machine that leads to a Worker by way of the front door.
+    pub fn browsable_url(&self, worker: &str) -> Option<Url> {
+        let port = self.front_door?.port();
+        let subdomain = self.shared.with_world(|w, _| w.subdomain.clone())?;
+        Url::parse(&format!(
+            "http://{worker}.{subdomain}.{LOCAL_DOMAIN}:{port}/"
+        ))
+        .ok()
     }
 
     fn url(&self, path: &str) -> Url {
@@ -237,9 +287,13 @@ impl SimHandle {
             .with_world(|w, now| w.start_uploads(&key, count, now))
     }
 
-    /// Stops: open calls that hang are dropped, calls that would land later never do.
+    /// Stops: open calls that hang are dropped, calls that would land later never do, and nothing runs any more.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
+        self.shared.runner().shutdown().await;
+        for task in self.beside.drain(..) {
+            let _ = task.await;
+        }
         if let Some(mut task) = self.task.take()
             && tokio::time::timeout(GRACE, &mut task).await.is_err()
         {

@@ -1,7 +1,10 @@
-//! A local Cloudflare over HTTP: REST API v4 and R2's S3 endpoint, stateful, in the real envelope with the real codes,
-//! with seeded faults and a log of every call.
+//! A local Cloudflare over HTTP: REST API v4, R2's S3 endpoint and, if a [`Runner`] is given, Workers that run behind a
+//! workers.dev of their own; stateful, in the real envelope with the real codes, with seeded faults and a log of every
+//! call.
 //!
-//! - `world` is the account as a pure machine; `rest` and `s3` are the two protocols over it.
+//! - `world` is the account as a pure machine; `rest`, `s3` and `r2_binding` are the protocols over it.
+//! - `workerd` runs uploaded code ([`WorkerdRunner`]); `front_door` is workers.dev. Without a runner (the default),
+//!   uploads are only kept.
 //! - `faults` and `calllog` stand between the protocols and HTTP; `admin` steers them over HTTP, [`SimHandle`] in process.
 //! - Secrets are kept in memory only and cannot be read over any endpoint.
 //!
@@ -25,17 +28,20 @@ mod calllog;
 mod config;
 mod connection;
 mod faults;
+mod front_door;
 mod handle;
 mod inspect;
 mod multipart;
 mod operation;
 mod quota;
+mod r2_binding;
 mod reply;
 mod rest;
 mod runner;
 mod s3;
 mod server;
 mod shared;
+mod workerd;
 mod world;
 
 pub use calllog::{CallClass, CallRecord};
@@ -44,6 +50,10 @@ pub use faults::{Fault, FaultRule, Match, RuleReport};
 pub use handle::{Faults, SimHandle, Simulator};
 pub use inspect::{BindingView, BucketView, StateView, TokenView, WorkerView};
 pub use operation::operation_names;
-pub use runner::{Deployed, NoRunner, RunBinding, RunModule, Runner};
+pub use runner::{
+    Complaint, Deployed, Host, NoRunner, NotRunning, Reached, RunBinding, RunClass, RunModule,
+    Runner,
+};
+pub use workerd::{Announce, WorkerdOptions, WorkerdRunner};
 pub use world::conditions::{Conditions, ConditionsFired};
 pub use world::outside::WorkerEdit;

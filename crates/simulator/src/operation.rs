@@ -44,6 +44,7 @@ macro_rules! endpoints {
 }
 
 endpoints! {
+    GraphQl "graphql" Read R2 POST "graphql";
     UserGet "user.get" Read Open GET "user";
     UserTokenVerify "user.token.verify" Read Open GET "user/tokens/verify";
     MembershipsList "memberships.list" Read Open GET "memberships";

@@ -1,11 +1,15 @@
-//! The seam where uploaded code will be run. The simulator itself only keeps it.
+//! The seam where uploaded code is run. The simulator itself only keeps it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use talon_core::secret::SecretValue;
+
+use crate::r2_binding::Door;
 
 /// A module of a deployed version.
 #[derive(Debug, Clone)]
@@ -31,6 +35,15 @@ pub struct RunBinding {
     pub secret: Option<Arc<SecretValue>>,
 }
 
+/// A Durable Object class of a Worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunClass {
+    /// Whether its storage is SQLite.
+    pub sqlite: bool,
+    /// Stays the same when the class is renamed.
+    pub namespace_id: String,
+}
+
 /// What serves requests after a deployment.
 #[derive(Debug, Clone)]
 pub struct Deployed {
@@ -46,23 +59,94 @@ pub struct Deployed {
     pub compatibility_date: String,
     /// Compatibility flags.
     pub compatibility_flags: Vec<String>,
-    /// Durable Object classes of the Worker; `true` for those with SQLite storage.
-    pub classes: BTreeMap<String, bool>,
+    /// Durable Object classes of the Worker.
+    pub classes: BTreeMap<String, RunClass>,
 }
 
-/// Told about every change of what is live, one at a time and in order. Must return quickly and may call back into the
-/// simulator's handle.
+/// What a simulator offers to code that runs.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// The R2 buckets.
+    pub(crate) r2: Door,
+}
+
+/// A running Worker.
+#[derive(Debug, Clone)]
+pub struct Reached {
+    /// Where it speaks plain HTTP.
+    pub address: SocketAddr,
+    /// To be kept until the answer is complete: a Worker in use is not put to rest.
+    pub in_use: Arc<()>,
+}
+
+/// Why a Worker that is there does not run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotRunning {
+    /// Nothing on this machine can run Workers; says why.
+    #[error("Workers are not run here: {0}")]
+    NoRuntime(String),
+    /// It does not start or ended at once; says what it printed.
+    #[error("the Worker does not start: {0}")]
+    Broken(String),
+    /// Not known to the runner, or gone meanwhile.
+    #[error("there is no such Worker")]
+    Gone,
+}
+
+/// What is wrong with uploaded code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Complaint {
+    /// It does not start; what it threw, or why it did not get so far.
+    DoesNotStart(String),
+    /// It does not export this Durable Object class, which it is to have.
+    LacksClass(String),
+}
+
+/// Told about every change of what is live, one at a time and in order, and asked when somebody wants a Worker.
+#[async_trait]
 pub trait Runner: Send + Sync {
-    /// `worker` now runs `version` (first upload, new upload, new secrets, another version chosen).
+    /// `worker` now runs `version` (first upload, new upload, new secrets, another version chosen). Must return quickly;
+    /// may call back into the simulator's handle.
     fn deployed(&self, worker: &str, version: &Deployed);
-    /// `worker` is gone.
+
+    /// `worker` is gone. Must return quickly.
     fn deleted(&self, worker: &str);
+
+    /// Whether it runs anything at all: if not, nothing is set up for it.
+    fn runs_code(&self) -> bool {
+        false
+    }
+
+    /// The simulator is about to serve. Called once, before everything else, inside of a tokio runtime.
+    fn attached(&self, _host: Host) {}
+
+    /// Whether a version that is about to be uploaded starts.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    async fn validate(&self, _worker: &str, _version: &Deployed) -> Result<(), Complaint> {
+        Ok(())
+    }
+
+    /// A live Worker, started if need be.
+    ///
+    /// # Errors
+    /// It does not run.
+    async fn reach(&self, _worker: &str) -> Result<Reached, NotRunning> {
+        Err(NotRunning::NoRuntime(
+            "this simulator was started without a runtime".to_owned(),
+        ))
+    }
+
+    /// The simulator stops: so must everything that runs.
+    async fn shutdown(&self) {}
 }
 
 /// Runs nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct NoRunner;
 
+#[async_trait]
 impl Runner for NoRunner {
     fn deployed(&self, _worker: &str, _version: &Deployed) {}
     fn deleted(&self, _worker: &str) {}

@@ -1,7 +1,7 @@
 //! The HTTP layer: reads a request whole, decides on faults, lets the world answer, writes the log.
 
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -20,6 +20,7 @@ use crate::operation::{NoRoute, Route, route};
 use crate::quota::Standing;
 use crate::reply::{ApiError, Reply};
 use crate::rest::{self, Request};
+use crate::runner::Complaint;
 use crate::s3::{self, S3Call};
 use crate::shared::Shared;
 
@@ -28,7 +29,7 @@ pub(crate) const API_PREFIX: &str = "/client/v4/";
 /// Where tests and people steer the simulator.
 pub(crate) const ADMIN_PREFIX: &str = "/__admin";
 /// No upload is larger than this.
-const MAX_BODY: usize = 100 * 1024 * 1024;
+pub(crate) const MAX_BODY: usize = 100 * 1024 * 1024;
 
 /// State of the HTTP layer.
 #[derive(Clone)]
@@ -88,6 +89,8 @@ struct Call {
     target: Target,
     standing: Option<Standing>,
     token_id: Option<String>,
+    /// What is wrong with uploaded code.
+    complaint: OnceLock<ApiError>,
 }
 
 async fn serve(
@@ -136,6 +139,7 @@ async fn serve(
         target,
         standing,
         token_id,
+        complaint: OnceLock::new(),
     });
     let running = {
         let switch = switch.clone();
@@ -169,6 +173,7 @@ impl Call {
         if latency_ms > 0 && !self.sleep(latency_ms).await {
             return self.drop_connection(switch, None, name);
         }
+        self.try_code().await;
         match fault {
             None | Some(Fault::Latency { .. }) => {
                 let reply = self.carry_out();
@@ -230,8 +235,52 @@ impl Call {
         }
     }
 
+    /// Runs the code of an upload once, before the world hears of it: that takes longer than the world may be held.
+    async fn try_code(&self) {
+        let shared = &self.app.shared;
+        let Target::Rest(Ok(route)) = &self.target else {
+            return;
+        };
+        if !shared.runner().runs_code() {
+            return;
+        }
+        let candidate =
+            shared.with_world(|world, now| rest::candidate(world, &self.request, route, now));
+        if let Some((worker, version)) = candidate
+            && let Err(complaint) = shared.runner().validate(&worker, &version).await
+        {
+            let existed = |class: &str| {
+                shared.with_world(|world, _| {
+                    let known = world.catalog().workers.get(&worker);
+                    known.is_some_and(|w| w.classes.contains_key(class))
+                })
+            };
+            let refusal = match complaint {
+                Complaint::DoesNotStart(message) => ApiError::invalid_script(message),
+                Complaint::LacksClass(class) if existed(&class) => ApiError::new(
+                    400,
+                    10064,
+                    format!(
+                        "New version of script does not export class '{class}' which is depended on by existing Durable Objects."
+                    ),
+                ),
+                Complaint::LacksClass(class) => ApiError::new(
+                    400,
+                    10070,
+                    format!(
+                        "Cannot apply new-class migration to class '{class}' that is not exported by script."
+                    ),
+                ),
+            };
+            let _ = self.complaint.set(refusal);
+        }
+    }
+
     /// Lets the world answer.
     fn carry_out(&self) -> Reply {
+        if let Some(complaint) = self.complaint.get() {
+            return complaint.clone().into();
+        }
         self.app.shared.with_world(|world, now| match &self.target {
             Target::Rest(route) => rest::answer(world, &self.request, route, now),
             Target::S3(call) => s3::answer(world, &self.request, call, now),
@@ -352,7 +401,7 @@ fn broken(status: u16, html: bool, code: Option<i64>) -> Reply {
     reply
 }
 
-fn respond(reply: Reply) -> Response {
+pub(crate) fn respond(reply: Reply) -> Response {
     let mut response = Response::new(Body::from(reply.body));
     *response.status_mut() = reply.status;
     let headers = response.headers_mut();

@@ -43,6 +43,11 @@ impl Shared {
         }
     }
 
+    /// What runs the code.
+    pub(crate) fn runner(&self) -> &dyn Runner {
+        self.runner.as_ref()
+    }
+
     /// Does something to the world at this moment and then tells the runner what came of it.
     pub(crate) fn with_world<T>(&self, act: impl FnOnce(&mut World, DateTime<Utc>) -> T) -> T {
         let (result, news) = {

@@ -45,6 +45,7 @@ pub(crate) async fn claim_due(
          ), claimed AS (
              UPDATE agent_work w
              SET lease_epoch = w.lease_epoch + 1,
+                 woken = false,
                  lease_owner = $1,
                  lease_until = clock_timestamp() + make_interval(secs => $2),
                  unclean_until = CASE WHEN w.lease_owner IS NULL THEN w.unclean_until

@@ -112,7 +112,8 @@ async fn schedule(connection: &mut PgConnection, id: AgentId, finish: &Finish) -
         "UPDATE agent_work SET
              lease_owner = NULL,
              lease_until = NULL,
-             next_due_at = clock_timestamp() + make_interval(secs => $2),
+             woken = false,
+             next_due_at = clock_timestamp() + make_interval(secs => CASE WHEN woken AND NOT $6 THEN 0 ELSE $2 END),
              failure_count = CASE $3 WHEN 'ok' THEN 0 WHEN 'failed' THEN failure_count + 1 ELSE failure_count END,
              failing_since = CASE $3 WHEN 'ok' THEN NULL WHEN 'failed' THEN coalesce(failing_since, clock_timestamp())
                                      ELSE failing_since END,
@@ -127,6 +128,7 @@ async fn schedule(connection: &mut PgConnection, id: AgentId, finish: &Finish) -
     .bind(progress)
     .bind(throttled)
     .bind(finish.plan_report.as_ref())
+    .bind(gone)
     .execute(connection)
     .await?;
     Ok(())

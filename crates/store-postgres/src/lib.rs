@@ -13,6 +13,7 @@ mod claims;
 mod cleanup;
 mod commit;
 mod connect;
+mod credentials;
 mod error;
 mod events;
 mod feed;
@@ -21,7 +22,9 @@ mod listen;
 mod migrate;
 mod mutation;
 mod people;
+mod presence;
 mod snapshot;
+mod tasks;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};

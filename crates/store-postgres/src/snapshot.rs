@@ -22,6 +22,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::error::Work;
+use crate::presence::{self, presence_columns};
 
 /// The spec columns of `agent_source s`, as [`raw_spec`] reads them.
 macro_rules! spec_columns {
@@ -54,11 +55,13 @@ pub(crate) use {spec_columns, status_columns};
 macro_rules! select_agents {
     ($sight:expr, $rest:literal) => {
         match $sight {
-            Sight::Full => select_agents!(@ "s.auth_token_hash", $rest),
-            Sight::WithoutTokens => select_agents!(@ "NULL::text AS auth_token_hash", $rest),
+            Sight::Full => select_agents!(@ "s.auth_token_hash", "p.token_sha256", $rest),
+            Sight::WithoutTokens => {
+                select_agents!(@ "NULL::text AS auth_token_hash", "''::text AS token_sha256", $rest)
+            }
         }
     };
-    (@ $auth_token_hash:literal, $rest:literal) => {
+    (@ $auth_token_hash:literal, $token_sha256:literal, $rest:literal) => {
         concat!(
             "SELECT s.id, s.name, s.owner, s.generation, ",
             spec_columns!(),
@@ -67,8 +70,10 @@ macro_rules! select_agents {
             ", s.created_at, s.updated_at, clock_timestamp() AS read_at, w.next_due_at, \
              coalesce(w.failure_count, 0) AS failure_count, w.failing_since, \
              coalesce(w.throttled_seconds, 0) AS throttled_seconds, w.lease_owner, \
-             coalesce(w.lease_epoch, 0) AS lease_epoch, w.lease_until, w.unclean_until, w.plan_report \
-             FROM agent_source s LEFT JOIN agent_work w ON w.agent_id = s.id ",
+             coalesce(w.lease_epoch, 0) AS lease_epoch, w.lease_until, w.unclean_until, w.plan_report, ",
+            presence_columns!($token_sha256),
+            " FROM agent_source s LEFT JOIN agent_work w ON w.agent_id = s.id \
+             LEFT JOIN agent_presence p ON p.agent_id = s.id ",
             $rest
         )
     };
@@ -84,7 +89,7 @@ pub(crate) enum Sight {
 }
 
 /// Asks the database once, and remembers the answer in `known`.
-async fn sight(connection: &mut PgConnection, known: &OnceCell<Sight>) -> Work<Sight> {
+pub(crate) async fn sight(connection: &mut PgConnection, known: &OnceCell<Sight>) -> Work<Sight> {
     known
         .get_or_try_init(|| async {
             let full: bool = sqlx::query_scalar(
@@ -269,6 +274,9 @@ async fn assemble(
                 secrets: secrets.remove(id).unwrap_or(Ok(Vec::new()))?,
                 auth_tokens: tokens.remove(id).unwrap_or(Ok(Vec::new()))?,
                 conditions,
+                presence: cell::<Option<&str>>(row, "connection_id")?
+                    .map(|_| presence::read(row))
+                    .transpose()?,
             })
         })
         .collect())

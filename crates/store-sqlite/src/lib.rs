@@ -5,17 +5,21 @@
 //! that follows from it are one; commits are durable (`synchronous=FULL`); every time is made by SQL. Assumes a local
 //! file system: SQLite's locks and the daemon's lock do not hold on network mounts.
 
+mod credentials;
 mod error;
+mod gather;
 mod installation;
 mod lock;
 mod mutate;
 mod open;
 mod pass;
 mod people;
+mod presence;
 mod read;
 mod schedule;
 mod sql;
 mod store;
+mod tasks;
 mod watch;
 
 pub use lock::DaemonLock;

@@ -15,6 +15,7 @@ use sqlx::{ConnectOptions, Connection, Sqlite, Transaction};
 use talon_store::{StoreError, StoreResult};
 
 use crate::error::translate;
+use crate::gather::Gather;
 use crate::lock::DaemonLock;
 use crate::watch::Watch;
 
@@ -34,6 +35,8 @@ pub struct SqliteStore {
     /// Refuse to write.
     pub(crate) readers: SqlitePool,
     pub(crate) watch: Arc<Watch>,
+    /// Small writes that may share a commit.
+    pub(crate) gather: Arc<Gather>,
     path: Arc<Path>,
 }
 
@@ -63,6 +66,7 @@ impl SqliteStore {
             .map_err(translate)?;
         let watch = Watch::new(probe).await?;
         Ok(Self {
+            gather: Gather::new(writer.clone()),
             writer,
             readers,
             watch: Arc::new(watch),

@@ -49,9 +49,9 @@ impl SqliteStore {
             Progress::Throttled { seconds } => (0, seconds),
         };
         sqlx::query(concat!(
-            "UPDATE agent_work SET lease_owner = NULL, lease_until = NULL,",
+            "UPDATE agent_work SET lease_owner = NULL, lease_until = NULL, woken = 0,",
             " next_due_at = CASE WHEN (SELECT deleted_at FROM agent_source WHERE id = agent_id) IS NOT NULL THEN NULL",
-            " WHEN ? THEN ",
+            " WHEN ? OR woken THEN ",
             now!(),
             " ELSE ",
             now_plus!(),

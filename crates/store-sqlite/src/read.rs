@@ -14,15 +14,18 @@ use talon_store::StoreResult;
 use talon_store::columns::{self, RawSpec};
 
 use crate::error::translate;
+use crate::presence::{self, presence_columns};
 use crate::sql::{Columns, id_list, now, unreadable};
 
-/// Every column of an agent and its work. Add a WHERE clause; `s` is `agent_source`, `w` is `agent_work`.
+/// Every column of an agent, its work and its last connection. Add a WHERE clause; `s` is `agent_source`, `w` is
+/// `agent_work`, `p` is `agent_presence`.
 pub(crate) const SELECT: &str = concat!(
     "SELECT ",
     now!(),
     " AS now, s.*, w.next_due_at, w.failure_count, w.failing_since, w.throttled_seconds, w.lease_owner, w.lease_epoch,",
-    " w.lease_until, w.unclean_until, w.plan_report",
-    " FROM agent_source s JOIN agent_work w ON w.agent_id = s.id "
+    " w.lease_until, w.unclean_until, w.plan_report, ",
+    presence_columns!(),
+    " FROM agent_source s JOIN agent_work w ON w.agent_id = s.id LEFT JOIN agent_presence p ON p.agent_id = s.id "
 );
 
 /// Reads the snapshots a query (one that begins with [`SELECT`]) finds, in its order. The connection must be in a
@@ -131,6 +134,10 @@ fn snapshot(row: &SqliteRow) -> StoreResult<Snapshot> {
         secrets: Vec::new(),
         auth_tokens: Vec::new(),
         conditions: Vec::new(),
+        presence: match c.maybe_text("connection_id")? {
+            Some(_) => Some(presence::read(&c)?),
+            None => None,
+        },
     })
 }
 

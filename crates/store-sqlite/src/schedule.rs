@@ -73,7 +73,7 @@ impl SqliteStore {
         let rows = sqlx::query(concat!(
             "UPDATE agent_work SET unclean_until = CASE WHEN lease_owner IS NULL THEN unclean_until",
             " ELSE max(ifnull(unclean_until, lease_until), lease_until) END,",
-            " lease_epoch = lease_epoch + 1, lease_owner = ?, lease_until = ",
+            " lease_epoch = lease_epoch + 1, woken = 0, lease_owner = ?, lease_until = ",
             now_plus!(),
             " WHERE agent_id IN (SELECT value FROM json_each(?)) RETURNING agent_id, lease_epoch"
         ))

@@ -10,6 +10,7 @@ pub mod columns;
 pub mod conformance;
 pub mod error;
 pub mod memory;
+pub mod network;
 pub mod types;
 pub mod wake;
 pub mod writes;
@@ -27,6 +28,10 @@ use talon_core::{AgentId, AgentName, AgentSpec, InstallId, Owner, Snapshot};
 pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use types::*;
+
+/// All of a store: what the controller and the commands need, and what the Hub needs.
+pub trait WholeStore: Store + network::HubStore {}
+impl<T: Store + network::HubStore> WholeStore for T {}
 
 /// Shorthand.
 pub type StoreResult<T> = Result<T, StoreError>;
@@ -100,8 +105,9 @@ pub trait Store: Send + Sync + 'static {
     async fn commit(&self, claim: &Claim, mutations: &[Mutation]) -> StoreResult<Committed>;
 
     /// The last commit of a pass; frees the lease. `next_due_at` becomes now if the generation or
-    /// `reconcile_requested_at` moved since the pass loaded them, or if the hold that it worked under is no longer in
-    /// force. Skips every write that would change nothing.
+    /// `reconcile_requested_at` moved since the pass loaded them, if the hold that it worked under is no longer in force, or
+    /// if the agent came to the Hub or left it since the claim ([`network::PresenceStore`]). Skips every write that would
+    /// change nothing.
     async fn finish(&self, claim: &Claim, finish: &Finish) -> StoreResult<()>;
 
     /// Frees a lease without another word (shutdown before anything was done); the agent stays due.

@@ -421,6 +421,7 @@ fn place(snapshot: &Snapshot, reason: Reason) -> String {
         R::Suspended => "spec.suspend",
         R::Deleting | R::Deleted | R::LeftOver => "Cleanup",
         R::InternalError => "Controller",
+        R::Registered | R::Disconnected | R::Asleep => "Hub",
         R::AsExpected
         | R::Deployed
         | R::NotDeployed

@@ -8,6 +8,7 @@ mod chaos;
 mod shell;
 mod test;
 mod verify_cloudflare;
+mod worker;
 
 /// Developer commands of Talon.
 #[derive(Debug, Parser)]
@@ -23,6 +24,8 @@ enum Command {
     Test(test::Args),
     /// Kills the daemon with SIGKILL at random moments while agents come, change and go
     Chaos(chaos::Args),
+    /// Builds the Worker bundle from pinned npm packages (needs node 20 or newer with npm; installs nothing globally)
+    Worker(worker::Args),
     /// Checks on a real account what Talon assumes of Cloudflare (makes one throw-away agent and removes it)
     VerifyCloudflare(verify_cloudflare::Args),
 }
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Test(args) => test::run(&args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::Worker(args) => worker::run(&args),
         Command::VerifyCloudflare(args) => verify_cloudflare::run(args),
     };
     match done {

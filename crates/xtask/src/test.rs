@@ -39,6 +39,10 @@ fn run_all(args: &Args) -> Result<Tally> {
         ])
         .args(filter);
     tally.add(&mut tests)?;
+    if filter.is_empty() {
+        // The Worker's own runtime: types, style, and its tests in workerd.
+        tally.add(cargo().args(["xtask", "worker", "--test"]))?;
+    }
     Ok(tally)
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// Every crate of the workspace and the ones it may link, from the bottom up: each names only crates that stand before it,
 /// so that there is no way round. A new crate must be given its place.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("talon-core", &[]),
     ("talon-secrets", &["talon-core"]),
     ("talon-plan", &["talon-core"]),
@@ -20,6 +20,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("talon-cloudflare", &["talon-core", "talon-secrets"]),
     ("talon-simulator", &["talon-core", "talon-cloudflare"]),
     ("talon-router", &["talon-core", "talon-store"]),
+    ("talon-hub", &["talon-core", "talon-store"]),
     (
         "talon-controller",
         &[

@@ -238,7 +238,7 @@ impl Builder<'_> {
 
     /// Whether the R2 token got its value before the open try was sent, so that the try carried it: a later roll made
     /// the value that the try carried worthless.
-    fn older_than_try(&self, token: &ResourceRecord) -> bool {
+    pub(super) fn older_than_try(&self, token: &ResourceRecord) -> bool {
         let sent = self.record(ResourceKind::Worker).and_then(|r| r.intent_at);
         let valued = [token.intent_at, token.confirmed_at]
             .into_iter()
@@ -298,7 +298,7 @@ impl Builder<'_> {
         writes
     }
 
-    fn retire(&self, which: impl Fn(&TryId) -> bool) -> Vec<Mutation> {
+    pub(super) fn retire(&self, which: impl Fn(&TryId) -> bool) -> Vec<Mutation> {
         self.input
             .snapshot
             .auth_tokens
@@ -322,7 +322,7 @@ enum Landed {
     TooEarly(DateTime<Utc>),
 }
 
-fn adopted(kind: ResourceKind, name: &str, state: ResourceState) -> Mutation {
+pub(super) fn adopted(kind: ResourceKind, name: &str, state: ResourceState) -> Mutation {
     Mutation::Resource(ResourceWrite {
         outcome: Some(Outcome::Ok),
         intent: Some(Intent::Settled),
@@ -331,7 +331,7 @@ fn adopted(kind: ResourceKind, name: &str, state: ResourceState) -> Mutation {
     })
 }
 
-fn event(reason: EventReason, worker: &str, message: &str) -> Mutation {
+pub(super) fn event(reason: EventReason, worker: &str, message: &str) -> Mutation {
     let severity = if reason == EventReason::DriftDetected {
         Severity::Warning
     } else {

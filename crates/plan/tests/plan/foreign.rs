@@ -283,6 +283,23 @@ fn an_older_bucket_of_somebody_else_is_theirs_however_far_the_clocks_are_apart()
     }
 }
 
+#[test]
+fn a_deletion_empties_no_bucket_that_no_list_has_shown_to_be_ours() {
+    let mut stage = new_agent();
+    let name = stage.names().bucket;
+    let mut theirs = foreign_bucket(stage.now);
+    theirs.created = start() - TimeDelta::minutes(10);
+    stage.faults.insert(0, Fault::LostNotDone);
+    stage.one_pass();
+    assert_eq!(stage.calls[0], "create-bucket");
+    stage.outside(|r, _| {
+        r.buckets.insert(name.clone(), theirs.clone());
+    });
+    stage.delete();
+    stage.converge();
+    assert_eq!(stage.reality.buckets.get(&name), Some(&theirs));
+}
+
 /// Whoever can write the file behind SQLite can put any id there, also one that is younger than every list.
 #[test]
 fn a_recorded_token_id_is_neither_rolled_nor_deleted_before_a_list_shows_it_under_our_name() {

@@ -153,6 +153,31 @@ fn every_single_fault_heals_with_lists_that_lag_and_workers_without_tags() {
     );
 }
 
+#[test]
+fn every_single_fault_heals_with_a_hub_that_tells_who_registered() {
+    let mut broken = Vec::new();
+    for world in worlds() {
+        for scenario in scenario::all() {
+            let mut scenario = in_world(scenario, world);
+            scenario.stage.hub = true;
+            let clean = clean_run(&scenario);
+            for index in 0..clean.calls.len() {
+                for fault in faults() {
+                    broken.extend(
+                        check(&scenario, &[(index, fault)]).map(|b| format!("{world:?} {b}")),
+                    );
+                }
+            }
+        }
+    }
+    assert!(
+        broken.is_empty(),
+        "{} broken:\n{}",
+        broken.len(),
+        broken.join("\n")
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -160,12 +185,14 @@ proptest! {
     fn several_faults_in_any_history_heal(
         which in any::<prop::sample::Index>(),
         world in any::<prop::sample::Index>(),
+        hub in any::<bool>(),
         picks in prop::collection::vec((0usize..8, any::<prop::sample::Index>()), 2..5),
     ) {
         let scenarios = scenario::all();
         let index = which.index(scenarios.len());
         let scenario = scenarios.into_iter().nth(index).unwrap();
-        let scenario = in_world(scenario, worlds().nth(world.index(4)).unwrap());
+        let mut scenario = in_world(scenario, worlds().nth(world.index(4)).unwrap());
+        scenario.stage.hub = hub;
         let faults: Vec<_> = picks.iter().map(|(i, f)| (*i, *f.get(&faults()))).collect();
         let broken = check_any(&scenario, &faults);
         prop_assert!(broken.is_none(), "{}", broken.unwrap());

@@ -12,6 +12,7 @@ mod fixture;
 mod foreign;
 mod golden;
 mod history;
+mod hub;
 mod late;
 mod lint;
 mod lost;

@@ -8,7 +8,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use talon_core::card::AgentCard;
 use talon_core::cloud::WorkerSettings;
 use talon_core::mutation::Mutation;
+use talon_core::presence::Presence;
 use talon_core::secret::names as secret_names;
+use talon_core::snapshot::{AuthTokenRecord, AuthTokenState};
 use talon_core::{Snapshot, TryId, name};
 use talon_plan::desired::Names;
 use talon_plan::effect::{self, Answer, Failure, StepCx};
@@ -80,6 +82,8 @@ pub struct Stage {
     /// How far lists lag behind.
     pub lag: Duration,
     pub last_plan: Plan,
+    /// Whether the Hub tells whose token the live Worker has registered with.
+    pub hub: bool,
     lists: Option<(DateTime<Utc>, Lists)>,
     settings: Option<WorkerSettings>,
     flying: Vec<(DateTime<Utc>, Call)>,
@@ -103,6 +107,7 @@ impl Stage {
             instructions: 0,
             lag: Duration::ZERO,
             last_plan: Plan::default(),
+            hub: false,
             lists: None,
             settings: None,
             flying: Vec::new(),
@@ -176,7 +181,10 @@ impl Stage {
             self.look_at_lists();
         }
         let names = self.names();
-        let snapshot = self.db.load(self.now);
+        let mut snapshot = self.db.load(self.now);
+        if self.hub {
+            snapshot.presence = self.presence(&snapshot, &names.worker);
+        }
         let agent = &snapshot.agent;
         let (as_of, lists) = self.lists.clone().unwrap_or_default();
         let as_of = Some(as_of);
@@ -220,6 +228,24 @@ impl Stage {
             observed.derived = texts.map(|(n, v)| (n.to_owned(), sha(&v))).into();
         }
         (snapshot, observed)
+    }
+
+    /// The connection of the live Worker, if the Hub accepts the token that it has.
+    fn presence(&self, snapshot: &Snapshot, worker: &str) -> Option<Presence> {
+        let worker = self.reality.workers.get(worker)?;
+        let token_sha256 = sha(worker.secrets.get(secret_names::AUTH_TOKEN)?);
+        let accepted =
+            |t: &AuthTokenRecord| t.sha256 == token_sha256 && t.state != AuthTokenState::Retired;
+        snapshot.auth_tokens.iter().any(accepted).then(|| Presence {
+            connected: true,
+            connection_id: "c1".to_owned(),
+            hub: "hub-1".to_owned(),
+            token_sha256,
+            runtime: None,
+            connected_at: worker.modified_on,
+            last_seen: self.now,
+            disconnected_at: None,
+        })
     }
 
     /// The plan as it would be made now.

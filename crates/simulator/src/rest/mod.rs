@@ -18,7 +18,9 @@ use serde_json::Value;
 use crate::multipart::{self, Part};
 use crate::operation::{NoRoute, Op, Route, percent_decode};
 use crate::reply::{ApiError, Handled, Reply};
+use crate::runner::Deployed;
 use crate::world::World;
+use crate::world::metadata::Submission;
 use crate::world::permission;
 use crate::world::token::Token;
 
@@ -141,6 +143,57 @@ fn handle(
         }
         Err(NoRoute::Unknown) => return Err(could_not_route(&request.path)),
     };
+    let token = admitted(world, request, route, now)?;
+    dispatch(
+        route.op,
+        Cx {
+            world,
+            now,
+            request,
+            query: request.query_map(),
+            params: &route.params,
+            token,
+        },
+    )
+}
+
+/// The code that an upload would run, if everything else about it is acceptable. Changes nothing.
+pub(crate) fn candidate(
+    world: &mut World,
+    request: &Request,
+    route: &Route,
+    now: DateTime<Utc>,
+) -> Option<(String, Deployed)> {
+    let live = match route.op {
+        Op::WorkerUpload => true,
+        Op::VersionCreate => false,
+        _ => return None,
+    };
+    let token = admitted(world, request, route, now).ok()?;
+    let cx = Cx {
+        world,
+        now,
+        request,
+        query: request.query_map(),
+        params: &route.params,
+        token,
+    };
+    let submission = Submission::from_parts(cx.form().ok()?, now).ok()?;
+    let (name, terms) = (cx.param(0).to_owned(), workers::terms(&cx));
+    let deployed = cx
+        .world
+        .candidate(&name, submission, terms, live, now)
+        .ok()?;
+    Some((name, deployed))
+}
+
+/// Whether the caller may do this at all.
+fn admitted(
+    world: &World,
+    request: &Request,
+    route: &Route,
+    now: DateTime<Utc>,
+) -> Handled<Arc<Token>> {
     let token = authenticate(world, request, route.op, now)?;
     if route
         .account
@@ -153,17 +206,7 @@ fn handle(
     if !permission::allows(&token, &world.account_id, endpoint.area, endpoint.class) {
         return Err(ApiError::forbidden());
     }
-    dispatch(
-        route.op,
-        Cx {
-            world,
-            now,
-            request,
-            query: request.query_map(),
-            params: &route.params,
-            token,
-        },
-    )
+    Ok(token)
 }
 
 fn could_not_route(path: &str) -> ApiError {
@@ -219,6 +262,7 @@ fn authenticate(
 
 fn dispatch(op: Op, cx: Cx<'_>) -> Handled {
     match op {
+        Op::GraphQl => r2::metrics(&cx),
         Op::UserGet => account::user(&cx),
         Op::UserTokenVerify => account::verify_user_token(&cx),
         Op::MembershipsList => account::memberships(&cx),

@@ -8,7 +8,8 @@ use super::Cx;
 use super::r2::key;
 use crate::reply::{ApiError, Handled, Reply};
 use crate::world::BucketKey;
-use crate::world::bucket::{Object, ObjectStore, show_object};
+use crate::world::bucket::{ObjectStore, show_object};
+use crate::world::object::{HttpMetadata, Object};
 
 fn store<'a>(cx: &'a Cx<'_>) -> Handled<&'a ObjectStore> {
     let key = key(cx)?;
@@ -59,14 +60,13 @@ pub(crate) fn list(cx: &Cx<'_>) -> Handled {
 /// `GET …/objects/{key}`: the bytes.
 pub(crate) fn get(cx: &Cx<'_>) -> Handled {
     let object = store(cx)?.objects.get(cx.param(1)).ok_or_else(no_object)?;
-    let content_type = object
-        .content_type
-        .clone()
-        .unwrap_or_else(|| "application/octet-stream".to_owned());
-    Ok(
-        Reply::raw(StatusCode::OK, content_type, object.body.clone())
-            .header("etag", format!("\"{}\"", object.etag)),
-    )
+    let kind = object.http.content_type();
+    let mut reply = Reply::raw(StatusCode::OK, kind, object.body.clone())
+        .header("etag", format!("\"{}\"", object.etag));
+    for (name, value) in object.http.headers() {
+        reply = reply.header(name, value);
+    }
+    Ok(reply)
 }
 
 /// `PUT …/objects/{key}`: the raw body.
@@ -76,9 +76,9 @@ pub(crate) fn put(mut cx: Cx<'_>) -> Handled {
     if name.len() > 1024 {
         return Err(ApiError::new(400, 10020, "The object key is too long."));
     }
-    let content_type = cx.request.header("content-type").map(str::to_owned);
-    let object = Object::new(cx.request.body.clone(), content_type, cx.now);
     let version = cx.world.chance.hex32();
+    let http = HttpMetadata::of(&cx.request.headers);
+    let object = Object::new(cx.request.body.clone(), http, version.clone(), cx.now);
     let shown = json!({
         "key": name,
         "etag": object.etag,

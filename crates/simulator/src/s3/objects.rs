@@ -1,12 +1,11 @@
 //! Single objects.
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use http::StatusCode;
 
 use super::{S3Cx, S3Error, Served};
 use crate::reply::Reply;
-use crate::world::bucket::Object;
+use crate::world::object::{HttpMetadata, Object, http_date};
 
 const META: &str = "x-amz-meta-";
 
@@ -24,27 +23,19 @@ fn described(mut reply: Reply, object: &Object) -> Reply {
         .header("etag", format!("\"{}\"", object.etag))
         .header("last-modified", http_date(object.uploaded))
         .header("accept-ranges", "bytes");
+    for (name, value) in object.http.headers() {
+        reply = reply.header(name, value);
+    }
     for (name, value) in &object.custom {
         reply = reply.header(format!("{META}{name}"), value.clone());
     }
     reply
 }
 
-fn http_date(at: DateTime<Utc>) -> String {
-    at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
-}
-
-fn content_type(object: &Object) -> String {
-    object
-        .content_type
-        .clone()
-        .unwrap_or_else(|| "application/octet-stream".to_owned())
-}
-
 /// `GET /{bucket}/{key}`, with one byte range if asked.
 pub(super) fn get(mut cx: S3Cx<'_>) -> Served {
     let object = found(&mut cx)?;
-    let kind = content_type(&object);
+    let kind = object.http.content_type();
     let Some(range) = cx.request.header("range") else {
         let reply = Reply::raw(StatusCode::OK, kind, object.body.clone());
         return Ok(described(reply, &object));
@@ -80,7 +71,7 @@ fn bounds(range: &str, total: usize) -> Option<(usize, usize)> {
 /// `HEAD /{bucket}/{key}`.
 pub(super) fn head(mut cx: S3Cx<'_>) -> Served {
     let object = found(&mut cx)?;
-    let reply = Reply::raw(StatusCode::OK, content_type(&object), "")
+    let reply = Reply::raw(StatusCode::OK, object.http.content_type(), "")
         .header("content-length", object.body.len().to_string());
     Ok(described(reply, &object))
 }
@@ -91,8 +82,9 @@ pub(super) fn put(mut cx: S3Cx<'_>) -> Served {
     if key.len() > 1024 {
         return Err(S3Error::new(400, "KeyTooLongError", "Your key is too long"));
     }
-    let content_type = cx.request.header("content-type").map(str::to_owned);
-    let mut object = Object::new(cx.request.body.clone(), content_type, cx.now);
+    let http = HttpMetadata::of(&cx.request.headers);
+    let version = cx.world.chance.hex32();
+    let mut object = Object::new(cx.request.body.clone(), http, version, cx.now);
     for (name, value) in &cx.request.headers {
         if let (Some(name), Ok(value)) = (name.as_str().strip_prefix(META), value.to_str()) {
             object.custom.insert(name.to_owned(), value.to_owned());

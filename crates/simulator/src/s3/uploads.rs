@@ -1,16 +1,13 @@
 //! Multipart uploads.
 
-use std::collections::BTreeMap;
-
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use chrono::SecondsFormat;
 use http::StatusCode;
-use md5::{Digest, Md5};
 
 use super::xml::{HEADER, NS, elements, escape, text};
 use super::{S3Cx, S3Error, Served};
 use crate::reply::Reply;
-use crate::world::bucket::{Object, Pending};
+use crate::world::object::{HttpMetadata, Pending, part_etag};
 
 fn no_upload() -> S3Error {
     S3Error::new(
@@ -31,10 +28,6 @@ fn pending<'a>(cx: &'a mut S3Cx<'_>) -> Result<&'a mut Pending, S3Error> {
         .get_mut(&id)
         .filter(|u| u.key == key)
         .ok_or_else(no_upload)
-}
-
-fn etag(part: &Bytes) -> String {
-    hex::encode(Md5::digest(part))
 }
 
 /// `GET /{bucket}?uploads`: by key, then by id.
@@ -84,12 +77,8 @@ pub(super) fn list(mut cx: S3Cx<'_>) -> Served {
 /// `POST /{bucket}/{key}?uploads`.
 pub(super) fn create(mut cx: S3Cx<'_>) -> Served {
     let id = cx.world.chance.hex32();
-    let upload = Pending {
-        key: cx.call.key.clone(),
-        initiated: cx.now,
-        content_type: cx.request.header("content-type").map(str::to_owned),
-        parts: BTreeMap::new(),
-    };
+    let http = HttpMetadata::of(&cx.request.headers);
+    let upload = Pending::new(cx.call.key.clone(), http, cx.now);
     let body = format!(
         "{HEADER}<InitiateMultipartUploadResult {NS}><Bucket>{}</Bucket><Key>{}</Key><UploadId>{id}</UploadId></InitiateMultipartUploadResult>",
         cx.bucket.1,
@@ -107,7 +96,7 @@ pub(super) fn part(mut cx: S3Cx<'_>) -> Served {
         .filter(|n| (1..=10_000).contains(n))
         .ok_or_else(|| S3Error::new(400, "InvalidArgument", "The part number is not valid"))?;
     let body = cx.request.body.clone();
-    let etag = etag(&body);
+    let etag = part_etag(&body);
     pending(&mut cx)?.parts.insert(number, body);
     Ok(Reply::raw(StatusCode::OK, "application/xml", "").header("etag", format!("\"{etag}\"")))
 }
@@ -123,9 +112,9 @@ pub(super) fn complete(mut cx: S3Cx<'_>) -> Served {
     };
     let listed = String::from_utf8_lossy(&cx.request.body).into_owned();
     let now = cx.now;
+    let version = cx.world.chance.hex32();
     let upload = pending(&mut cx)?;
-    let mut joined = BytesMut::new();
-    let mut digests = Md5::new();
+    let mut joined: Vec<&Bytes> = Vec::new();
     let parts = elements(&listed, "Part");
     for part in &parts {
         let number: u32 = text(part, "PartNumber")
@@ -133,17 +122,15 @@ pub(super) fn complete(mut cx: S3Cx<'_>) -> Served {
             .ok_or_else(bad)?;
         let found = upload.parts.get(&number).ok_or_else(bad)?;
         let claimed = text(part, "ETag").unwrap_or_default();
-        if claimed.trim_matches('"') != etag(found) {
+        if claimed.trim_matches('"') != part_etag(found) {
             return Err(bad());
         }
-        digests.update(Md5::digest(found));
-        joined.extend_from_slice(found);
+        joined.push(found);
     }
     if parts.is_empty() {
         return Err(bad());
     }
-    let mut object = Object::new(joined.freeze(), upload.content_type.clone(), now);
-    object.etag = format!("{}-{}", hex::encode(digests.finalize()), parts.len());
+    let object = upload.join(&joined, version, now);
     let key = upload.key.clone();
     let body = format!(
         "{HEADER}<CompleteMultipartUploadResult {NS}><Bucket>{}</Bucket><Key>{}</Key><ETag>&quot;{}&quot;</ETag></CompleteMultipartUploadResult>",
@@ -154,6 +141,7 @@ pub(super) fn complete(mut cx: S3Cx<'_>) -> Served {
     let id = id(&cx);
     let store = cx.store()?;
     store.uploads.remove(&id);
+    store.ended_uploads.insert(id);
     store.objects.insert(key, object);
     Ok(Reply::raw(StatusCode::OK, "application/xml", body))
 }
@@ -162,6 +150,8 @@ pub(super) fn complete(mut cx: S3Cx<'_>) -> Served {
 pub(super) fn abort(mut cx: S3Cx<'_>) -> Served {
     pending(&mut cx)?;
     let id = id(&cx);
-    cx.store()?.uploads.remove(&id);
+    let store = cx.store()?;
+    store.uploads.remove(&id);
+    store.ended_uploads.insert(id);
     Ok(Reply::raw(StatusCode::NO_CONTENT, "application/xml", ""))
 }

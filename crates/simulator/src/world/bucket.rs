@@ -1,15 +1,15 @@
 //! R2 buckets and what is in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use md5::{Digest, Md5};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use talon_core::spec::Jurisdiction;
 
+use super::object::{HttpMetadata, Object, Pending};
 use super::{BucketKey, World};
 use crate::reply::{ApiError, Handled};
 
@@ -36,43 +36,13 @@ impl Bucket {
     }
 }
 
-/// One object.
-#[derive(Debug, Clone)]
-pub(crate) struct Object {
-    pub(crate) body: Bytes,
-    /// MD5 in hex, without quotes.
-    pub(crate) etag: String,
-    pub(crate) uploaded: DateTime<Utc>,
-    pub(crate) content_type: Option<String>,
-    pub(crate) custom: BTreeMap<String, String>,
-}
-
-impl Object {
-    pub(crate) fn new(body: Bytes, content_type: Option<String>, now: DateTime<Utc>) -> Self {
-        Self {
-            etag: hex::encode(Md5::digest(&body)),
-            body,
-            uploaded: now,
-            content_type,
-            custom: BTreeMap::new(),
-        }
-    }
-}
-
-/// An unfinished multipart upload.
-#[derive(Debug, Clone)]
-pub(crate) struct Pending {
-    pub(crate) key: String,
-    pub(crate) initiated: DateTime<Utc>,
-    pub(crate) content_type: Option<String>,
-    pub(crate) parts: BTreeMap<u32, Bytes>,
-}
-
 /// What is in a bucket. Objects are strongly consistent, as R2 promises.
 #[derive(Debug, Default)]
 pub(crate) struct ObjectStore {
     pub(crate) objects: BTreeMap<String, Object>,
     pub(crate) uploads: BTreeMap<String, Pending>,
+    /// Uploads that were completed or given up.
+    pub(crate) ended_uploads: BTreeSet<String>,
 }
 
 /// A page of a listing.
@@ -98,7 +68,7 @@ impl ObjectStore {
             next: None,
         };
         let mut last = None;
-        let start = if prefix > after {
+        let start = if prefix > after || after.is_empty() {
             Bound::Included(prefix.to_owned())
         } else {
             Bound::Excluded(after.to_owned())
@@ -112,7 +82,7 @@ impl ObjectStore {
                 Some(key[..end].to_owned())
             });
             if let Some(group) = &group
-                && (page.prefixes.last() == Some(group) || after.starts_with(group.as_str()))
+                && (page.prefixes.last() == Some(group) || after == group)
             {
                 last = Some(key.clone());
                 continue;
@@ -247,10 +217,12 @@ impl World {
         count: usize,
         now: DateTime<Utc>,
     ) -> bool {
+        let version = self.chance.hex32();
         let Some(store) = self.objects.get_mut(key) else {
             return false;
         };
-        let object = Object::new(Bytes::from_static(b"filler"), None, now);
+        let body = Bytes::from_static(b"filler");
+        let object = Object::new(body, HttpMetadata::default(), version, now);
         for i in 0..count {
             store
                 .objects
@@ -271,15 +243,8 @@ impl World {
             let Some(store) = self.objects.get_mut(key) else {
                 return false;
             };
-            store.uploads.insert(
-                id,
-                Pending {
-                    key: format!("unfinished-{i}"),
-                    initiated: now,
-                    content_type: None,
-                    parts: BTreeMap::new(),
-                },
-            );
+            let upload = Pending::new(format!("unfinished-{i}"), HttpMetadata::default(), now);
+            store.uploads.insert(id, upload);
         }
         self.objects.contains_key(key)
     }
@@ -310,18 +275,14 @@ impl World {
 
 /// An object as the REST list shows it.
 pub(crate) fn show_object(key: &str, object: &Object) -> Value {
-    let mut http = Map::new();
-    if let Some(content_type) = &object.content_type {
-        http.insert("contentType".to_owned(), json!(content_type));
-    }
     json!({
         "key": key,
         "size": object.body.len(),
         "etag": object.etag,
         "last_modified": object.uploaded.to_rfc3339_opts(SecondsFormat::Millis, true),
-        "storage_class": "Standard",
+        "storage_class": object.storage_class,
         "ssec": false,
-        "http_metadata": http,
+        "http_metadata": object.http.show(),
         "custom_metadata": object.custom,
     })
 }

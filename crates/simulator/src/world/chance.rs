@@ -4,7 +4,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
 
 /// A seeded source; the same seed and the same calls give the same ids.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Chance(StdRng);
 
 impl Chance {

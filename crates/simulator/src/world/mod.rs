@@ -8,6 +8,7 @@ pub(crate) mod chance;
 pub(crate) mod conditions;
 pub(crate) mod metadata;
 pub(crate) mod migration;
+pub(crate) mod object;
 pub(crate) mod outside;
 pub(crate) mod permission;
 pub(crate) mod token;

@@ -10,6 +10,7 @@ use super::metadata::{Metadata, Submission};
 use super::worker::{Version, Worker, etag};
 use super::{World, migration};
 use crate::reply::{ApiError, Handled};
+use crate::runner::Deployed;
 
 /// How a version is to be made.
 #[derive(Debug, Clone, Copy)]
@@ -114,6 +115,42 @@ impl World {
         self.check_bindings(name, &bindings, &worker.classes)?;
         let version = self.version_from(Some(&worker), upload, bindings, terms, now);
         self.add_version(name, version, false, now)
+    }
+
+    /// What an upload would run; `live`: as the whole Worker, else as a version beside the one that serves. Changes nothing,
+    /// not even chance.
+    pub(crate) fn candidate(
+        &mut self,
+        name: &str,
+        upload: Submission,
+        terms: Terms,
+        live: bool,
+        now: DateTime<Utc>,
+    ) -> Handled<Deployed> {
+        let before = self.chance.clone();
+        let candidate = self.would_run(name, upload, terms, live, now);
+        self.chance = before;
+        candidate
+    }
+
+    fn would_run(
+        &mut self,
+        name: &str,
+        upload: Submission,
+        terms: Terms,
+        live: bool,
+        now: DateTime<Utc>,
+    ) -> Handled<Deployed> {
+        let existing = self.catalog().workers.get(name).cloned();
+        if existing.is_none() && !live {
+            return Err(ApiError::no_worker());
+        }
+        let migrations = upload.metadata.migrations.as_ref();
+        let (classes, _) = migration::apply(existing.as_deref(), migrations, &mut self.chance)?;
+        let bindings = bindings_of(&upload.metadata, existing.as_deref(), terms)?;
+        self.check_bindings(name, &bindings, &classes)?;
+        let version = self.version_from(existing.as_deref(), upload, bindings, terms, now);
+        Ok(version.run(&classes))
     }
 
     fn version_from(

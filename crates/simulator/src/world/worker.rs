@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::World;
 use super::binding::Binding;
 use crate::reply::{ApiError, Handled};
-use crate::runner::{Deployed, RunModule, RunnerEvent};
+use crate::runner::{Deployed, RunClass, RunModule, RunnerEvent};
 
 /// A module as it was uploaded.
 #[derive(Debug, Clone)]
@@ -57,6 +57,16 @@ pub(crate) struct Deployment {
 pub(crate) struct Class {
     pub(crate) sqlite: bool,
     pub(crate) namespace_id: String,
+}
+
+impl Class {
+    /// What the runner gets to see.
+    pub(crate) fn run(&self) -> RunClass {
+        RunClass {
+            sqlite: self.sqlite,
+            namespace_id: self.namespace_id.clone(),
+        }
+    }
 }
 
 /// A Worker.
@@ -117,11 +127,17 @@ impl Worker {
 
     /// What the runner gets to see.
     pub(crate) fn deployed(&self) -> Option<Deployed> {
-        let version = self.live()?;
-        Some(Deployed {
-            version_id: version.id.clone(),
-            main_module: version.main_module.clone(),
-            modules: version
+        Some(self.live()?.run(&self.classes))
+    }
+}
+
+impl Version {
+    /// What the runner gets to see of it, with the Worker's classes.
+    pub(crate) fn run(&self, classes: &BTreeMap<String, Class>) -> Deployed {
+        Deployed {
+            version_id: self.id.clone(),
+            main_module: self.main_module.clone(),
+            modules: self
                 .modules
                 .iter()
                 .map(|m| RunModule {
@@ -130,15 +146,14 @@ impl Worker {
                     body: m.body.clone(),
                 })
                 .collect(),
-            bindings: version.bindings.iter().map(Binding::run).collect(),
-            compatibility_date: version.compatibility_date.clone(),
-            compatibility_flags: version.compatibility_flags.clone(),
-            classes: self
-                .classes
+            bindings: self.bindings.iter().map(Binding::run).collect(),
+            compatibility_date: self.compatibility_date.clone(),
+            compatibility_flags: self.compatibility_flags.clone(),
+            classes: classes
                 .iter()
-                .map(|(name, class)| (name.clone(), class.sqlite))
+                .map(|(name, class)| (name.clone(), class.run()))
                 .collect(),
-        })
+        }
     }
 }
 

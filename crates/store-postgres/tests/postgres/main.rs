@@ -9,6 +9,7 @@ mod feed;
 mod grants;
 mod leaks;
 mod migrations;
+mod network;
 mod races;
 mod references;
 mod rows;

@@ -17,7 +17,7 @@ use crate::support::{claim, create, name, run, snap};
 
 const LONG: Duration = Duration::from_secs(600);
 
-fn quiet(loaded: &Snapshot) -> Finish {
+pub(crate) fn quiet(loaded: &Snapshot) -> Finish {
     Finish {
         mutations: Vec::new(),
         loaded_generation: loaded.agent.generation,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use talon_store::{Store, conformance};
+use talon_store::{Store, WholeStore, conformance};
 
 use crate::harness::TestPostgres;
 
@@ -19,7 +19,7 @@ async fn conformance() {
         running.spawn(async move {
             let _place = places.acquire().await;
             let database = server.database().await;
-            let store: Arc<dyn Store> = Arc::new(database.store().await);
+            let store: Arc<dyn WholeStore> = Arc::new(database.store().await);
             let passed = tokio::spawn((case.run)(store)).await.is_ok();
             (case.name, passed)
         });

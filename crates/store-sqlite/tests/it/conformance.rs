@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use talon_store::{Store, conformance};
+use talon_store::{WholeStore, conformance};
 use talon_store_sqlite::SqliteStore;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -15,7 +15,7 @@ async fn conforms() {
         async move {
             let url = format!("sqlite://{}", file.display());
             SqliteStore::migrate(&url).await.unwrap();
-            Arc::new(SqliteStore::open(&url).await.unwrap()) as Arc<dyn Store>
+            Arc::new(SqliteStore::open(&url).await.unwrap()) as Arc<dyn WholeStore>
         }
     })
     .await;

@@ -5,6 +5,7 @@ mod columns;
 mod conformance;
 mod contract;
 mod deletion;
+mod gathering;
 mod leaks;
 mod opening;
 mod replace;

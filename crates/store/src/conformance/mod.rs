@@ -6,22 +6,25 @@
 mod apply;
 mod claims;
 mod commit;
+mod credentials;
 mod deletion;
 pub mod differential;
 mod events;
 mod feed;
 mod finish;
 mod installation;
+mod presence;
 mod resources;
 mod rules;
 pub mod support;
+mod tasks;
 mod waiting;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::Store;
+use crate::WholeStore;
 use support::Bench;
 
 /// A running case.
@@ -33,7 +36,7 @@ pub struct Case {
     /// `theme::what_holds`
     pub name: &'static str,
     /// Runs it; panics if the store does not hold to it.
-    pub run: fn(Arc<dyn Store>) -> CaseFuture,
+    pub run: fn(Arc<dyn WholeStore>) -> CaseFuture,
 }
 
 macro_rules! list {
@@ -88,6 +91,22 @@ pub fn cases() -> Vec<Case> {
             install_row_is_made_once, leases_exclude, leases_end, budget_has_a_ceiling, budget_comes_back,
             budget_is_per_account, budget_keeps_the_reserve, pause_stops_grants, one_hold_at_a_time, release_makes_all_due, brake_counts_deletions,
         }
+        tasks {
+            are_stored_whole, are_known_again, are_limited_by_agent, handed_in_at_once_are_one,
+            one_id_for_two_agents_is_one_task, the_limit_holds_in_a_rush, progress, the_first_end_stands,
+            racing_ends_are_one, open_ones_are_listed, deadlines_end_them, old_ones_are_pruned,
+            texts_come_back_as_they_were,
+        }
+        presence {
+            a_registration_is_kept_and_makes_due, snapshots_carry_it, what_happens_in_mid_pass_is_not_lost, signs_of_life_make_nobody_due,
+            only_the_last_connection_ends_it, a_new_hub_process_ends_what_the_old_one_held,
+            archived_agents_are_not_online, coming_and_going_wakes_the_controller, comings_and_goings_race_with_passes,
+        }
+        credentials {
+            managed_agents_by_their_tokens, api_keys_live_until_revoked, api_keys_expire,
+            self_hosted_names_belong_to_their_first_owner, self_hosted_agents_come_and_go,
+            a_managed_agent_has_its_name_alone, racing_owners_share_no_name,
+        }
         waiting { returns_after_max, sees_what_happened_before_the_call, wakes_for_a_change }
     }
 }
@@ -96,7 +115,7 @@ pub fn cases() -> Vec<Case> {
 pub async fn run<F, Fut>(make: F)
 where
     F: Fn() -> Fut,
-    Fut: Future<Output = Arc<dyn Store>>,
+    Fut: Future<Output = Arc<dyn WholeStore>>,
 {
     let mut failed = Vec::new();
     for case in cases() {

@@ -9,7 +9,7 @@ use talon_core::resource::{ResourceKind, ResourceState};
 use talon_core::secret::{Provider, SecretRef};
 use talon_core::{AgentId, AgentName, AgentSpec, Owner, Snapshot, TryId};
 
-use crate::{Applied, ApplyOptions, Claim, Committed, Store, StoreError, StoreResult};
+use crate::{Applied, ApplyOptions, Claim, Committed, StoreError, StoreResult, WholeStore};
 
 /// A lease that outlives every case.
 pub(crate) const LONG: Duration = Duration::from_secs(600);
@@ -86,17 +86,17 @@ pub(crate) fn assert_stale<T: std::fmt::Debug>(result: StoreResult<T>) {
 
 /// A store and shorthands.
 #[derive(Clone)]
-pub(crate) struct Bench(Arc<dyn Store>);
+pub(crate) struct Bench(Arc<dyn WholeStore>);
 
 impl Deref for Bench {
-    type Target = dyn Store;
+    type Target = dyn WholeStore;
     fn deref(&self) -> &Self::Target {
         &*self.0
     }
 }
 
 impl Bench {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(store: Arc<dyn WholeStore>) -> Self {
         Self(store)
     }
 

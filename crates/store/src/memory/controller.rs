@@ -40,7 +40,9 @@ impl State {
         due.truncate(limit);
         due.into_iter()
             .filter_map(|(_, _, _, id)| {
-                let work = &mut self.rows.get_mut(&id)?.work;
+                let row = self.rows.get_mut(&id)?;
+                row.woken = false;
+                let work = &mut row.work;
                 if work.lease_owner.is_some() {
                     work.unclean_until = work.unclean_until.max(work.lease_until);
                 }
@@ -132,7 +134,9 @@ impl State {
         let hold = self.hold.as_ref().map(|hold| hold.since);
         let released = finish.loaded_hold.is_some() && finish.loaded_hold != hold;
         let row = &mut pass.row;
+        let woken = std::mem::take(&mut row.woken);
         let moved = released
+            || woken
             || row.agent.generation != finish.loaded_generation
             || row.agent.reconcile_requested_at != finish.loaded_reconcile_requested_at;
         row.work.next_due_at = if row.agent.is_archived() {

@@ -2,10 +2,13 @@
 //! [`Clock`]. The seeded simulation runs on it.
 
 mod controller;
+mod credentials;
 mod installation;
 mod mutate;
 mod people;
+mod presence;
 mod state;
+mod tasks;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -266,6 +269,7 @@ impl Store for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::WholeStore;
     use crate::conformance::{self, support};
     use chrono::{DateTime, Utc};
 
@@ -283,7 +287,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn conforms() {
         conformance::run(|| async {
-            Arc::new(MemoryStore::new(Arc::new(System))) as Arc<dyn Store>
+            Arc::new(MemoryStore::new(Arc::new(System))) as Arc<dyn WholeStore>
         })
         .await;
     }

@@ -7,11 +7,15 @@ use talon_core::agent::Agent;
 use talon_core::card::AgentCard;
 use talon_core::condition::{ConditionType, StoredCondition};
 use talon_core::event::NewEvent;
+use talon_core::presence::{HostedAgent, Presence};
 use talon_core::resource::{ResourceKind, ResourceRecord};
 use talon_core::snapshot::{AuthTokenRecord, SecretRecord, Work};
 use talon_core::{AgentId, AgentName, AgentSpec, Owner, Snapshot, TryId};
 
+use super::credentials::KeyRow;
+use super::tasks::Tasks;
 use crate::budget::Slot;
+use crate::network::HostedConnection;
 use crate::types::{Change, ChangeKind, Hold, Install};
 
 /// The clock's time, read once for each call.
@@ -30,6 +34,11 @@ impl Ids {
         z ^ (z >> 31)
     }
 
+    /// Sixteen hexadecimal digits.
+    pub(super) fn word(&mut self) -> String {
+        format!("{:016x}", self.next())
+    }
+
     pub(super) fn agent(&mut self) -> AgentId {
         let bytes = (u128::from(self.next()) << 64 | u128::from(self.next())).to_be_bytes();
         AgentId(uuid::Builder::from_random_bytes(bytes).into_uuid())
@@ -46,6 +55,9 @@ pub(super) struct Row {
     pub(super) tokens: BTreeMap<TryId, AuthTokenRecord>,
     pub(super) conditions: BTreeMap<ConditionType, StoredCondition>,
     pub(super) card: Option<AgentCard>,
+    pub(super) presence: Option<Presence>,
+    /// Something happened since the last claim that a pass under way may not have seen.
+    pub(super) woken: bool,
 }
 
 impl Row {
@@ -64,6 +76,8 @@ impl Row {
             tokens: BTreeMap::new(),
             conditions: BTreeMap::new(),
             card: None,
+            presence: None,
+            woken: false,
         }
     }
 
@@ -76,6 +90,7 @@ impl Row {
             secrets: self.secrets.values().cloned().collect(),
             auth_tokens: self.tokens.values().cloned().collect(),
             conditions: self.conditions.values().cloned().collect(),
+            presence: self.presence.clone(),
         }
     }
 
@@ -121,6 +136,9 @@ pub(super) struct State {
     pub(super) pauses: BTreeMap<String, Now>,
     pub(super) hold: Option<Hold>,
     pub(super) last_release: Option<Now>,
+    pub(super) tasks: Tasks,
+    pub(super) api_keys: Vec<KeyRow>,
+    pub(super) hosted: BTreeMap<String, (HostedAgent, HostedConnection)>,
 }
 
 impl State {
@@ -137,6 +155,9 @@ impl State {
             pauses: BTreeMap::new(),
             hold: None,
             last_release: None,
+            tasks: Tasks::default(),
+            api_keys: Vec::new(),
+            hosted: BTreeMap::new(),
         }
     }
 

@@ -76,6 +76,8 @@ pub fn advice(name: &str, reason: Reason) -> Vec<String> {
         ],
         R::LeftOver => &["nothing at once: the sweep goes on trying"],
         R::Deleting | R::Deleted => &["wait for it: talon wait {agent} --for=delete"],
+        R::Disconnected => &["nothing at once: it is woken and connects again"],
+        R::Asleep => &["nothing: a task wakes it"],
         R::AsExpected
         | R::Deployed
         | R::NotDeployed
@@ -88,6 +90,7 @@ pub fn advice(name: &str, reason: Reason) -> Vec<String> {
         | R::Pushed
         | R::PushedUnverified
         | R::CardAccepted
+        | R::Registered
         | R::NotObserved => &["nothing; to watch: talon wait {agent} --for=condition=Ready"],
     };
     lines.iter().map(|l| l.replace("{agent}", name)).collect()

@@ -1,4 +1,4 @@
-// Placeholder for the OpenClaw runtime: the final bindings, no behaviour yet.
+// Stands in for the runtime where that was not built: the final bindings, no behaviour.
 import identity from "./IDENTITY.md";
 import { DurableObject } from "cloudflare:workers";
 
