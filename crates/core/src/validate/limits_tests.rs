@@ -10,6 +10,9 @@ fn found(change: impl FnOnce(&mut AgentSpec)) -> Vec<Violation> {
     validate(&name(), &spec)
 }
 
+/// Puts a text where it belongs.
+type Set = fn(&mut AgentSpec, String);
+
 #[test]
 fn what_just_fits_is_taken_and_one_more_is_not() {
     type Limit = (&'static str, usize, fn(&mut AgentSpec, usize));
@@ -112,7 +115,7 @@ fn what_is_empty_and_what_is_wrong_are_told_apart() {
 
 #[test]
 fn no_text_of_people_holds_a_nul() {
-    let set: [(&str, fn(&mut AgentSpec, String)); 5] = [
+    let set: [(&str, Set); 5] = [
         ("/spec/persona", |s, t| s.persona = t),
         ("/spec/instructions", |s, t| s.instructions = t),
         ("/spec/description", |s, t| s.description = Some(t)),
@@ -145,7 +148,7 @@ fn a_providers_name_is_repeated_only_where_it_is_too_short_to_be_a_key() {
 #[test]
 fn every_text_is_looked_through_for_keys() {
     const KEY: &str = "sk-0123456789abcdefg";
-    let set: [(&str, fn(&mut AgentSpec, String)); 12] = [
+    let set: [(&str, Set); 12] = [
         ("/spec/persona", |s, t| s.persona = t),
         ("/spec/instructions", |s, t| s.instructions = t),
         ("/spec/displayName", |s, t| s.display_name = Some(t)),
