@@ -169,14 +169,25 @@ impl ControllerConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::ControllerConfig;
 
     #[test]
     fn the_defaults_are_sane_and_nonsense_is_named() {
         let good = ControllerConfig::default();
         assert_eq!(good.check(), Ok(()));
+        let no_lag = ControllerConfig {
+            list_lag_seconds: 0.0,
+            ..good.clone()
+        };
+        assert_eq!(no_lag.check(), Ok(()));
+        assert_eq!(good.timing().list_lag, Duration::from_secs(30));
         type Spoil = fn(&mut ControllerConfig);
-        let spoilt: [(&str, Spoil); 6] = [
+        let spoilt: [(&str, Spoil); 9] = [
+            ("backoffMaxSeconds", |c| c.backoff_max_seconds = 1e10),
+            ("listLagSeconds", |c| c.list_lag_seconds = -0.1),
+            ("budgetCalls", |c| c.budget_calls = 0),
             ("leaseSeconds", |c| c.lease_seconds = 0.0),
             ("leaseSeconds", |c| {
                 c.lease_seconds = c.request_timeout_seconds

@@ -38,9 +38,7 @@ impl Verdict {
         }
         self
     }
-}
 
-impl Verdict {
     /// What sort of failure it is, in a word or two for the log.
     pub fn class(&self) -> &'static str {
         let (failure, pass) = (&self.failure, &self.pass);
@@ -199,6 +197,60 @@ mod tests {
     use talon_core::secret::SecretValue;
 
     use super::*;
+
+    fn said(code: Option<i64>) -> ApiMessage {
+        ApiMessage {
+            call: "PUT worker",
+            http: Some(400),
+            code,
+            message: "no".to_owned(),
+            ray: None,
+        }
+    }
+
+    #[test]
+    fn each_refusal_has_its_reason_and_only_some_need_a_person() {
+        for (code, reason, stalled) in [
+            (Some(10_085), Reason::CloudflareError, false),
+            (Some(10_136), Reason::CloudflareError, false),
+            (Some(10_215), Reason::CloudflareError, false),
+            (Some(10_037), Reason::QuotaReached, true),
+            (Some(10_009), Reason::QuotaReached, true),
+            (Some(10_075), Reason::QuotaReached, true),
+            (Some(R2_OFF_CODE), Reason::R2NotEnabled, true),
+            (Some(1), Reason::CloudflareRejected, true),
+            (None, Reason::CloudflareRejected, true),
+        ] {
+            let pass = of_cloud(&CloudError::Invalid(said(code))).pass;
+            assert_eq!((pass.reason, pass.stalled), (reason, stalled), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn each_error_has_its_class_and_a_throttled_one_its_time() {
+        let m = || said(None);
+        let retry_after = Duration::from_secs(7);
+        for (error, class) in [
+            (CloudError::Throttled { retry_after }, "throttled"),
+            (CloudError::Ambiguous(m()), "answer lost"),
+            (CloudError::NotFound(m()), "not found"),
+            (CloudError::Exists(m()), "exists already"),
+            (CloudError::Conflict(m()), "conflict"),
+            (CloudError::Auth(m()), "needs a person"),
+            (CloudError::Transient(m()), "passing"),
+            (CloudError::NotEmpty(m()), "passing"),
+        ] {
+            let verdict = of_cloud(&error);
+            assert_eq!(verdict.class(), class);
+            let throttled = class == "throttled";
+            assert_eq!(verdict.retry_after, throttled.then_some(retry_after));
+            assert_eq!(verdict.pass.throttled, throttled);
+        }
+        let refused = of_registry(&RegistryError::Refused("no".to_owned()));
+        let unavailable = of_registry(&RegistryError::Unavailable("no".to_owned()));
+        assert!(refused.pass.stalled && !unavailable.pass.stalled);
+        assert_eq!(internal("no".to_owned()).pass.reason, Reason::InternalError);
+    }
 
     #[test]
     fn what_looks_resync_and_sweep_pass_on_holds_nothing_that_looks_like_a_key() {
