@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use talon_cloudflare::{Client, ClientConfig};
+use talon_cloudflare::{Client, ClientConfig, WorkersDev};
 use talon_core::cloud::Budget;
+use talon_core::deliver::WorkerDoor;
 use url::Url;
 
 use crate::config::settings::CloudflareSettings;
@@ -56,4 +57,14 @@ fn wrong(what: &str) -> Failure {
 /// A client that asks this budget before each call.
 pub fn client(config: ClientConfig, budget: Arc<dyn Budget>) -> Result<Client, Failure> {
     Client::new(config, budget).map_err(|e| wrong(&e.to_string()))
+}
+
+/// The Workers at their own addresses. Those of any other account than one of the real Cloudflare are not on the real
+/// workers.dev: whoever has that name there must not get the control token.
+pub fn door(config: &ClientConfig) -> Result<Option<Arc<dyn WorkerDoor>>, Failure> {
+    if config.api_base.host_str() != Some("api.cloudflare.com") {
+        return Ok(None);
+    }
+    let door = WorkersDev::new(None).map_err(|e| wrong(&e.to_string()))?;
+    Ok(Some(Arc::new(door)))
 }

@@ -10,6 +10,7 @@ use talon_controller::clock::{OsRandom, SystemClock};
 use talon_controller::{ControllerConfig, Daemon, Parts};
 use talon_core::clock::Clock;
 use talon_core::cloud::Budget;
+use talon_core::deliver::WorkerDoor;
 use talon_plan::R2Endpoint;
 use talon_router::EmbeddedRegistry;
 use talon_secrets::SecretReader;
@@ -31,6 +32,8 @@ pub struct Wiring {
     pub secrets: Arc<dyn SecretReader>,
     /// The install and its key.
     pub keyed: Keyed,
+    /// The Workers themselves; `None` where their addresses lead nowhere.
+    pub door: Option<Arc<dyn WorkerDoor>>,
     /// Settings.
     pub config: ControllerConfig,
 }
@@ -65,6 +68,7 @@ pub fn build(
         cloud: Arc::new(cloud),
         secrets: wiring.secrets,
         bundle: Arc::new(Bundle::embedded()),
+        door: wiring.door,
         install: wiring.keyed.install.id,
         key: Arc::new(wiring.keyed.key),
         r2_endpoint,

@@ -114,6 +114,7 @@ impl Local {
             cloudflare: client_config(&cloud)?,
             secrets: Arc::new(dev_secrets()),
             keyed,
+            door: None,
             config,
         };
         let daemon = tokio::spawn(daemon::build(wiring, stop.clone())?);

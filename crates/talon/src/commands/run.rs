@@ -40,6 +40,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let told = stop_signals()?;
     let settings = &session.config.settings;
     let cloudflare = cloudflare::client_config(&settings.cloudflare)?;
+    let door = cloudflare::door(&cloudflare)?;
     let database = session.database()?;
     if let Database::Sqlite(_) = database {
         // Nobody else administers a file; a server's schema is its owner's business (talon migrate).
@@ -78,6 +79,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             cloudflare,
             secrets: Arc::new(ScopedReader::new(settings.secret_scopes.clone())),
             keyed,
+            door,
             config,
         },
         stop.clone(),
