@@ -384,6 +384,41 @@ fn a_version_of_somebody_else_in_the_way_is_replaced() {
     });
 }
 
+/// Found by a seed: lists do not say who wrote last, and an edit between our push and the next of them was taken for ours.
+#[test]
+fn an_edit_between_a_push_and_the_next_list_is_found() {
+    for lost in [false, true] {
+        history(async {
+            let mut sim = Change::Model.stage(36).await;
+            if lost {
+                let faults = vec![CallFault::LostAfter];
+                sim.account.state().faults.armed.insert("push", faults);
+            }
+            sim.start(Seat::default());
+            let pushed = async |s: &Sim| s.account.state().writes.contains_key("push");
+            assert!(sim.until(BOUND, pushed).await, "nothing was pushed");
+            sleep(Duration::from_secs(5)).await;
+            sim.account.outside("another variable", |w, now| {
+                for worker in w.now.workers.values_mut() {
+                    worker
+                        .plain
+                        .insert("AGENT_NAME".to_owned(), "other".to_owned());
+                    worker.modified_on = now;
+                }
+            });
+            sim.settle(BOUND).await;
+            let told = events(&sim, AGENT, EventReason::DriftDetected).await;
+            assert!(!told.is_empty(), "lost: {lost}");
+            let agent = sim.get(AGENT).await;
+            let state = sim.account.state();
+            let worker = agent.agent.status.worker_name.as_ref();
+            let worker = worker.and_then(|w| state.world.now.workers.get(w));
+            let name = worker.and_then(|w| w.plain.get("AGENT_NAME"));
+            assert_eq!(name.map(String::as_str), Some(AGENT), "lost: {lost}");
+        });
+    }
+}
+
 /// Found by a seed: the second try is refused while the first may still land, and then the agent is deleted.
 #[test]
 fn a_bucket_that_lands_after_a_refused_second_try_is_not_left_over() {
