@@ -12,6 +12,7 @@ use talon_controller::{ControllerConfig, Daemon, Parts};
 use talon_core::InstallId;
 use talon_core::clock::Clock;
 use talon_core::cloud::Budget;
+use talon_core::deliver::WorkerDoor;
 use talon_plan::R2Endpoint;
 use talon_router::EmbeddedRegistry;
 use talon_secrets::{InstallKey, SecretReader};
@@ -32,6 +33,8 @@ pub struct Wiring {
     pub install: InstallId,
     /// The root of its control tokens.
     pub key: Arc<InstallKey>,
+    /// The Workers themselves; `None` where their addresses lead nowhere.
+    pub door: Option<Arc<dyn WorkerDoor>>,
     /// Settings.
     pub config: ControllerConfig,
 }
@@ -63,6 +66,7 @@ pub fn build(wiring: Wiring) -> Result<Daemon, Failure> {
         cloud: Arc::new(cloud),
         secrets: wiring.secrets,
         bundle: Arc::new(wiring.bundle),
+        door: wiring.door,
         install: wiring.install,
         key: wiring.key,
         r2_endpoint,

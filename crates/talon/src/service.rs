@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use talon_cloudflare::{ClientConfig, WorkersDev};
+use talon_cloudflare::ClientConfig;
 use talon_controller::ControllerConfig;
 use talon_controller::clock::{OsRandom, SystemClock};
 use talon_hub::{Hub, HubConfig, HubParts, SigningKey};
@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::cloudflare;
 use crate::config::settings::HubSettings;
 use crate::daemon::{self, Wiring};
 use crate::exit::{Exit, Failure};
@@ -83,6 +84,7 @@ impl Service {
         let mut config = parts.config;
         config.hub_url.clone_from(&hub_url);
         let signing_key = SigningKey::new(parts.keyed.key.hub_signing_key());
+        let door = cloudflare::door(&parts.cloudflare, parts.front_door)?;
         let daemon = daemon::build(Wiring {
             store: parts.store.clone(),
             cloudflare: parts.cloudflare,
@@ -90,16 +92,15 @@ impl Service {
             bundle: parts.bundle,
             install: parts.keyed.install.id,
             key: Arc::new(parts.keyed.key),
+            door: door.clone(),
             config,
         })?;
-        let door = WorkersDev::new(parts.front_door)
-            .map_err(|e| Failure::new(Exit::Failure, e.to_string(), "this is a defect of talon"))?;
         let hub = if parts.hub.embedded {
             let made = HubParts {
                 store: parts.store,
                 key: signing_key,
                 search: None,
-                waker: Some(daemon.waker(Arc::new(door))),
+                waker: door.map(|door| daemon.waker(door)),
                 clock: Arc::new(SystemClock::default()),
                 random: Arc::new(OsRandom),
             };
