@@ -131,7 +131,15 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Variables that begin with `TALON_`, mean something, and are no keys.
-pub const OTHER_VARIABLES: &[&str] = &["TALON_CONFIG", "TALON_LOG"];
+pub const OTHER_VARIABLES: &[&str] = &[
+    "TALON_CONFIG",
+    "TALON_LOG",
+    "TALON_SERVER",
+    "TALON_TOKEN",
+    // Of the local Cloudflare's Workers.
+    "TALON_WORKERD",
+    "TALON_CACHE_DIR",
+];
 
 /// The prefix that agents' own references use by default.
 pub const SECRET_PREFIX: &str = "TALON_SECRET_";
