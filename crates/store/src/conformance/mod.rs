@@ -73,7 +73,7 @@ pub fn cases() -> Vec<Case> {
         }
         commit {
             is_one_transaction, names_and_status, conditions_keep_their_transition, what_differs_not_is_not_written,
-            secrets, auth_tokens, cards, unknown_agents,
+            secrets, auth_tokens, cards, contacts, unknown_agents,
         }
         resources {
             unnamed_columns_stay, outcomes_count, intents_open_once, intents_settle_and_clear, confirmation,
