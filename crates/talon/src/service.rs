@@ -9,8 +9,11 @@ use talon_controller::ControllerConfig;
 use talon_controller::clock::{OsRandom, SystemClock};
 use talon_core::clock::{Clock, Random};
 use talon_core::deliver::Deliver;
+use talon_core::registry::Registry;
+use talon_core::search::AgentSearch;
 use talon_factory::{FactoryConfig, FactoryParts, OperatorToken};
 use talon_hub::{Hub, HubConfig, HubParts, SigningKey};
+use talon_router::{EmbeddedRegistry, RemoteRegistry, Router};
 use talon_secrets::SecretReader;
 use talon_store::WholeStore;
 use talon_worker::Bundle;
@@ -45,6 +48,8 @@ pub struct Ingredients {
     pub bundle: Bundle,
     /// The Hub.
     pub hub: HubSettings,
+    /// A Router elsewhere that Agent Cards are registered with; `None`: the one in this process.
+    pub remote_router: Option<RemoteRegistry>,
     /// Under which name the Hub keeps who is connected; see [`HubConfig::name`].
     pub hub_name: String,
     /// Settings of the daemon; the Hub's address is filled in here.
@@ -58,6 +63,7 @@ pub struct Service {
     address: SocketAddr,
     hub_url: String,
     hub: Option<Hub>,
+    search: Option<Arc<dyn AgentSearch>>,
     stop: CancellationToken,
     daemon: JoinHandle<Result<(), Failure>>,
     server: JoinHandle<()>,
@@ -88,10 +94,24 @@ impl Service {
         let random: Arc<dyn Random> = Arc::new(OsRandom);
         let signing_key = SigningKey::new(parts.keyed.key.hub_signing_key());
         let operator = OperatorToken::of(&parts.keyed.key.operator_token());
+        let router = Arc::new(Router::new(parts.store.clone(), None));
+        // A Router elsewhere answers searches itself; the one here would know nothing of what is registered there.
+        let search: Option<Arc<dyn AgentSearch>> = match &parts.remote_router {
+            None => Some(router.clone()),
+            Some(_) => None,
+        };
+        let registry: Arc<dyn Registry> = match parts.remote_router {
+            None => Arc::new(EmbeddedRegistry::new(parts.store.clone())),
+            Some(remote) => Arc::new(remote),
+        };
+        if search.is_some() {
+            tokio::spawn(prepare(router));
+        }
         let door = cloudflare::door(&parts.cloudflare, parts.front_door)?;
         let daemon = daemon::build(Wiring {
             store: parts.store.clone(),
             cloudflare: parts.cloudflare,
+            registry,
             secrets: parts.secrets,
             bundle: parts.bundle,
             install: parts.keyed.install.id,
@@ -103,7 +123,7 @@ impl Service {
             let made = HubParts {
                 store: parts.store.clone(),
                 key: signing_key,
-                search: None,
+                search: search.clone(),
                 waker: door.map(|door| daemon.waker(door)),
                 clock: clock.clone(),
                 random: random.clone(),
@@ -125,7 +145,7 @@ impl Service {
             store: parts.store,
             deliver: hub.clone().map(|hub| Arc::new(hub) as Arc<dyn Deliver>),
             hub: hub.clone(),
-            search: None,
+            search: search.clone(),
             clock,
             random,
             operator,
@@ -150,6 +170,7 @@ impl Service {
             address,
             hub_url,
             hub,
+            search,
             stop,
             daemon,
             server,
@@ -159,6 +180,16 @@ impl Service {
     /// Where HTTP is served.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Takes tasks, if the Hub is in this process.
+    pub fn deliver(&self) -> Option<&dyn Deliver> {
+        self.hub.as_ref().map(|hub| hub as &dyn Deliver)
+    }
+
+    /// Finds agents, if the Router is in this process.
+    pub fn search(&self) -> Option<&dyn AgentSearch> {
+        self.search.as_deref()
     }
 
     /// What Workers are told of the Hub's address.
@@ -213,5 +244,12 @@ impl Service {
             }
         };
         tokio::join!(hub, server, daemon).2
+    }
+}
+
+/// Reads every card before the first search asks for it.
+async fn prepare(router: Arc<Router>) {
+    if let Err(error) = router.prepare().await {
+        tracing::warn!(%error, "the Router is not ready; it tries again at the first search");
     }
 }
