@@ -146,8 +146,8 @@ fn introduce(out: &Output, local: &Local) {
     };
     let tasks = if local.runs.is_ok() {
         format!(
-            "\x20 {talon} task note-taker \"Save a note: the kettle is blue\"\n\
-             \x20 {talon} task note-taker \"What did I tell you before?\"\n\
+            "\x20 {talon} task note-taker --session first \"Save a note: the kettle is blue\"\n\
+             \x20 {talon} task note-taker --session first \"What did I tell you before?\"\n\
              \x20 {talon} search \"somebody who jots things down\"\n"
         )
     } else {
