@@ -186,7 +186,12 @@ async fn wait(
         after_edit: matches!(goal, Goal::Condition(ConditionType::Ready, _)),
     }
     .until(goal, agents.iter().map(Target::of).collect())
-    .await?;
+    .await
+    .map_err(|failure| match failure.exit {
+        // Here nothing carries on.
+        Exit::Interrupted => interrupted(),
+        _ => failure,
+    })?;
     match ended.iter().find_map(|e| follow::failure_of(e, PATIENCE)) {
         None => Ok(ended),
         Some(failure) => Err(failure),

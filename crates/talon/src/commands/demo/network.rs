@@ -17,7 +17,7 @@ use crate::output::safe;
 use crate::session::Session;
 
 /// What is needed; no word of it stands in the skill that is meant.
-const NEED: &str = "verify rumours before they spread";
+const NEED: &str = "verification of rumours";
 /// What is asked first, and then.
 const TASKS: [&str; 2] = [
     "Save a note: the bridge over the Elbe was opened in 1893",
