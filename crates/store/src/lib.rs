@@ -4,11 +4,13 @@
 //! lease's epoch and is refused when a newer one exists; the rules of the SQL contract (immutability, latch,
 //! generation, deletion as a request) hold whoever writes.
 
+pub mod access;
 pub mod budget;
 pub mod codes;
 pub mod columns;
 pub mod conformance;
 pub mod error;
+pub mod fleet;
 pub mod memory;
 pub mod network;
 pub mod types;
@@ -29,9 +31,9 @@ pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use types::*;
 
-/// All of a store: what the controller and the commands need, and what the Hub needs.
-pub trait WholeStore: Store + network::HubStore {}
-impl<T: Store + network::HubStore> WholeStore for T {}
+/// All of a store: what the controller and the commands need, what the Hub needs, and what the HTTP API needs.
+pub trait WholeStore: Store + network::HubStore + fleet::FleetStore + access::AccessStore {}
+impl<T: Store + network::HubStore + fleet::FleetStore + access::AccessStore> WholeStore for T {}
 
 /// Shorthand.
 pub type StoreResult<T> = Result<T, StoreError>;

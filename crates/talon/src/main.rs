@@ -19,7 +19,6 @@ mod logging;
 mod manifests;
 mod output;
 mod session;
-mod spec_diff;
 mod sql;
 mod view;
 

@@ -12,6 +12,7 @@ use talon_core::resource::{ResourceKind, ResourceRecord};
 use talon_core::snapshot::{AuthTokenRecord, SecretRecord, Work};
 use talon_core::{AgentId, AgentName, AgentSpec, Owner, Snapshot, TryId};
 
+use super::access::Access;
 use super::credentials::KeyRow;
 use super::tasks::Tasks;
 use crate::budget::Slot;
@@ -138,6 +139,7 @@ pub(super) struct State {
     pub(super) last_release: Option<Now>,
     pub(super) tasks: Tasks,
     pub(super) api_keys: Vec<KeyRow>,
+    pub(super) access: Access,
     pub(super) hosted: BTreeMap<String, (HostedAgent, HostedConnection)>,
 }
 
@@ -157,6 +159,7 @@ impl State {
             last_release: None,
             tasks: Tasks::default(),
             api_keys: Vec::new(),
+            access: Access::default(),
             hosted: BTreeMap::new(),
         }
     }
