@@ -6,6 +6,7 @@ use talon_core::clock::{Clock, Random};
 use talon_core::deliver::Deliver;
 use talon_core::search::AgentSearch;
 use talon_hub::Hub;
+use talon_router::TaskRouter;
 use talon_store::WholeStore;
 use tokio_util::sync::CancellationToken;
 
@@ -49,17 +50,24 @@ struct Shared {
     feed: Feed,
     rates: Rates,
     uses: Uses,
+    tasks: Option<TaskRouter>,
 }
 
 impl App {
     pub fn new(parts: FactoryParts, config: FactoryConfig) -> Self {
         Self(Arc::new(Shared {
-            parts,
             rates: Rates::new(config.rate),
             metrics: Metrics::default(),
             feed: Feed::default(),
             uses: Uses::default(),
+            tasks: match (&parts.search, &parts.deliver) {
+                (Some(search), Some(deliver)) => {
+                    Some(TaskRouter::new(search.clone(), deliver.clone()))
+                }
+                _ => None,
+            },
             config,
+            parts,
         }))
     }
 
@@ -77,6 +85,11 @@ impl App {
 
     pub fn deliver(&self) -> Option<&Arc<dyn Deliver>> {
         self.0.parts.deliver.as_ref()
+    }
+
+    /// Gives tasks by name or by what is needed; `None`: there is no search, or no Hub.
+    pub fn tasks(&self) -> Option<&TaskRouter> {
+        self.0.tasks.as_ref()
     }
 
     pub fn operator(&self) -> &OperatorToken {

@@ -19,6 +19,7 @@ mod people;
 mod presence;
 mod read;
 mod schedule;
+mod search;
 mod sql;
 mod store;
 mod tasks;

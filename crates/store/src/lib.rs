@@ -13,6 +13,7 @@ pub mod error;
 pub mod fleet;
 pub mod memory;
 pub mod network;
+pub mod search;
 pub mod types;
 pub mod wake;
 pub mod writes;
@@ -31,9 +32,15 @@ pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use types::*;
 
-/// All of a store: what the controller and the commands need, what the Hub needs, and what the HTTP API needs.
-pub trait WholeStore: Store + network::HubStore + fleet::FleetStore + access::AccessStore {}
-impl<T: Store + network::HubStore + fleet::FleetStore + access::AccessStore> WholeStore for T {}
+/// All of a store: what the controller and the commands need, what the Hub, the Router and the HTTP API need.
+pub trait WholeStore:
+    Store + network::HubStore + search::SearchStore + fleet::FleetStore + access::AccessStore
+{
+}
+impl<T> WholeStore for T where
+    T: Store + network::HubStore + search::SearchStore + fleet::FleetStore + access::AccessStore
+{
+}
 
 /// Shorthand.
 pub type StoreResult<T> = Result<T, StoreError>;

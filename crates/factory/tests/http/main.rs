@@ -3,6 +3,8 @@
 #![allow(clippy::disallowed_methods)] // Tests look at values.
 
 mod agent;
+mod agents;
 mod network;
 mod requests;
+mod watching;
 mod world;

@@ -18,6 +18,7 @@ mod installation;
 mod presence;
 mod resources;
 mod rules;
+mod search;
 pub mod support;
 mod tasks;
 mod waiting;
@@ -114,6 +115,11 @@ pub fn cases() -> Vec<Case> {
             tokens_live_until_revoked, tokens_expire, an_attempt_is_made_once,
             an_attempt_that_was_given_up_may_come_again, racing_attempts_are_one,
             every_change_of_a_spec_is_in_the_audit_log,
+        }
+        search {
+            cards_are_read_with_their_owners, the_version_moves_with_what_can_be_found,
+            standings_tell_who_can_be_given_a_task, a_name_is_the_managed_agents, vectors_belong_to_one_card_and_model,
+            vectors_go_with_their_card, vectors_of_other_models_are_dropped, vectors_fit_their_model,
         }
         waiting { returns_after_max, sees_what_happened_before_the_call, wakes_for_a_change }
     }
