@@ -92,6 +92,10 @@ impl App {
         self.0.tasks.as_ref()
     }
 
+    pub fn random(&self) -> &dyn Random {
+        &*self.0.parts.random
+    }
+
     pub fn operator(&self) -> &OperatorToken {
         &self.0.parts.operator
     }

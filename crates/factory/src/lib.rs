@@ -9,6 +9,7 @@
 //!
 //! Assumes: a store whose database enforces the contract's rules; nothing is decided here that a rule decides there.
 
+mod access;
 mod agents;
 mod app;
 pub mod auth;
@@ -25,6 +26,7 @@ use axum::Router;
 use axum::middleware;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use access::{TOKEN_PREFIX, new_token};
 pub(crate) use app::App;
 pub use app::FactoryParts;
 pub use auth::OperatorToken;
@@ -53,6 +55,7 @@ pub fn routes(parts: FactoryParts, config: FactoryConfig) -> Router {
 fn quick_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(health::routes())
+        .merge(access::routes())
         .merge(agents::routes())
         .merge(network::routes())
 }

@@ -20,6 +20,7 @@ use utoipa_axum::routes;
 use crate::App;
 
 pub use feed::Feed;
+pub use look::actor;
 pub use spec::components;
 
 /// Where agents live.

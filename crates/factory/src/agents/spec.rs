@@ -62,6 +62,8 @@ pub fn components() -> Map<String, Value> {
         object.remove("$defs");
         object.remove("$schema");
         object.remove("title");
+        let description = "Everything a writer may say about an agent.";
+        object.insert("description".to_owned(), description.into());
     }
     all.insert("AgentSpec".to_owned(), schema);
     for (name, part) in parts.as_object().into_iter().flatten() {

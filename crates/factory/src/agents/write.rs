@@ -122,6 +122,17 @@ pub struct WritePlan {
     pub changes: Vec<Change>,
 }
 
+/// What a write answers: the agent or, for a dry run, the plan.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code)] // Only its schema is used.
+pub enum Written {
+    /// It is so.
+    Agent(Box<AgentView>),
+    /// It would be so.
+    Plan(WritePlan),
+}
+
 /// One field that differs.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Change {
@@ -470,7 +481,7 @@ async fn again(app: &App, caller: &Caller, outcome: Outcome) -> Answer<Response>
         ("If-None-Match" = Option<String>, Header, description = "*: only if there is no such agent"),
         ("If-Generation" = Option<i64>, Header, description = "The generation of what is replaced; 0: there is none")),
     request_body = ReplaceAgent, responses(
-        (status = 200, description = "It is so; with `dryRun`: what would be done", body = AgentView, headers(("ETag" = String, description = "Its tag"))),
+        (status = 200, description = "It is so; with `dryRun`: what would be done", body = Written, headers(("ETag" = String, description = "Its tag"))),
         (status = 201, description = "It is made", body = AgentView, headers(("ETag" = String, description = "Its tag"))),
         (status = 404, description = "No such agent", content_type = "application/problem+json", body = ProblemBody),
         (status = 409, description = "The agent is being deleted", content_type = "application/problem+json", body = ProblemBody),
@@ -517,7 +528,7 @@ pub async fn replace(
         ("If-Match" = Option<String>, Header, description = "The tag of what is changed, or *"),
         ("If-Generation" = Option<i64>, Header, description = "The generation of what is changed")),
     request_body(content = PatchAgent, content_type = "application/merge-patch+json"), responses(
-        (status = 200, description = "It is so; with `dryRun`: what would be done", body = AgentView, headers(("ETag" = String, description = "Its tag"))),
+        (status = 200, description = "It is so; with `dryRun`: what would be done", body = Written, headers(("ETag" = String, description = "Its tag"))),
         (status = 404, description = "No such agent", content_type = "application/problem+json", body = ProblemBody),
         (status = 409, description = "The agent is being deleted", content_type = "application/problem+json", body = ProblemBody),
         (status = 412, description = "The agent has changed", content_type = "application/problem+json", body = ProblemBody),

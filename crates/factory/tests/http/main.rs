@@ -4,7 +4,9 @@
 
 mod agent;
 mod agents;
+mod document;
 mod network;
+mod owners;
 mod requests;
 mod watching;
 mod world;
