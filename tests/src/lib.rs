@@ -7,6 +7,7 @@ pub mod canary;
 pub mod chaos;
 pub mod oracle;
 pub mod postgres;
+pub mod pretender;
 pub mod process;
 pub mod secrets;
 pub mod simulation;
