@@ -58,6 +58,11 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let key_file = install_key::path(&session.config, &database);
     let keyed = install_key::ensure(&*opened.store, &key_file).await?;
     let listener = service::listen(settings.listen).await?;
+    if !settings.listen.ip().is_loopback() {
+        tracing::warn!(
+            "HTTP is served unencrypted to other machines: let a proxy with TLS stand before it"
+        );
+    }
     let wanted = args.runtime.wanted(settings);
     let bundle = tokio::select! {
         got = wanted.obtain(|line| tracing::info!("{}", safe(line))) => got?,
