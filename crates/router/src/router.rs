@@ -33,7 +33,7 @@ pub const MAX_FOUND: usize = 50;
 
 /// What counts as fitting at all: more than chance. With vectors, above nearly all pairs of texts that have nothing to do
 /// with each other.
-const FLOOR: f32 = 0.15;
+const FLOOR: f32 = 0.1;
 /// The same where only words are compared.
 const WORDS_FLOOR: f32 = 0.02;
 /// What an agent counts that cannot answer now.
