@@ -1,26 +1,49 @@
-//! How long a search takes: `cargo run --release -p talon-router --example bench [skills]`. The index is looked through in
-//! memory; with each search go a look at the cards' version and one at how those found stand, both in SQLite on disk.
+//! How long a search takes: `cargo run --release -p talon-router --example bench [skills]`. Once with
+//! everything in memory, and once as it is used: with each search go a look at the cards' version and one at how those found
+//! stand, both in SQLite on disk.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use talon_core::clock::Clock;
 use talon_core::search::{AgentSearch, Asker};
 use talon_router::{Router, StaticModel};
-use talon_store::WholeStore;
 use talon_store::network::HostedConnection;
+use talon_store::{MemoryStore, WholeStore};
 use talon_store_sqlite::SqliteStore;
 
 const LABELLED: &str = include_str!("../tests/quality/labelled.tsv");
 const SEARCHES: usize = 2_000;
 
+/// The clock of this machine.
+struct System;
+
+impl Clock for System {
+    fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        chrono::Utc::now()
+    }
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let skills: usize = std::env::args().nth(1).map_or(Ok(1_000), |n| n.parse())?;
+    println!("in memory");
+    measure(Arc::new(MemoryStore::new(Arc::new(System))), skills).await?;
+    println!("SQLite");
     let folder = tempfile::tempdir()?;
     let url = format!("sqlite://{}", folder.path().join("talon.db").display());
     SqliteStore::migrate(&url).await?;
-    let store: Arc<dyn WholeStore> = Arc::new(SqliteStore::open(&url).await?);
+    measure(Arc::new(SqliteStore::open(&url).await?), skills).await
+}
+
+async fn measure(
+    store: Arc<dyn WholeStore>,
+    skills: usize,
+) -> Result<(), Box<dyn std::error::Error>> {
     let lines: Vec<Vec<&str>> = LABELLED
         .lines()
         .skip(1)
