@@ -4,13 +4,16 @@
 //! lease's epoch and is refused when a newer one exists; the rules of the SQL contract (immutability, latch,
 //! generation, deletion as a request) hold whoever writes.
 
+pub mod access;
 pub mod budget;
 pub mod codes;
 pub mod columns;
 pub mod conformance;
 pub mod error;
+pub mod fleet;
 pub mod memory;
 pub mod network;
+pub mod search;
 pub mod types;
 pub mod wake;
 pub mod writes;
@@ -29,9 +32,15 @@ pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use types::*;
 
-/// All of a store: what the controller and the commands need, and what the Hub needs.
-pub trait WholeStore: Store + network::HubStore {}
-impl<T: Store + network::HubStore> WholeStore for T {}
+/// All of a store: what the controller and the commands need, what the Hub, the Router and the HTTP API need.
+pub trait WholeStore:
+    Store + network::HubStore + search::SearchStore + fleet::FleetStore + access::AccessStore
+{
+}
+impl<T> WholeStore for T where
+    T: Store + network::HubStore + search::SearchStore + fleet::FleetStore + access::AccessStore
+{
+}
 
 /// Shorthand.
 pub type StoreResult<T> = Result<T, StoreError>;

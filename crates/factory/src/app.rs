@@ -1,0 +1,152 @@
+//! What every handler works with.
+
+use std::sync::Arc;
+
+use talon_core::clock::{Clock, Random};
+use talon_core::deliver::Deliver;
+use talon_core::search::AgentSearch;
+use talon_hub::Hub;
+use talon_router::TaskRouter;
+use talon_store::WholeStore;
+use tokio_util::sync::CancellationToken;
+
+use talon_store::access::ApiToken;
+
+use crate::agents::Feed;
+use crate::auth::{Caller, OperatorToken};
+use crate::config::FactoryConfig;
+use crate::http::Answer;
+use crate::metrics::Metrics;
+use crate::rate::{Rates, Uses};
+
+/// What a Factory is made of.
+pub struct FactoryParts {
+    /// The database.
+    pub store: Arc<dyn WholeStore>,
+    /// The Hub whose two addresses are served as well.
+    pub hub: Option<Hub>,
+    /// Finds agents by what is needed; without it, search is answered 501.
+    pub search: Option<Arc<dyn AgentSearch>>,
+    /// Takes tasks; without it, tasks are answered 501.
+    pub deliver: Option<Arc<dyn Deliver>>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub random: Arc<dyn Random>,
+    /// Lets in whoever can read the install key.
+    pub operator: OperatorToken,
+    /// Ends every stream when the server stops.
+    pub stopping: CancellationToken,
+}
+
+/// Shared by all requests. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+struct Shared {
+    parts: FactoryParts,
+    config: FactoryConfig,
+    metrics: Metrics,
+    feed: Feed,
+    rates: Rates,
+    uses: Uses,
+    tasks: Option<TaskRouter>,
+}
+
+impl App {
+    pub fn new(parts: FactoryParts, config: FactoryConfig) -> Self {
+        Self(Arc::new(Shared {
+            rates: Rates::new(config.rate),
+            metrics: Metrics::default(),
+            feed: Feed::default(),
+            uses: Uses::default(),
+            tasks: match (&parts.search, &parts.deliver) {
+                (Some(search), Some(deliver)) => {
+                    Some(TaskRouter::new(search.clone(), deliver.clone()))
+                }
+                _ => None,
+            },
+            config,
+            parts,
+        }))
+    }
+
+    pub fn store(&self) -> &Arc<dyn WholeStore> {
+        &self.0.parts.store
+    }
+
+    pub fn hub(&self) -> Option<&Hub> {
+        self.0.parts.hub.as_ref()
+    }
+
+    pub fn search(&self) -> Option<&Arc<dyn AgentSearch>> {
+        self.0.parts.search.as_ref()
+    }
+
+    pub fn deliver(&self) -> Option<&Arc<dyn Deliver>> {
+        self.0.parts.deliver.as_ref()
+    }
+
+    /// Gives tasks by name or by what is needed; `None`: there is no search, or no Hub.
+    pub fn tasks(&self) -> Option<&TaskRouter> {
+        self.0.tasks.as_ref()
+    }
+
+    pub fn random(&self) -> &dyn Random {
+        &*self.0.parts.random
+    }
+
+    pub fn operator(&self) -> &OperatorToken {
+        &self.0.parts.operator
+    }
+
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.0.parts.stopping
+    }
+
+    pub fn config(&self) -> &FactoryConfig {
+        &self.0.config
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    pub fn feed(&self) -> &Feed {
+        &self.0.feed
+    }
+
+    /// 429 if the caller asks too often.
+    pub fn take_turn(&self, caller: &Caller) -> Answer<()> {
+        self.0
+            .rates
+            .take(&caller.name, self.0.parts.clock.monotonic())
+    }
+
+    /// Notes that a token is used: not with every request, and without making this one wait.
+    pub fn used(&self, token: &ApiToken) {
+        if self
+            .0
+            .uses
+            .is_news(&token.id, self.0.parts.clock.monotonic())
+        {
+            let (store, id) = (self.store().clone(), token.id.clone());
+            tokio::spawn(async move {
+                if let Err(error) = store.token_used(&id).await {
+                    tracing::debug!(%error, "the use of a token was not noted");
+                }
+            });
+        }
+    }
+
+    /// A new id: time-ordered, of 26 plain characters.
+    pub fn new_id(&self) -> String {
+        let mut bytes = [0u8; 16];
+        self.0.parts.random.fill(&mut bytes);
+        let millis = self.0.parts.clock.now().timestamp_millis();
+        let millis = u64::try_from(millis).unwrap_or_default();
+        ulid::Ulid::from_parts(millis, u128::from_be_bytes(bytes))
+            .to_string()
+            .to_ascii_lowercase()
+    }
+}

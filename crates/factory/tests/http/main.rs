@@ -1,0 +1,12 @@
+//! The Factory over real HTTP, on SQLite, with a Hub.
+
+#![allow(clippy::disallowed_methods)] // Tests look at values.
+
+mod agent;
+mod agents;
+mod document;
+mod network;
+mod owners;
+mod requests;
+mod watching;
+mod world;
