@@ -106,6 +106,7 @@ impl State {
                 agent.spec.deletion_policy = DeletionPolicy::KeepBucket;
             }
         });
+        self.tasks.end_of_deleted(name.as_str(), now);
         Ok(())
     }
 
