@@ -49,6 +49,9 @@ pub struct Parts {
     pub secrets: Arc<dyn SecretReader>,
     /// The code to deploy.
     pub bundle: Arc<Bundle>,
+    /// The Workers themselves, at their own addresses; without it none is woken after a write, and what was pushed stays
+    /// unverified.
+    pub door: Option<Arc<dyn WorkerDoor>>,
     /// This installation.
     pub install: InstallId,
     /// The root of control tokens.
@@ -128,6 +131,7 @@ impl Daemon {
             registry: parts.registry,
             secrets: parts.secrets,
             bundle: parts.bundle,
+            door: parts.door,
             key: parts.key,
             clock: parts.clock,
             random: parts.random,

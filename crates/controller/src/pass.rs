@@ -7,6 +7,7 @@ use talon_core::Snapshot;
 use talon_core::clock::{Clock, Random};
 use talon_core::cloud::{CallClass, CallCx, Cloud, WorkerSettings};
 use talon_core::condition::Reason;
+use talon_core::deliver::WorkerDoor;
 use talon_core::mutation::{Finish, Mutation, Progress};
 use talon_core::registry::Registry;
 use talon_plan::status::PassFailure;
@@ -49,6 +50,8 @@ pub struct Shared {
     pub secrets: Arc<dyn SecretReader>,
     /// The code.
     pub bundle: Arc<Bundle>,
+    /// The Workers themselves, if they can be spoken to.
+    pub door: Option<Arc<dyn WorkerDoor>>,
     /// The root of control tokens.
     pub key: Arc<InstallKey>,
     /// Time.

@@ -18,10 +18,13 @@ mod local;
 mod logging;
 mod manifests;
 mod output;
+mod runtime;
+mod service;
 mod session;
 mod spec_diff;
 mod sql;
 mod view;
+mod workers;
 
 use std::process::ExitCode;
 

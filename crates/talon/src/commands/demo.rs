@@ -1,5 +1,6 @@
 //! `talon demo`: the whole life of two agents on this machine.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -7,10 +8,12 @@ use talon_core::Snapshot;
 use talon_core::condition::{ConditionType, Truth};
 use talon_simulator::{CallClass, CallRecord, Fault, FaultRule};
 
+use super::RuntimeFlag;
 use super::dev::apply_examples;
+use crate::config::settings::HubSettings;
 use crate::exit::{Exit, Failure};
 use crate::follow::{self, Ended, Goal, Target, Wait};
-use crate::local::{Local, Place};
+use crate::local::{Local, Place, Plan};
 use crate::logging::{self, LogFormat};
 use crate::output::{age, safe, steps};
 use crate::session::Session;
@@ -24,6 +27,8 @@ pub struct Args {
     /// How long the local Cloudflare takes for each call that changes something
     #[arg(long, default_value = "800ms", value_parser = age::parse_duration, value_name = "DURATION")]
     latency: Duration,
+    #[command(flatten)]
+    runtime: RuntimeFlag,
 }
 
 /// Longest time one act may take.
@@ -36,7 +41,14 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     config.list_lag_seconds = 1.0;
     config.list_spacing_seconds = 1.0;
     let began = Instant::now();
-    let local = Local::start(Place::Temporary, config).await?;
+    let plan = Plan {
+        place: Place::Temporary,
+        config,
+        hub: HubSettings::default(),
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        wanted: args.runtime.wanted(&session.config.settings),
+    };
+    let local = Local::start(plan, &session.output).await?;
     slow_down(&local, args.latency)?;
     let out = &session.output;
     out.line(&format!(

@@ -13,11 +13,13 @@ use talon_core::spec::Jurisdiction;
 use talon_store::{CONTROLLER, EventFilter, ListFilter, Store};
 use talon_store_sqlite::SqliteStore;
 
+use super::run::{malformed_hub, unreachable_hub};
 use crate::cloudflare;
 use crate::database::{self, Database, Opened};
 use crate::exit::{Exit, Failure};
 use crate::install_key;
 use crate::output::{Colour, age, safe};
+use crate::runtime::{self, Wanted};
 use crate::session::Session;
 use crate::sql;
 use crate::view;
@@ -86,6 +88,8 @@ impl Check {
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let mut checks = Vec::new();
     configuration(&session, &mut checks);
+    checks.push(runtime(&session));
+    checks.push(hub_address(&session));
     database_checks(&session, &mut checks).await;
     if args.offline {
         checks.push(Check::new(
@@ -149,6 +153,47 @@ fn configuration(session: &Session, checks: &mut Vec<Check>) {
         )
         .next("correct or unset them; talon config show lists what is in effect")
     });
+}
+
+/// What would be deployed; nothing is built for the answer.
+fn runtime(session: &Session) -> Check {
+    let wanted = Wanted::parse(session.config.settings.runtime_bundle.as_deref());
+    match wanted.at_hand() {
+        Ok(Some(bundle)) if bundle.is_placeholder() => Check::new(
+            "runtime",
+            Verdict::Warning,
+            "a placeholder is deployed: agents get everything they need, and never answer",
+        )
+        .next("unset runtimeBundle (TALON_RUNTIME_BUNDLE) to deploy the agents' runtime"),
+        Ok(Some(bundle)) => Check::new("runtime", Verdict::Ok, runtime::shown(&bundle)),
+        Ok(None) => match talon_worker::workshop::check_tools() {
+            Ok(()) => Check::new(
+                "runtime",
+                Verdict::Ok,
+                "not built yet: talon run builds it from pinned npm packages when it starts",
+            ),
+            Err(error) => Check::failed("runtime", runtime::unobtainable(&error)),
+        },
+        Err(failure) => Check::failed("runtime", failure),
+    }
+}
+
+/// Whether deployed Workers can reach the Hub at the address that they are told.
+fn hub_address(session: &Session) -> Check {
+    let settings = &session.config.settings;
+    let address = safe(&settings.hub.address(settings.listen));
+    if let Some(failure) = malformed_hub(settings) {
+        return Check::failed("hub address", failure);
+    }
+    let known = settings.cloudflare.account_id.is_some() || settings.cloudflare.api_token.is_some();
+    match unreachable_hub(settings).filter(|_| known) {
+        None => Check::new(
+            "hub address",
+            Verdict::Ok,
+            format!("Workers are told {address}"),
+        ),
+        Some(failure) => Check::failed("hub address", failure),
+    }
 }
 
 async fn database_checks(session: &Session, checks: &mut Vec<Check>) {

@@ -26,7 +26,9 @@ pub mod wait;
 pub mod why;
 
 use crate::cli::{Cli, Command, Global};
+use crate::config::Settings;
 use crate::exit::{Exit, Failure};
+use crate::runtime::Wanted;
 use crate::session::Session;
 
 /// What mutating commands can be told to do instead of acting.
@@ -48,6 +50,25 @@ impl DryRunFlag {
     /// Whether nothing may be changed.
     pub fn is_set(self) -> bool {
         self.dry_run.is_some()
+    }
+}
+
+/// The flag of commands that deploy.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RuntimeFlag {
+    /// Folder of a built agent runtime (manifest.json, worker.js), or the word placeholder: nothing that answers
+    #[arg(long, value_name = "FOLDER")]
+    runtime_bundle: Option<String>,
+}
+
+impl RuntimeFlag {
+    /// What the flag says, else the configuration.
+    pub fn wanted(&self, settings: &Settings) -> Wanted {
+        let said = self.runtime_bundle.as_ref();
+        Wanted::parse(
+            said.or(settings.runtime_bundle.as_ref())
+                .map(String::as_str),
+        )
     }
 }
 

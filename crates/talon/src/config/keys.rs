@@ -18,6 +18,8 @@ pub enum Kind {
     Text,
     /// A number.
     Number,
+    /// `true` or `false`.
+    Switch,
     /// JSON.
     Json,
     /// A reference to a secret. Its variables hold the secret itself, so that the value becomes `env:VARIABLE`.
@@ -56,7 +58,15 @@ pub const KEYS: &[Key] = &[
         &["TALON_CLOUDFLARE_BUDGET_CALLS"],
         Kind::Number,
     ),
+    key(
+        "cloudflare.frontDoor",
+        &["TALON_CLOUDFLARE_FRONT_DOOR"],
+        Kind::Text,
+    ),
+    key("listen", &["TALON_LISTEN"], Kind::Text),
+    key("hub.embedded", &["TALON_HUB_EMBEDDED"], Kind::Switch),
     key("hub.url", &["TALON_HUB_URL"], Kind::Text),
+    key("runtimeBundle", &["TALON_RUNTIME_BUNDLE"], Kind::Text),
     // Not TALON_SECRET_…: agents may refer to every variable of that prefix.
     key("secretScopes", &["TALON_SCOPES"], Kind::Json),
     key("installKeyFile", &["TALON_INSTALL_KEY_FILE"], Kind::Text),

@@ -190,6 +190,10 @@ fn value_of(key: &Key, name: &str, text: String) -> Result<Value, Failure> {
             .parse::<serde_json::Number>()
             .map(Value::Number)
             .map_err(|_| bad("a number")),
+        Kind::Switch => text
+            .parse::<bool>()
+            .map(Value::Bool)
+            .map_err(|_| bad("true or false")),
         Kind::Json => serde_json::from_str(&text).map_err(|_| bad("JSON")),
         Kind::SecretReference => Ok(Value::String(format!("env:{name}"))),
     }
