@@ -111,15 +111,23 @@ pub async fn play(options: Options) -> Result<Report> {
 async fn played(options: Options) -> Result<Report> {
     let ground = Ground::prepare(&options).await?;
     let daemon = ground.site.daemon("daemon")?;
+    ground.site.settled(PATIENCE).await?;
+    let mut all = Vec::new();
+    for n in 0..options.customers {
+        let dice = StdRng::seed_from_u64(options.seed ^ (n as u64 + 1).rotate_left(32));
+        all.push(Customer::new(&ground, n, dice).await?);
+    }
+    verdict::every_agent_answers(&ground, &mut all).await?;
     ground.at_ease(PATIENCE).await.context("at the start")?;
-    eprintln!("{} agents are deployed and connected", options.agents);
+    eprintln!(
+        "{} agents are deployed, connected and answer",
+        options.agents
+    );
 
     let begun = Instant::now();
     let (over, is_over) = watch::channel(false);
     let mut customers = JoinSet::new();
-    for n in 0..options.customers {
-        let dice = StdRng::seed_from_u64(options.seed ^ (n as u64 + 1).rotate_left(32));
-        let customer = Customer::new(&ground, n, dice).await?;
+    for customer in all.drain(..) {
         customers.spawn(customer.go_on_until(is_over.clone()));
     }
     let mut trouble = trouble::Maker::new(&ground, &options, daemon);
@@ -133,7 +141,6 @@ async fn played(options: Options) -> Result<Report> {
     }
     let lasted = begun.elapsed();
     over.send_replace(true);
-    let mut all = Vec::new();
     while let Some(ended) = customers.join_next().await {
         match ended {
             Ok(Ok(customer)) => all.push(customer),

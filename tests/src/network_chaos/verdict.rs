@@ -15,9 +15,13 @@ use super::ground::Ground;
 /// Everybody can be asked, by customers of every line.
 pub async fn every_agent_answers(ground: &Ground, customers: &mut [Customer]) -> Result<()> {
     let all = customers.len();
-    for (n, agent) in ground.agents.iter().enumerate() {
-        customers[n % all].ask(agent.clone(), Kind::Echo).await?;
-    }
+    let asking = customers.iter_mut().enumerate().map(async |(n, customer)| {
+        for agent in ground.agents.iter().skip(n).step_by(all) {
+            customer.ask(agent.clone(), Kind::Echo).await?;
+        }
+        anyhow::Ok(())
+    });
+    futures::future::try_join_all(asking).await?;
     Ok(())
 }
 
