@@ -27,7 +27,8 @@ use crate::brake::Brake;
 use crate::config::{ControllerConfig, seconds};
 use crate::inventory::Surveyor;
 use crate::lease::Lease;
-use crate::pass::{self, Shared};
+use crate::pass;
+use crate::shared::Shared;
 use crate::tell::{HoldTold, safe};
 use crate::waker::AgentWaker;
 use crate::{high_water, resync, sweep};
@@ -121,6 +122,7 @@ impl Daemon {
             hub_url: config.hub_url.clone(),
             r2_endpoint: parts.r2_endpoint,
             bundle: parts.bundle.manifest.clone(),
+            knocks: parts.door.is_some(),
             timing: config.timing(),
             held: None,
         };

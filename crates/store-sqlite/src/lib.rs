@@ -17,6 +17,7 @@ mod people;
 mod presence;
 mod read;
 mod schedule;
+mod search;
 mod sql;
 mod store;
 mod tasks;

@@ -33,7 +33,7 @@ pub fn client_config(settings: &CloudflareSettings) -> Result<ClientConfig, Fail
             "set TALON_CLOUDFLARE_API_TOKEN (or point cloudflare.apiToken at env:NAME or file:PATH)",
         )
     })?;
-    let token = TokenSource::parse(token)?.read()?;
+    let token = TokenSource::parse("cloudflare.apiToken", token)?.read("cloudflare.apiToken")?;
     let mut config = ClientConfig::new(account, token).map_err(|e| wrong(&e.to_string()))?;
     config.api_base = address(&settings.api_base, "cloudflare.apiBase")?;
     config.s3_endpoint = settings

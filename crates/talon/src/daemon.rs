@@ -13,8 +13,8 @@ use talon_core::InstallId;
 use talon_core::clock::Clock;
 use talon_core::cloud::Budget;
 use talon_core::deliver::WorkerDoor;
+use talon_core::registry::Registry;
 use talon_plan::R2Endpoint;
-use talon_router::EmbeddedRegistry;
 use talon_secrets::{InstallKey, SecretReader};
 use talon_store::Store;
 use talon_worker::Bundle;
@@ -25,6 +25,8 @@ pub struct Wiring {
     pub store: Arc<dyn Store>,
     /// How to reach Cloudflare.
     pub cloudflare: ClientConfig,
+    /// Where Agent Cards are registered.
+    pub registry: Arc<dyn Registry>,
     /// Where secrets come from.
     pub secrets: Arc<dyn SecretReader>,
     /// What is deployed.
@@ -61,7 +63,7 @@ pub fn build(wiring: Wiring) -> Result<Daemon, Failure> {
     };
     let cloud = cloudflare::client(wiring.cloudflare, budget)?;
     let parts = Parts {
-        registry: Arc::new(EmbeddedRegistry::new(Arc::clone(&wiring.store))),
+        registry: wiring.registry,
         store: wiring.store,
         cloud: Arc::new(cloud),
         secrets: wiring.secrets,

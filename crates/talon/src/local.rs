@@ -123,6 +123,7 @@ impl Local {
             keyed,
             bundle: workers.bundle,
             hub: plan.hub,
+            remote_router: None,
             hub_name: "hub".to_owned(),
             config,
             listener,

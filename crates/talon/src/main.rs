@@ -1,6 +1,7 @@
 //! `talon`: desired-state rows in, Cloudflare converged, status out. The commands and the daemon in one binary.
 
 mod cli;
+mod client;
 mod cloudflare;
 mod commands;
 mod config;

@@ -1,15 +1,19 @@
 //! What `talon run`, `dev` and `demo` run: the daemon, and over HTTP the Hub that its agents connect to.
 
-use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use talon_cloudflare::ClientConfig;
 use talon_controller::ControllerConfig;
 use talon_controller::clock::{OsRandom, SystemClock};
+use talon_core::clock::{Clock, Random};
+use talon_core::deliver::Deliver;
+use talon_core::registry::Registry;
+use talon_core::search::AgentSearch;
+use talon_factory::{FactoryConfig, FactoryParts, OperatorToken};
 use talon_hub::{Hub, HubConfig, HubParts, SigningKey};
+use talon_router::{EmbeddedRegistry, RemoteRegistry, Router};
 use talon_secrets::SecretReader;
 use talon_store::WholeStore;
 use talon_worker::Bundle;
@@ -25,8 +29,8 @@ use crate::install_key::Keyed;
 
 /// How long agents have to take leave of the Hub.
 const HUB_PATIENCE: Duration = Duration::from_secs(5);
-/// How long open requests have to end after that.
-const SERVER_PATIENCE: Duration = Duration::from_secs(2);
+/// How long open requests have to end. The Hub's connections are among them.
+const SERVER_PATIENCE: Duration = Duration::from_secs(7);
 
 /// What the service is made of.
 pub struct Ingredients {
@@ -44,6 +48,8 @@ pub struct Ingredients {
     pub bundle: Bundle,
     /// The Hub.
     pub hub: HubSettings,
+    /// A Router elsewhere that Agent Cards are registered with; `None`: the one in this process.
+    pub remote_router: Option<RemoteRegistry>,
     /// Under which name the Hub keeps who is connected; see [`HubConfig::name`].
     pub hub_name: String,
     /// Settings of the daemon; the Hub's address is filled in here.
@@ -57,6 +63,7 @@ pub struct Service {
     address: SocketAddr,
     hub_url: String,
     hub: Option<Hub>,
+    search: Option<Arc<dyn AgentSearch>>,
     stop: CancellationToken,
     daemon: JoinHandle<Result<(), Failure>>,
     server: JoinHandle<()>,
@@ -83,11 +90,28 @@ impl Service {
         let hub_url = parts.hub.address(address);
         let mut config = parts.config;
         config.hub_url.clone_from(&hub_url);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let random: Arc<dyn Random> = Arc::new(OsRandom);
         let signing_key = SigningKey::new(parts.keyed.key.hub_signing_key());
+        let operator = OperatorToken::of(&parts.keyed.key.operator_token());
+        let router = Arc::new(Router::new(parts.store.clone(), None));
+        // A Router elsewhere answers searches itself; the one here would know nothing of what is registered there.
+        let search: Option<Arc<dyn AgentSearch>> = match &parts.remote_router {
+            None => Some(router.clone()),
+            Some(_) => None,
+        };
+        let registry: Arc<dyn Registry> = match parts.remote_router {
+            None => Arc::new(EmbeddedRegistry::new(parts.store.clone())),
+            Some(remote) => Arc::new(remote),
+        };
+        if search.is_some() {
+            tokio::spawn(prepare(router));
+        }
         let door = cloudflare::door(&parts.cloudflare, parts.front_door)?;
         let daemon = daemon::build(Wiring {
             store: parts.store.clone(),
             cloudflare: parts.cloudflare,
+            registry,
             secrets: parts.secrets,
             bundle: parts.bundle,
             install: parts.keyed.install.id,
@@ -97,12 +121,12 @@ impl Service {
         })?;
         let hub = if parts.hub.embedded {
             let made = HubParts {
-                store: parts.store,
+                store: parts.store.clone(),
                 key: signing_key,
-                search: None,
+                search: search.clone(),
                 waker: door.map(|door| daemon.waker(door)),
-                clock: Arc::new(SystemClock::default()),
-                random: Arc::new(OsRandom),
+                clock: clock.clone(),
+                random: random.clone(),
             };
             let config = HubConfig {
                 name: parts.hub_name,
@@ -113,15 +137,24 @@ impl Service {
             None
         };
         let stop = CancellationToken::new();
-        let routes = hub.as_ref().map_or_else(Router::new, Hub::routes);
+        let config = FactoryConfig {
+            shutdown_patience: SERVER_PATIENCE,
+            ..FactoryConfig::default()
+        };
+        let factory = FactoryParts {
+            store: parts.store,
+            deliver: hub.clone().map(|hub| Arc::new(hub) as Arc<dyn Deliver>),
+            hub: hub.clone(),
+            search: search.clone(),
+            clock,
+            random,
+            operator,
+            stopping: stop.clone(),
+        };
+        let routes = talon_factory::routes(factory, config.clone());
         let stopping = stop.clone();
-        let served = axum::serve(parts.listener, routes)
-            .with_graceful_shutdown(stopping.cancelled_owned())
-            .into_future();
         let server = tokio::spawn(async move {
-            if let Err(error) = served.await {
-                tracing::error!(%error, "the HTTP server ended");
-            }
+            talon_factory::serve(parts.listener, routes, &config, stopping).await;
         });
         let told = stop.clone();
         let daemon = tokio::spawn(async move {
@@ -137,6 +170,7 @@ impl Service {
             address,
             hub_url,
             hub,
+            search,
             stop,
             daemon,
             server,
@@ -146,6 +180,16 @@ impl Service {
     /// Where HTTP is served.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Takes tasks, if the Hub is in this process.
+    pub fn deliver(&self) -> Option<&dyn Deliver> {
+        self.hub.as_ref().map(|hub| hub as &dyn Deliver)
+    }
+
+    /// Finds agents, if the Router is in this process.
+    pub fn search(&self) -> Option<&dyn AgentSearch> {
+        self.search.as_deref()
     }
 
     /// What Workers are told of the Hub's address.
@@ -174,15 +218,15 @@ impl Service {
     /// end. All of it at once, within ten seconds by the defaults.
     pub async fn stop(mut self) -> Result<(), Failure> {
         self.stop.cancel();
-        let network = async {
+        let hub = async {
             if let Some(hub) = &self.hub {
                 hub.shutdown(HUB_PATIENCE).await;
             }
-            if tokio::time::timeout(SERVER_PATIENCE, &mut self.server)
-                .await
-                .is_err()
-            {
-                self.server.abort();
+        };
+        let server = async {
+            // It waits for its connections as long as it has patience, and no longer.
+            if let Err(error) = (&mut self.server).await {
+                tracing::error!(%error, "the HTTP server died");
             }
         };
         let daemon = async {
@@ -199,6 +243,13 @@ impl Service {
                 )),
             }
         };
-        tokio::join!(network, daemon).1
+        tokio::join!(hub, server, daemon).2
+    }
+}
+
+/// Reads every card before the first search asks for it.
+async fn prepare(router: Arc<Router>) {
+    if let Err(error) = router.prepare().await {
+        tracing::warn!(%error, "the Router is not ready; it tries again at the first search");
     }
 }

@@ -14,6 +14,7 @@ use talon_store::{CONTROLLER, EventFilter, ListFilter, Store};
 use talon_store_sqlite::SqliteStore;
 
 use super::run::{malformed_hub, unreachable_hub};
+use crate::client;
 use crate::cloudflare;
 use crate::database::{self, Database, Opened};
 use crate::exit::{Exit, Failure};
@@ -89,15 +90,16 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let mut checks = Vec::new();
     configuration(&session, &mut checks);
     checks.push(runtime(&session));
-    checks.push(hub_address(&session));
     database_checks(&session, &mut checks).await;
     if args.offline {
+        checks.push(Check::new("hub", Verdict::Skipped, "not asked (--offline)"));
         checks.push(Check::new(
             "cloudflare",
             Verdict::Skipped,
             "not asked (--offline)",
         ));
     } else {
+        checks.push(hub(&session).await);
         cloudflare_checks(&session, &mut checks).await;
     }
     let worst = checks.iter().find(|c| c.verdict == Verdict::Failed);
@@ -178,21 +180,33 @@ fn runtime(session: &Session) -> Check {
     }
 }
 
-/// Whether deployed Workers can reach the Hub at the address that they are told.
-fn hub_address(session: &Session) -> Check {
+/// Whether deployed Workers reach a Hub at the address that they are told.
+async fn hub(session: &Session) -> Check {
     let settings = &session.config.settings;
-    let address = safe(&settings.hub.address(settings.listen));
     if let Some(failure) = malformed_hub(settings) {
-        return Check::failed("hub address", failure);
+        return Check::failed("hub", failure);
     }
-    let known = settings.cloudflare.account_id.is_some() || settings.cloudflare.api_token.is_some();
-    match unreachable_hub(settings).filter(|_| known) {
-        None => Check::new(
-            "hub address",
-            Verdict::Ok,
-            format!("Workers are told {address}"),
-        ),
-        Some(failure) => Check::failed("hub address", failure),
+    let account = &settings.cloudflare;
+    let to_be_used = account.account_id.is_some() || account.api_token.is_some();
+    if let Some(failure) = unreachable_hub(settings).filter(|_| to_be_used) {
+        return Check::failed("hub", failure);
+    }
+    let address = settings.hub.address(settings.listen);
+    let shown = safe(&address);
+    match client::look_for_hub(&address).await {
+        Ok(()) => Check::new("hub", Verdict::Ok, format!("answers at {shown}, as Workers are told")),
+        Err(why) if settings.hub.embedded && settings.hub.url.is_none() => Check::new(
+            "hub",
+            Verdict::Warning,
+            format!("at {shown}: {why}"),
+        )
+        .next("start the daemon that is the Hub: talon run (talon dev listens elsewhere)"),
+        Err(why) => Check::new(
+            "hub",
+            Verdict::Warning,
+            format!("at {shown}, where Workers look for it: {why}"),
+        )
+        .next("see that the daemon runs and that hub.url leads to it (proxy, tunnel, DNS, certificate)"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub mod agents;
 pub mod apply;
 pub mod completion;
 pub mod config;
@@ -13,14 +14,17 @@ pub mod events;
 pub mod export;
 pub mod get;
 pub mod hold;
+pub mod keys;
 pub mod migrate;
 pub mod plan;
 pub mod reconcile;
 pub mod release_hold;
 pub mod run;
 pub mod schema;
+pub mod search;
 pub mod simulate;
 pub mod suspend;
+pub mod task;
 pub mod tree;
 pub mod wait;
 pub mod why;
@@ -109,6 +113,10 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Failure> {
         Command::Hold(args) => hold::run(args, session).await,
         Command::ReleaseHold(args) => release_hold::run(args, session).await,
         Command::Export(args) => export::run(args, session).await,
+        Command::Task(args) => task::run(args, session).await,
+        Command::Search(args) => search::run(args, session).await,
+        Command::Agents(args) => agents::run(args, session).await,
+        Command::Keys(args) => keys::run(args, session).await,
         Command::Schema(_) => schema::run(&session),
         Command::Completion(args) => Ok(completion::run(&args, &session)),
         Command::Doctor(args) => doctor::run(args, session).await,

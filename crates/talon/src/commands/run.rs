@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use talon_cloudflare::{Client, Unlimited};
 use talon_core::cloud::{CallClass, CallCx, Cloud, CloudError};
+use talon_router::{RemoteConfig, RemoteRegistry};
 use talon_secrets::ScopedReader;
 
 use super::RuntimeFlag;
 use crate::cloudflare;
-use crate::config::settings::{self, Settings};
+use crate::config::settings::{self, RouterSettings, Settings};
+use crate::config::token::TokenSource;
 use crate::daemon;
 use crate::database::{self, Database};
 use crate::exit::{Exit, Failure};
@@ -96,6 +98,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         keyed,
         bundle,
         hub: settings.hub.clone(),
+        remote_router: remote_router(&settings.router)?,
         hub_name: hub_name(&database, settings),
         config,
         listener,
@@ -160,6 +163,29 @@ pub fn unreachable_hub(settings: &Settings) -> Option<Failure> {
             ),
         )
     })
+}
+
+/// The Router elsewhere, if one is configured; its key is read now.
+fn remote_router(settings: &RouterSettings) -> Result<Option<RemoteRegistry>, Failure> {
+    let Some(url) = &settings.url else {
+        return Ok(None);
+    };
+    let key = settings.service_key.as_deref().ok_or_else(|| {
+        Failure::new(
+            Exit::NotAllowed,
+            "router.url names a Router elsewhere, and there is no key for it",
+            "set TALON_ROUTER_SERVICE_KEY, or point router.serviceKey at env:NAME or file:PATH",
+        )
+    })?;
+    let key = TokenSource::parse("router.serviceKey", key)?.read("router.serviceKey")?;
+    RemoteRegistry::new(&RemoteConfig::new(url), key)
+        .map(Some)
+        .map_err(|e| {
+            Failure::usage(
+                e.to_string(),
+                "correct router.url or router.serviceKey; talon config show says where they come from",
+            )
+        })
 }
 
 /// Stable over restarts, so that what an earlier process of this place held is known to be gone; on a server that

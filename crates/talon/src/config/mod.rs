@@ -112,8 +112,13 @@ impl Config {
         }
         let settings: Settings = serde_path_to_error::deserialize(Value::Object(tree))
             .map_err(|e| wrong(file, &format!("{}: {}", e.path(), e.inner())))?;
-        if let Some(token) = &settings.cloudflare.api_token {
-            token::TokenSource::parse(token)?;
+        for (key, reference) in [
+            ("cloudflare.apiToken", &settings.cloudflare.api_token),
+            ("router.serviceKey", &settings.router.service_key),
+        ] {
+            if let Some(reference) = reference {
+                token::TokenSource::parse(key, reference)?;
+            }
         }
         Ok(Self {
             settings,

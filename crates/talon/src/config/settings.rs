@@ -26,6 +26,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The WebSocket Hub that Workers connect to.
     pub hub: HubSettings,
+    /// The Agent Router.
+    pub router: RouterSettings,
     /// The agents' runtime that is deployed: the folder of a built bundle, or `placeholder`. Default: the one that the
     /// binary carries, else one that is built from its sources on first use.
     pub runtime_bundle: Option<String>,
@@ -50,6 +52,7 @@ impl Default for Settings {
             cloudflare: CloudflareSettings::default(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8790)),
             hub: HubSettings::default(),
+            router: RouterSettings::default(),
             runtime_bundle: None,
             secret_scopes: Scopes::default(),
             install_key_file: None,
@@ -121,6 +124,16 @@ impl HubSettings {
             None => SOCIETY_AI_HUB.to_owned(),
         }
     }
+}
+
+/// The Agent Router.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RouterSettings {
+    /// Base address of a Router elsewhere; default: the one in the daemon.
+    pub url: Option<String>,
+    /// Where its key is read from: `env:NAME` or `file:PATH`. Never the key itself.
+    pub service_key: Option<String>,
 }
 
 /// An address at which this machine reaches what listens there: "on every interface" is none.
