@@ -132,7 +132,7 @@ impl Customer {
     }
 
     /// Hands an errand in as often as it takes; its end, and how often it was handed in again.
-    async fn end_of(&mut self, errand: &Errand) -> Result<(End, usize)> {
+    pub async fn end_of(&mut self, errand: &Errand) -> Result<(End, usize)> {
         let begun = Instant::now();
         let mut handed_in = 0;
         loop {

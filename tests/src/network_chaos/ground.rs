@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use talon_core::Owner;
 use talon_core::secret::{Provider, SecretRef, SecretValue, names};
 use talon_core::spec::AgentSpec;
 use talon_core::task::TaskState;
-use talon_core::{AgentName, Owner};
 use talon_simulator::{SimConfig, WorkerdOptions, WorkerdRunner};
 use talon_store::ApplyOptions;
 use talon_worker::workshop::Workshop;
@@ -220,11 +220,6 @@ impl Ground {
             self.key_of(agent)
         );
         Ok(())
-    }
-
-    /// Names of the agents, parsed.
-    pub fn names(&self) -> impl Iterator<Item = AgentName> {
-        self.agents.iter().map(|agent| name(agent))
     }
 }
 

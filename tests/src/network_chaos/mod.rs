@@ -111,18 +111,13 @@ pub async fn play(options: Options) -> Result<Report> {
 async fn played(options: Options) -> Result<Report> {
     let ground = Ground::prepare(&options).await?;
     let daemon = ground.site.daemon("daemon")?;
-    ground.site.settled(PATIENCE).await?;
+    ground.at_ease(PATIENCE).await.context("at the start")?;
     let mut all = Vec::new();
     for n in 0..options.customers {
         let dice = StdRng::seed_from_u64(options.seed ^ (n as u64 + 1).rotate_left(32));
         all.push(Customer::new(&ground, n, dice).await?);
     }
-    verdict::every_agent_answers(&ground, &mut all).await?;
-    ground.at_ease(PATIENCE).await.context("at the start")?;
-    eprintln!(
-        "{} agents are deployed, connected and answer",
-        options.agents
-    );
+    eprintln!("{} agents are deployed and connected", options.agents);
 
     let begun = Instant::now();
     let (over, is_over) = watch::channel(false);
@@ -157,10 +152,11 @@ async fn played(options: Options) -> Result<Report> {
     let asked: Vec<&Asked> = all.iter().flat_map(|c| &c.asked).collect();
     verdict::buckets_hold(&ground, &asked).await?;
     oracle::verify_with(&ground.site, &|agent| ground.key_of(agent)).await?;
-    verdict::delete_all(&ground, PATIENCE).await?;
+    verdict::delete_all(&ground, &mut all[0], PATIENCE).await?;
     let (status, _) = trouble.into_daemon().terminate(STOP_PATIENCE).await?;
     ensure!(status.success(), "after SIGTERM: {status}");
 
+    let asked: Vec<&Asked> = all.iter().flat_map(|c| &c.asked).collect();
     let mut took: Vec<Duration> = asked.iter().map(|a| a.took).collect();
     took.sort_unstable();
     let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use talon_core::task::TaskState;
 use talon_simulator::DEV_API_TOKEN;
+use talon_store::network::AGENT_DELETED;
 use url::Url;
 
 use super::customer::{Asked, Customer};
-use super::errand::Kind;
+use super::errand::{Errand, Kind};
 use super::ground::Ground;
+use crate::stage::name;
 
 /// Everybody can be asked, by customers of every line.
 pub async fn every_agent_answers(ground: &Ground, customers: &mut [Customer]) -> Result<()> {
@@ -112,8 +115,37 @@ async fn object(ground: &Ground, bucket: &str, key: &str) -> Result<Option<Strin
     Ok(Some(answer.error_for_status()?.text().await?))
 }
 
+/// Deletes one agent. Whoever waits for it hears so.
+async fn a_deletion_is_told(ground: &Ground, agent: &str, customer: &mut Customer) -> Result<()> {
+    let errand = Errand {
+        id: "errand-cut-short".to_owned(),
+        agent: agent.to_owned(),
+        session: "cut-short".to_owned(),
+        kind: Kind::Wait(60_000),
+    };
+    let deleting = async {
+        let working = async || {
+            let at_work = ground.at_work().await?;
+            let works = at_work.iter().any(|name| name == agent);
+            Ok(if works { Ok(()) } else { Err(agent.to_owned()) })
+        };
+        let site = &ground.site;
+        site.until("it works on it", Duration::from_secs(60), working)
+            .await?;
+        Ok(site.store.request_deletion(&name(agent), false).await?)
+    };
+    let ((end, _), ()) = tokio::try_join!(customer.end_of(&errand), deleting)?;
+    let told = end.state == TaskState::Failed && end.text == AGENT_DELETED;
+    ensure!(told, "a task of a deleted agent ended {end:?}");
+    Ok(())
+}
+
 /// Deletes every agent; nothing of them is left: no Worker, bucket or token, and no process.
-pub async fn delete_all(ground: &Ground, patience: Duration) -> Result<()> {
+pub async fn delete_all(
+    ground: &Ground,
+    customer: &mut Customer,
+    patience: Duration,
+) -> Result<()> {
     let site = &ground.site;
     let mut pids = BTreeSet::new();
     for agent in &ground.agents {
@@ -121,8 +153,10 @@ pub async fn delete_all(ground: &Ground, patience: Duration) -> Result<()> {
         let pid = ground.runner.pid(&worker);
         pids.insert(pid.with_context(|| format!("{agent} has no process"))?);
     }
-    for name in ground.names() {
-        site.store.request_deletion(&name, false).await?;
+    let (first, others) = ground.agents.split_first().context("no agent")?;
+    a_deletion_is_told(ground, first, customer).await?;
+    for agent in others {
+        site.store.request_deletion(&name(agent), false).await?;
     }
     site.settled(patience).await?;
     let state = site.sim.state();
