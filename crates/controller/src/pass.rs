@@ -205,6 +205,9 @@ impl Pass<'_> {
                 Err(e) => return Ok(Err((Box::new(snapshot), failure::of_cloud(&e)))),
             },
         };
+        if let Some(error) = inventory.refused.get(&snapshot.agent.spec.r2.jurisdiction) {
+            return Ok(Err((Box::new(snapshot), failure::of_cloud(error))));
+        }
         let card = match shared.registry.lookup(snapshot.agent.id).await {
             Ok(card) => Some(card.map(|c| c.hash())),
             Err(e) => return Ok(Err((Box::new(snapshot), failure::of_registry(&e)))),

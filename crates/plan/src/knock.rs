@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use sha2::{Digest, Sha256};
 use talon_core::Snapshot;
 use talon_core::condition::Reason;
 use talon_core::contact::Contact;
@@ -112,6 +113,11 @@ fn after_write(snapshot: &Snapshot) -> Option<(DateTime<Utc>, String)> {
     let Some(contact) = &snapshot.contact else {
         return Some((snapshot.now, why));
     };
+    if contact.tried_at > snapshot.now {
+        // The clock was set back; what was to be waited for cannot be told.
+        let again = contact.mark != mark(snapshot) || contact.problem.is_some();
+        return again.then_some((snapshot.now, why));
+    }
     if contact.mark != mark(snapshot) {
         return Some((later(contact.tried_at, BREATH), why));
     }
@@ -146,18 +152,15 @@ fn while_missed(snapshot: &Snapshot) -> Option<(DateTime<Utc>, String)> {
 pub(crate) fn mark(snapshot: &Snapshot) -> String {
     let worker = snapshot.resource(ResourceKind::Worker);
     let tried = worker.and_then(|r| r.try_id.as_ref());
-    let pushed = snapshot.secrets.iter().filter_map(|s| s.pushed_at).max();
-    let open = (snapshot.secrets.iter())
-        .filter(|s| s.state == SecretState::Pushing)
-        .count();
-    format!(
-        "{}/{}/{}/{open}",
-        tried.map_or("", |t| t.as_str()),
-        pushed
-            .map(|t| t.to_rfc3339_opts(SecondsFormat::Micros, true))
-            .unwrap_or_default(),
-        snapshot.secrets.len(),
-    )
+    let mut h = Sha256::new();
+    h.update(tried.map_or("", |t| t.as_str()));
+    // Each with its own time, not the latest of all: the database's clock may be set back.
+    for secret in &snapshot.secrets {
+        let open = secret.state == SecretState::Pushing;
+        let pushed = secret.pushed_at.map(|t| t.timestamp_micros());
+        h.update(format!("\0{}\0{pushed:?}\0{open}", secret.name));
+    }
+    hex::encode(&h.finalize()[..8])
 }
 
 /// Whether what was last written to the Worker may not have reached it everywhere.

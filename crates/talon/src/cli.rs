@@ -77,15 +77,6 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub database_url: Option<String>,
-    /// The daemon that takes tasks and searches [default: where the configuration listens]
-    #[arg(
-        long,
-        global = true,
-        env = "TALON_SERVER",
-        value_name = "URL",
-        help_heading = "Global options"
-    )]
-    pub server: Option<String>,
     /// The configuration file [default: talon.yaml, if there is one]
     #[arg(
         long,

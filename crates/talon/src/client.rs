@@ -33,10 +33,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// The daemon that `--server` names, else the one of this configuration; with the token of `TALON_TOKEN`, else the
+    /// The daemon that is named (`--server`), else the one of this configuration; with the token of `TALON_TOKEN`, else the
     /// operator's own, which whoever can read the install key derives.
-    pub fn of(session: &Session) -> Result<Self, Failure> {
-        let base = base(session)?;
+    pub fn of(session: &Session, named: Option<&str>) -> Result<Self, Failure> {
+        let base = base(session, named)?;
         let private = base.scheme() == "https" || settings::is_local(base.as_str()) == Some(true);
         if !private {
             return Err(Failure::usage(
@@ -315,12 +315,9 @@ fn data(event: &[u8]) -> Option<String> {
 }
 
 /// Where the daemon is.
-fn base(session: &Session) -> Result<Url, Failure> {
+fn base(session: &Session, named: Option<&str>) -> Result<Url, Failure> {
     let listen = settings::reachable(session.config.settings.listen);
-    let text = match &session.global.server {
-        Some(server) => server.clone(),
-        None => format!("http://{listen}"),
-    };
+    let text = named.map_or_else(|| format!("http://{listen}"), str::to_owned);
     Url::parse(&text)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())

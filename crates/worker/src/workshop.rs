@@ -69,7 +69,9 @@ impl Workshop {
                 .filter(|v: &OsString| !v.is_empty())
                 .map(PathBuf::from)
         };
-        let cache = || variable("XDG_CACHE_HOME").or(Some(variable("HOME")?.join(".cache")));
+        let cache = || {
+            variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")))
+        };
         target
             .or_else(|| Some(cache()?.join("talon").join("worker")))
             .map(Self::at)

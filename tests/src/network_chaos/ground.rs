@@ -142,10 +142,10 @@ impl Ground {
         row.agent.status.worker_name.context("it has no Worker yet")
     }
 
-    /// Agents that are working on something now, as the Hub sees it.
+    /// Agents that are connected and work on something now, as the Hub sees it.
     pub async fn at_work(&self) -> Result<Vec<String>> {
         let mut working = Vec::new();
-        for agent in self.site.store.agents_with_open_tasks().await? {
+        for (agent, _) in self.site.store.online().await? {
             let open = self.site.store.open_tasks(&agent, 64).await?;
             if open.iter().any(|task| task.state == TaskState::Working) {
                 working.push(agent);

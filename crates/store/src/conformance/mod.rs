@@ -3,6 +3,7 @@
 //! A case asserts, so a failure is a panic; [`run`] names every case that failed. Nothing here knows which store it
 //! talks to. The store's clock must be a running one.
 
+mod access;
 mod apply;
 mod claims;
 mod commit;
@@ -12,6 +13,7 @@ pub mod differential;
 mod events;
 mod feed;
 mod finish;
+mod fleet;
 mod installation;
 mod presence;
 mod resources;
@@ -107,6 +109,12 @@ pub fn cases() -> Vec<Case> {
             managed_agents_by_their_tokens, api_keys_live_until_revoked, api_keys_expire,
             self_hosted_names_belong_to_their_first_owner, self_hosted_agents_come_and_go,
             a_managed_agent_has_its_name_alone, racing_owners_share_no_name,
+        }
+        fleet { pages_show_every_agent_once, filters_are_joined_by_and, the_feed_tells_where_it_begins }
+        access {
+            tokens_live_until_revoked, tokens_expire, an_attempt_is_made_once,
+            an_attempt_that_was_given_up_may_come_again, racing_attempts_are_one,
+            every_change_of_a_spec_is_in_the_audit_log,
         }
         search {
             cards_are_read_with_their_owners, the_version_moves_with_what_can_be_found,

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::ServerFlag;
 use crate::cli::Format;
-use crate::client::Server;
 use crate::exit::{Exit, Failure};
 use crate::output::{age, safe, table};
 use crate::session::Session;
@@ -20,18 +20,21 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     /// Who is connected to the Hub, self-hosted agents included
-    Online,
+    Online {
+        #[command(flatten)]
+        server: ServerFlag,
+    },
 }
 
 /// Asks the daemon.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     match args.what {
-        What::Online => online(&session).await,
+        What::Online { server } => online(&server, &session).await,
     }
 }
 
-async fn online(session: &Session) -> Result<Exit, Failure> {
-    let server = Server::of(session)?;
+async fn online(server: &ServerFlag, session: &Session) -> Result<Exit, Failure> {
+    let server = server.connect(session)?;
     let answer = server.get(&["api", "v1", "router", "online"], &[]).await?;
     let out = &session.output;
     if out.is_machine() {

@@ -69,7 +69,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     };
     let mut local = started?;
     if args.examples {
-        apply_examples(&local).await?;
+        apply_examples(&local, Model::AsWritten).await?;
     }
     introduce(&session.output, &local);
     let ended = tokio::select! {
@@ -81,9 +81,22 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     ended.and(closed).map(|()| Exit::Success)
 }
 
+/// With which model the examples think.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Model {
+    /// The one in the manifest, which needs a key.
+    AsWritten,
+    /// A stand-in that needs none.
+    StandIn,
+}
+
 /// Applies the example manifests.
-pub async fn apply_examples(local: &Local) -> Result<(), Failure> {
-    for document in crate::manifests::examples(&EXAMPLES)? {
+pub async fn apply_examples(local: &Local, model: Model) -> Result<(), Failure> {
+    for mut document in crate::manifests::examples(&EXAMPLES)? {
+        if model == Model::StandIn {
+            document.spec.model = "dev/echo".to_owned();
+            document.spec.api_key_refs.clear();
+        }
         local
             .store
             .apply(
@@ -133,8 +146,8 @@ fn introduce(out: &Output, local: &Local) {
     };
     let tasks = if local.runs.is_ok() {
         format!(
-            "\x20 {talon} task note-taker \"Save a note: the kettle is blue\"\n\
-             \x20 {talon} task note-taker \"What did I tell you before?\"\n\
+            "\x20 {talon} task note-taker --session first \"Save a note: the kettle is blue\"\n\
+             \x20 {talon} task note-taker --session first \"What did I tell you before?\"\n\
              \x20 {talon} search \"somebody who jots things down\"\n"
         )
     } else {

@@ -30,6 +30,7 @@ pub mod wait;
 pub mod why;
 
 use crate::cli::{Cli, Command, Global};
+use crate::client::Server;
 use crate::config::Settings;
 use crate::exit::{Exit, Failure};
 use crate::runtime::Wanted;
@@ -73,6 +74,21 @@ impl RuntimeFlag {
             said.or(settings.runtime_bundle.as_ref())
                 .map(String::as_str),
         )
+    }
+}
+
+/// The flag of commands that speak to a running daemon.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServerFlag {
+    /// The daemon's address, http://127.0.0.1:8790 for example [default: where the configuration listens]
+    #[arg(long, env = "TALON_SERVER", value_name = "URL")]
+    server: Option<String>,
+}
+
+impl ServerFlag {
+    /// The daemon that is meant, with the token to speak to it.
+    pub fn connect(&self, session: &Session) -> Result<Server, Failure> {
+        Server::of(session, self.server.as_deref())
     }
 }
 
