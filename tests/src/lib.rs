@@ -5,6 +5,7 @@
 
 pub mod canary;
 pub mod chaos;
+pub mod network_chaos;
 pub mod oracle;
 pub mod postgres;
 pub mod pretender;

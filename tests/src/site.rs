@@ -10,7 +10,7 @@ use talon_core::condition::{ConditionType, Truth};
 use talon_core::status::DeploymentStatus;
 use talon_core::{InstallId, Owner, Snapshot};
 use talon_simulator::{DEV_API_TOKEN, SimConfig, SimHandle, Simulator};
-use talon_store::{ApplyOptions, ListFilter, Store, StoreError};
+use talon_store::{ApplyOptions, ListFilter, StoreError, WholeStore};
 use talon_store_postgres::PostgresStore;
 use talon_store_sqlite::SqliteStore;
 use tempfile::TempDir;
@@ -49,7 +49,7 @@ pub struct Site<'s> {
     /// The local Cloudflare.
     pub sim: SimHandle,
     /// The database, as an administrator reads and writes it.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn WholeStore>,
     /// This installation.
     pub install: InstallId,
     /// How to start the binary; settings changed here hold for what is started afterwards.
@@ -102,7 +102,7 @@ impl<'s> Site<'s> {
             "talon migrate: {}",
             String::from_utf8_lossy(&migrated.stderr)
         );
-        let store: Arc<dyn Store> = match &database {
+        let store: Arc<dyn WholeStore> = match &database {
             None => Arc::new(SqliteStore::open(&administrator).await?),
             Some(_) => Arc::new(PostgresStore::open(&administrator).await?),
         };
