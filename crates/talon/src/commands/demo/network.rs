@@ -173,6 +173,7 @@ fn failed(what: String) -> Failure {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::STAR;
     use super::NEED;
     use crate::local::EXAMPLES;
 
@@ -184,14 +185,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_shares_no_word_with_any_skill() {
+    fn what_is_needed_shares_no_word_with_the_skills_of_whom_it_finds() {
         let needed = words(NEED);
-        for document in crate::manifests::examples(&EXAMPLES).expect("valid") {
-            for skill in &document.spec.skills {
-                let text = serde_json::to_string(skill).expect("JSON");
-                let shared: Vec<_> = needed.intersection(&words(&text)).cloned().collect();
-                assert!(shared.is_empty(), "{}: {shared:?}", skill.id);
-            }
+        let documents = crate::manifests::examples(&EXAMPLES).expect("valid");
+        let star = documents.iter().find(|d| d.name.as_str() == STAR);
+        for skill in &star.expect("it is one of the examples").spec.skills {
+            let text = serde_json::to_string(skill).expect("JSON");
+            let shared: Vec<_> = needed.intersection(&words(&text)).cloned().collect();
+            assert!(shared.is_empty(), "{}: {shared:?}", skill.id);
         }
     }
 }
