@@ -13,7 +13,7 @@ use talon_core::registry::Registry;
 use talon_core::search::AgentSearch;
 use talon_factory::{FactoryConfig, FactoryParts, OperatorToken};
 use talon_hub::{Hub, HubConfig, HubParts, SigningKey};
-use talon_router::{EmbeddedRegistry, RemoteRegistry, Router};
+use talon_router::{EmbeddedRegistry, RemoteRegistry, Router, StaticModel};
 use talon_secrets::SecretReader;
 use talon_store::WholeStore;
 use talon_worker::Bundle;
@@ -94,14 +94,17 @@ impl Service {
         let random: Arc<dyn Random> = Arc::new(OsRandom);
         let signing_key = SigningKey::new(parts.keyed.key.hub_signing_key());
         let operator = OperatorToken::of(&parts.keyed.key.operator_token());
-        let router = Arc::new(Router::new(parts.store.clone(), None));
+        let model = StaticModel::built_in();
+        let router = Arc::new(Router::new(parts.store.clone(), Some(model.clone())));
         // A Router elsewhere answers searches itself; the one here would know nothing of what is registered there.
         let search: Option<Arc<dyn AgentSearch>> = match &parts.remote_router {
             None => Some(router.clone()),
             Some(_) => None,
         };
         let registry: Arc<dyn Registry> = match parts.remote_router {
-            None => Arc::new(EmbeddedRegistry::new(parts.store.clone())),
+            None => Arc::new(
+                EmbeddedRegistry::new(parts.store.clone()).with_vectors(parts.store.clone(), model),
+            ),
             Some(remote) => Arc::new(remote),
         };
         if search.is_some() {
