@@ -15,6 +15,7 @@ pub mod deliver;
 pub mod event;
 #[cfg(test)]
 mod fixtures;
+pub mod hold;
 pub mod id;
 pub mod identity;
 pub mod manifest;

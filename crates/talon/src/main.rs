@@ -7,9 +7,6 @@ mod config;
 mod daemon;
 mod database;
 mod exit;
-mod explain;
-#[cfg(test)]
-mod fixtures;
 mod follow;
 mod hygiene;
 mod install_key;
@@ -19,11 +16,13 @@ mod logging;
 mod manifests;
 mod output;
 mod session;
-mod spec_diff;
 mod sql;
-mod view;
 
 use std::process::ExitCode;
+
+#[cfg(test)]
+use talon_explain::fixtures;
+use talon_explain::{spec_diff, view, why as explain};
 
 fn main() -> ExitCode {
     hygiene::keep_memory_private();

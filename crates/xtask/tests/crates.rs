@@ -9,10 +9,11 @@ use serde_json::Value;
 
 /// Every crate of the workspace and the ones it may link, from the bottom up: each names only crates that stand before it,
 /// so that there is no way round. A new crate must be given its place.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("talon-core", &[]),
     ("talon-secrets", &["talon-core"]),
     ("talon-plan", &["talon-core"]),
+    ("talon-explain", &["talon-core"]),
     ("talon-worker", &["talon-core"]),
     ("talon-store", &["talon-core"]),
     ("talon-store-sqlite", &["talon-core", "talon-store"]),
@@ -38,6 +39,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
             "talon-core",
             "talon-secrets",
             "talon-plan",
+            "talon-explain",
             "talon-worker",
             "talon-store",
             "talon-store-sqlite",
@@ -55,7 +57,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
 const TESTS: &str = "talon-tests";
 
 /// The crates that hold no I/O.
-const PURE: [&str; 2] = ["talon-core", "talon-plan"];
+const PURE: [&str; 3] = ["talon-core", "talon-plan", "talon-explain"];
 
 /// How the names of crates begin that do I/O or bring a runtime for it.
 const WORLDLY: [&str; 21] = [

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use talon_core::Snapshot;
 use talon_core::condition::ConditionType;
 
-use super::plan;
 use crate::exit::{Exit, Failure};
 use crate::manifests::{self, Source};
 use crate::output::safe;
@@ -47,7 +46,7 @@ async fn against_rows(source: &Source, session: &Session) -> Result<Exit, Failur
                 items.push(json!({ "name": d.name, "exists": false, "changes": [] }));
             }
             Some(s) => {
-                let changes = spec_diff::diff(&s.agent.spec, &d.spec, plan::stage(&s));
+                let changes = spec_diff::diff(&s.agent.spec, &d.spec, spec_diff::Stage::of(&s));
                 if changes.is_empty() {
                     continue;
                 }
@@ -75,7 +74,7 @@ fn lines(changes: &[FieldChange]) -> String {
     let width = changes.iter().map(|c| c.field.len()).max().unwrap_or(0);
     changes
         .iter()
-        .map(|c| format!("    {:<width$}   {}\n", c.field, plan::values(c)))
+        .map(|c| format!("    {:<width$}   {}\n", c.field, c.values()))
         .collect()
 }
 

@@ -2,7 +2,6 @@
 
 use serde_json::json;
 use talon_core::Snapshot;
-use talon_core::resource::{ResourceKind, ResourceState};
 use talon_store::{ApplyOptions, Store, StoreError};
 
 use crate::exit::{Exit, Failure};
@@ -56,21 +55,11 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// What decides which changes are still possible.
-pub fn stage(s: &Snapshot) -> Stage {
-    Stage {
-        deployed: s.agent.status.first_deployed_at.is_some(),
-        bucket_exists: s
-            .resource(ResourceKind::R2Bucket)
-            .is_some_and(|r| r.state != ResourceState::Absent),
-    }
-}
-
 async fn plan_one(store: &dyn Store, document: Document) -> Result<Planned, Failure> {
     let before = store.get(document.name.as_str(), false).await?;
     let changes = before
         .as_ref()
-        .map(|s| spec_diff::diff(&s.agent.spec, &document.spec, stage(s)))
+        .map(|s| spec_diff::diff(&s.agent.spec, &document.spec, Stage::of(s)))
         .unwrap_or_default();
     let rehearsal = ApplyOptions {
         if_generation: None,
@@ -153,23 +142,13 @@ fn render(p: &Planned, colour: Colour) -> String {
         text.push_str(&format!(
             "    {mark} {:<width$}   {}   {effect}\n",
             c.field,
-            values(c)
+            c.values()
         ));
     }
     if let Some(why) = &p.refused {
         text.push_str(&format!("    {} {why}\n", colour.bad("✗")));
     }
     text
-}
-
-/// `old → new`, in the form that fits.
-pub fn values(c: &FieldChange) -> String {
-    match (&c.from, &c.to) {
-        (Some(from), Some(to)) => format!("{from} → {to}"),
-        (None, Some(to)) => format!("+ {to}"),
-        (Some(from), None) => format!("- {from}"),
-        (None, None) => "changed".to_owned(),
-    }
 }
 
 fn footer(planned: &[Planned], source: &Source) -> String {

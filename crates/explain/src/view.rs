@@ -6,7 +6,7 @@ use talon_core::Snapshot;
 use talon_core::condition::{ConditionType, Reason, StoredCondition, Truth};
 use talon_core::resource::{CleanupResult, ResourceKind, ResourceRecord};
 
-use crate::output::{age, safe};
+use crate::{age, safe};
 
 /// The condition of a type, if it was ever written.
 pub fn condition(snapshot: &Snapshot, kind: ConditionType) -> Option<&StoredCondition> {

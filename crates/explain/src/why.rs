@@ -1,4 +1,4 @@
-//! `talon why`: what keeps an agent where it is, in words, with something to do about it.
+//! What keeps an agent where it is, in words, with something to do about it.
 //!
 //! Pure: a snapshot and the hold in force go in, an explanation comes out. Every reason has a "do this".
 
@@ -7,13 +7,12 @@ mod advice;
 use serde::Serialize;
 use talon_core::Snapshot;
 use talon_core::condition::{ConditionType, Reason, StoredCondition, Truth};
+use talon_core::hold::{Hold, HoldKind};
 use talon_core::resource::ResourceRecord;
 use talon_core::status::DeploymentStatus;
-use talon_store::{Hold, HoldKind};
 
-use crate::output::{age, safe};
-use crate::view;
-use advice::advice;
+use crate::{age, safe, view};
+pub use advice::advice;
 
 /// An explanation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -442,5 +441,4 @@ fn place(snapshot: &Snapshot, reason: Reason) -> String {
 }
 
 #[cfg(test)]
-#[path = "explain/tests.rs"]
 mod tests;

@@ -1,11 +1,12 @@
 //! What changes between two specs of an agent, field by field, and what each change will cause. Pure.
 
 use serde::Serialize;
-use talon_core::AgentSpec;
+use talon_core::resource::{ResourceKind, ResourceState};
 use talon_core::secret::SecretRef;
 use talon_core::spec::Skill;
+use talon_core::{AgentSpec, Snapshot};
 
-use crate::output::safe;
+use crate::safe;
 
 /// What a change causes (architecture.md, "Update classes").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -52,6 +53,18 @@ pub struct FieldChange {
     pub effect: Effect,
 }
 
+impl FieldChange {
+    /// `old → new`, in the form that fits.
+    pub fn values(&self) -> String {
+        match (&self.from, &self.to) {
+            (Some(from), Some(to)) => format!("{from} → {to}"),
+            (None, Some(to)) => format!("+ {to}"),
+            (Some(from), None) => format!("- {from}"),
+            (None, None) => "changed".to_owned(),
+        }
+    }
+}
+
 /// What is known of the agent that decides what a change causes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stage {
@@ -59,6 +72,18 @@ pub struct Stage {
     pub deployed: bool,
     /// Its bucket exists or is being made.
     pub bucket_exists: bool,
+}
+
+impl Stage {
+    /// How far an agent has come.
+    pub fn of(s: &Snapshot) -> Self {
+        Self {
+            deployed: s.agent.status.first_deployed_at.is_some(),
+            bucket_exists: s
+                .resource(ResourceKind::R2Bucket)
+                .is_some_and(|r| r.state != ResourceState::Absent),
+        }
+    }
 }
 
 /// Compares two specs.
