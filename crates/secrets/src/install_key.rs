@@ -10,6 +10,9 @@ use talon_core::AgentId;
 use talon_core::secret::{SecretValue, keyed_hex};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+/// What the operator's token starts with, so that scanners and people recognise one.
+pub const OPERATOR_PREFIX: &str = "talon_op_";
+
 /// The root of control tokens. Wiped when dropped; `Debug` shows nothing.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct InstallKey([u8; 32]);
@@ -140,6 +143,13 @@ impl InstallKey {
             &self.0,
             &[b"wake:", agent.to_string().as_bytes()],
         ))
+    }
+
+    /// The operator's token at the HTTP API, `HMAC(key, "operator-token")` in hex behind [`OPERATOR_PREFIX`]: whoever can
+    /// read the key can make it, and it is stored nowhere.
+    pub fn operator_token(&self) -> SecretValue {
+        let hex = Zeroizing::new(keyed_hex(&self.0, &[b"operator-token"]));
+        SecretValue::new(format!("{OPERATOR_PREFIX}{}", *hex))
     }
 }
 

@@ -126,5 +126,9 @@ fn derived_values_are_the_documented_ones() {
         key.control_token(agent).expose(),
         key.control_token(other).expose()
     );
+    assert_eq!(
+        key.operator_token().expose(),
+        format!("talon_op_{}", keyed_hex(&BYTES, &[b"operator-token"]))
+    );
     assert_eq!(format!("{key:?}"), "InstallKey(…)");
 }
