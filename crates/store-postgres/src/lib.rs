@@ -17,6 +17,7 @@ mod credentials;
 mod error;
 mod events;
 mod feed;
+mod glance;
 mod installation;
 mod listen;
 mod migrate;

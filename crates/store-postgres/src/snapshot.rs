@@ -53,7 +53,7 @@ pub(crate) use {spec_columns, status_columns};
 
 /// Selects agents, as far as the role may; the caller adds WHERE and ORDER BY.
 macro_rules! select_agents {
-    ($sight:expr, $rest:literal) => {
+    ($sight:expr, $rest:expr) => {
         match $sight {
             Sight::Full => select_agents!(@ "s.auth_token_hash", "p.token_sha256", $rest),
             Sight::WithoutTokens => {
@@ -61,7 +61,7 @@ macro_rules! select_agents {
             }
         }
     };
-    (@ $auth_token_hash:literal, $token_sha256:literal, $rest:literal) => {
+    (@ $auth_token_hash:literal, $token_sha256:literal, $rest:expr) => {
         concat!(
             "SELECT s.id, s.name, s.owner, s.generation, ",
             spec_columns!(),
@@ -78,6 +78,7 @@ macro_rules! select_agents {
         )
     };
 }
+pub(crate) use select_agents;
 
 /// What the connecting role may read of an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,13 +193,13 @@ pub(crate) async fn page(
     Ok(readable(found))
 }
 
-async fn read(pool: &PgPool) -> Work<sqlx::PgTransaction<'static>> {
+pub(crate) async fn read(pool: &PgPool) -> Work<sqlx::PgTransaction<'static>> {
     Ok(pool
         .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?)
 }
 
-fn readable(found: Vec<StoreResult<Snapshot>>) -> Vec<Snapshot> {
+pub(crate) fn readable(found: Vec<StoreResult<Snapshot>>) -> Vec<Snapshot> {
     found
         .into_iter()
         .filter_map(|one| {
@@ -211,7 +212,7 @@ fn readable(found: Vec<StoreResult<Snapshot>>) -> Vec<Snapshot> {
 }
 
 /// Adds what is recorded about each row.
-async fn assemble(
+pub(crate) async fn assemble(
     connection: &mut PgConnection,
     sight: Sight,
     rows: Vec<PgRow>,

@@ -8,6 +8,7 @@
 mod credentials;
 mod error;
 mod gather;
+mod glance;
 mod installation;
 mod lock;
 mod mutate;

@@ -9,6 +9,7 @@ pub mod codes;
 pub mod columns;
 pub mod conformance;
 pub mod error;
+pub mod glance;
 pub mod memory;
 pub mod network;
 pub mod types;
@@ -29,9 +30,9 @@ pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use types::*;
 
-/// All of a store: what the controller and the commands need, and what the Hub needs.
-pub trait WholeStore: Store + network::HubStore {}
-impl<T: Store + network::HubStore> WholeStore for T {}
+/// All of a store: what the controller and the commands need, what the Hub needs, and what a fleet at a glance needs.
+pub trait WholeStore: Store + network::HubStore + glance::GlanceStore {}
+impl<T: Store + network::HubStore + glance::GlanceStore> WholeStore for T {}
 
 /// Shorthand.
 pub type StoreResult<T> = Result<T, StoreError>;

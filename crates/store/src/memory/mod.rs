@@ -3,6 +3,7 @@
 
 mod controller;
 mod credentials;
+mod glance;
 mod installation;
 mod mutate;
 mod people;
