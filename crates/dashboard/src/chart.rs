@@ -9,34 +9,38 @@ const WIDTH: f64 = 240.0;
 /// Height of a chart's own coordinates.
 const HEIGHT: f64 = 48.0;
 
-/// A line over an area, the latest at the right. `said` tells those who do not see it.
-pub fn line(values: &[f64], said: &str) -> Markup {
+/// A line over an area with places for so many values, the latest at the right. `said` tells those who do not see it.
+pub fn line(values: &[f64], places: usize, said: &str) -> Markup {
     let top = values.iter().copied().fold(0.0, f64::max).max(1.0);
-    let step = WIDTH / (values.len().saturating_sub(1).max(1)) as f64;
+    let step = WIDTH / (places.max(values.len()).saturating_sub(1).max(1)) as f64;
+    let begin = WIDTH - values.len().saturating_sub(1) as f64 * step;
     let mut path = String::new();
     for (at, value) in values.iter().enumerate() {
-        let (x, y) = (at as f64 * step, (HEIGHT - 2.0) * (1.0 - value / top) + 1.0);
+        let (x, y) = (
+            begin + at as f64 * step,
+            (HEIGHT - 2.0) * (1.0 - value / top) + 1.0,
+        );
         let _ = write!(path, "{}{x:.1} {y:.1}", if at == 0 { "M" } else { " L" });
     }
     let area = match values.len() {
         0 => String::new(),
         _ => format!(
-            "<path class=\"area\" d=\"{path} L{:.1} {HEIGHT} L0 {HEIGHT} Z\"></path><path class=\"line\" d=\"{path}\"></path>",
-            (values.len() - 1) as f64 * step
+            "<path class=\"area\" d=\"{path} L{WIDTH} {HEIGHT} L{begin:.1} {HEIGHT} Z\"></path><path class=\"line\" d=\"{path}\"></path>"
         ),
     };
     chart("spark", said, &area)
 }
 
-/// Bars, the latest at the right; those above `limit` stand out.
-pub fn bars(values: &[f64], limit: f64, said: &str) -> Markup {
+/// Bars with places for so many, the latest at the right; those above `limit` stand out.
+pub fn bars(values: &[f64], places: usize, limit: f64, said: &str) -> Markup {
     let top = values.iter().copied().fold(limit, f64::max).max(1.0);
-    let step = WIDTH / values.len().max(1) as f64;
+    let step = WIDTH / places.max(values.len()).max(1) as f64;
+    let begin = WIDTH - values.len() as f64 * step;
     let mut inner = String::new();
     for (at, value) in values.iter().enumerate() {
         let height = (HEIGHT * value / top).max(if *value > 0.0 { 1.5 } else { 0.0 });
-        let x = at as f64 * step;
-        let width = (step - 2.0).max(1.0);
+        let x = begin + at as f64 * step;
+        let width = (step - 1.0).max(1.0);
         let _ = write!(
             inner,
             "<rect class=\"base\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"1\"></rect>\
@@ -106,7 +110,7 @@ mod tests {
     #[test]
     fn charts_hold_for_no_values_one_and_many() {
         for values in [&[][..], &[3.0], &[0.0, 0.0], &[1.0, 4.0, 2.0]] {
-            for svg in [line(values, "a < b"), bars(values, 2.0, "a < b")] {
+            for svg in [line(values, 60, "a < b"), bars(values, 60, 2.0, "a < b")] {
                 let svg = svg.to_string();
                 assert!(svg.contains("aria-label=\"a &lt; b\""), "{svg}");
                 assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
@@ -123,8 +127,8 @@ mod tests {
     #[test]
     fn no_style_is_inlined() {
         let all = [
-            line(&[1.0], ""),
-            bars(&[1.0], 1.0, ""),
+            line(&[1.0], 1, ""),
+            bars(&[1.0], 1, 1.0, ""),
             meter(0.5, ""),
             share(0.5),
             lane(0.0, 1.0),

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 /// How often a sample is taken.
 const EVERY: Duration = Duration::from_secs(10);
 /// How many are kept: ten minutes.
-const KEPT: usize = 60;
+pub const KEPT: usize = 60;
 
 /// What a process counts of its own calls to Cloudflare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::chart;
 use crate::error::{PageError, show as render};
 use crate::fields::{Posted, Theme};
-use crate::samples::Calls;
+use crate::samples::{Calls, KEPT};
 use crate::session::Session;
 use crate::ui::{Markup, ago, icon, thousands, with_commands};
 use crate::visitor::Role;
@@ -34,7 +34,7 @@ struct CallsShown {
 
 struct ReplicaShown {
     holder: String,
-    agents: u64,
+    agents: String,
     duties: String,
     until: String,
 }
@@ -66,6 +66,9 @@ struct ControllerPage {
     troubles: Vec<TroubleShown>,
     events: Vec<event::Line>,
 }
+
+/// Places of a chart: what is kept, and now.
+const PLACES: usize = KEPT + 1;
 
 /// Events shown.
 const EVENTS: i64 = 20;
@@ -124,7 +127,7 @@ pub async fn show(
             .map(|hold| hold_shown(hold, &session, state.now)),
         due: thousands(state.due),
         working: thousands(now.working),
-        queue_chart: chart::line(&queue, "Agents due over the last ten minutes"),
+        queue_chart: chart::line(&queue, PLACES, "Agents due over the last ten minutes"),
         oldest: state
             .oldest_due
             .map_or_else(|| "none".to_owned(), |at| age::since(state.now, at)),
@@ -140,7 +143,7 @@ pub async fn show(
             .iter()
             .map(|r| ReplicaShown {
                 holder: safe(&r.holder),
-                agents: r.agents,
+                agents: health::agents(r.agents),
                 duties: if r.duties.is_empty() {
                     "none".to_owned()
                 } else {
@@ -179,6 +182,7 @@ fn calls_shown(calls: Calls, past: &[f64], ceiling: u32) -> CallsShown {
         meter: chart::meter(share, &format!("{} of {ceiling} calls used", calls.used)),
         chart: chart::bars(
             past,
+            PLACES,
             f64::from(ceiling) * 0.8,
             "Calls over the last ten minutes",
         ),

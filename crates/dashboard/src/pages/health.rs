@@ -61,16 +61,18 @@ pub fn sentence(counts: &GlanceCounts, state: &ControllerState, hold: Option<&Ho
     }
     let live = format!("{} of {} deployed", thousands(deployed), agents(total));
     if counts.attention > 0 {
-        let (verb, them) = if counts.attention == 1 {
-            ("wants", "it")
+        let verb = if counts.attention == 1 {
+            "wants"
         } else {
-            ("want", "them")
+            "want"
         };
         return banner(
             "warn",
             "warn",
-            &format!("{} {verb} a look.", capital(&agents(counts.attention))),
-            &Markup::trusted(format!("{live}. What to do about {them} stands below.")),
+            &format!("{} {verb} a look.", agents(counts.attention)),
+            &Markup::trusted(format!(
+                "{live} · <a href=\"/?show=attention\">what to do</a>"
+            )),
         );
     }
     let moving = counts.of(DeploymentStatus::Deploying)
@@ -92,14 +94,11 @@ pub fn sentence(counts: &GlanceCounts, state: &ControllerState, hold: Option<&Ho
     )
 }
 
-fn agents(number: u64) -> String {
+/// So many agents, in words.
+pub fn agents(number: u64) -> String {
     format!(
         "{} {}",
         thousands(number),
         if number == 1 { "agent" } else { "agents" }
     )
-}
-
-fn capital(text: &str) -> String {
-    text.to_owned()
 }
