@@ -7,7 +7,6 @@ pub mod age;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 pub mod secrets;
-pub mod spec_diff;
 pub mod steps;
 pub mod tree;
 pub mod view;

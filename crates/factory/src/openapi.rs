@@ -17,6 +17,8 @@ use utoipa_axum::router::OpenApiRouter;
     ),
     tags(
         (name = "health", description = "Whether the server lives and works"),
+        (name = "access", description = "Tokens and the audit log"),
+        (name = "agents", description = "Agents as resources"),
         (name = "router", description = "The Agent Router: search, cards, tasks"),
     ),
 )]
@@ -44,8 +46,20 @@ fn build() -> Value {
     let mut document = serde_json::to_value(api).unwrap_or_default();
     document["components"]["securitySchemes"] =
         json!({"bearer": {"type": "http", "scheme": "bearer"}});
+    if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
+        schemas.extend(crate::agents::components());
+        // Strict, as the manifest's schema is whose reader takes them.
+        for strict in ["CreateAgent", "ReplaceAgent"] {
+            schemas[strict]["additionalProperties"] = false.into();
+        }
+        let key = json!({"type": "string", "format": "password", "writeOnly": true});
+        let keys = &mut schemas["CreateAgent"]["properties"]["api_keys"];
+        keys["additionalProperties"] = key;
+        keys["writeOnly"] = true.into();
+    }
     for operation in operations(&mut document) {
         refusals(operation);
+        headers(operation);
     }
     document
 }
@@ -57,6 +71,19 @@ fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
         .flat_map(|paths| paths.values_mut())
         .filter_map(Value::as_object_mut)
         .flat_map(|methods| methods.values_mut())
+}
+
+/// A header is there or not; it is never null.
+fn headers(operation: &mut Value) {
+    let parameters = operation["parameters"].as_array_mut();
+    for parameter in parameters.into_iter().flatten() {
+        if let Some(types) = parameter["schema"]["type"].as_array_mut() {
+            types.retain(|t| t != "null");
+            if let [only] = types.as_slice() {
+                parameter["schema"]["type"] = only.clone();
+            }
+        }
+    }
 }
 
 /// What every operation of its kind may be refused with.

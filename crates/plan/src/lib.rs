@@ -14,6 +14,7 @@ pub mod input;
 pub mod know;
 pub mod lint;
 pub mod report;
+pub mod spec_diff;
 pub mod status;
 pub mod step;
 

@@ -5,8 +5,10 @@
 //! that follows from it are one; commits are durable (`synchronous=FULL`); every time is made by SQL. Assumes a local
 //! file system: SQLite's locks and the daemon's lock do not hold on network mounts.
 
+mod access;
 mod credentials;
 mod error;
+mod fleet;
 mod gather;
 mod glance;
 mod installation;
@@ -18,6 +20,7 @@ mod people;
 mod presence;
 mod read;
 mod schedule;
+mod search;
 mod sql;
 mod store;
 mod tasks;

@@ -4,14 +4,17 @@
 //! lease's epoch and is refused when a newer one exists; the rules of the SQL contract (immutability, latch,
 //! generation, deletion as a request) hold whoever writes.
 
+pub mod access;
 pub mod budget;
 pub mod codes;
 pub mod columns;
 pub mod conformance;
 pub mod error;
+pub mod fleet;
 pub mod glance;
 pub mod memory;
 pub mod network;
+pub mod search;
 pub mod types;
 pub mod wake;
 pub mod writes;
@@ -30,9 +33,25 @@ pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use types::*;
 
-/// All of a store: what the controller and the commands need, what the Hub needs, and what a fleet at a glance needs.
-pub trait WholeStore: Store + network::HubStore + glance::GlanceStore {}
-impl<T: Store + network::HubStore + glance::GlanceStore> WholeStore for T {}
+/// All of a store: what the controller and the commands need, what the Hub, the Router, the HTTP API and the dashboard need.
+pub trait WholeStore:
+    Store
+    + network::HubStore
+    + search::SearchStore
+    + fleet::FleetStore
+    + access::AccessStore
+    + glance::GlanceStore
+{
+}
+impl<T> WholeStore for T where
+    T: Store
+        + network::HubStore
+        + search::SearchStore
+        + fleet::FleetStore
+        + access::AccessStore
+        + glance::GlanceStore
+{
+}
 
 /// Shorthand.
 pub type StoreResult<T> = Result<T, StoreError>;

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 #[cfg(test)]
 use talon_explain::fixtures;
-use talon_explain::{spec_diff, view, why as explain};
+use talon_explain::{view, why as explain};
 
 fn main() -> ExitCode {
     hygiene::keep_memory_private();

@@ -23,12 +23,12 @@ pub async fn card(
     Viewer(caller): Viewer,
     Path(name): Path<String>,
 ) -> Answer<Json<Value>> {
-    let card = match seen(&app, &caller, &name).await? {
-        Some(Seen::Managed(id)) => {
+    let card = match seen(&app, &caller, &name).await?.map(|seen| seen.card) {
+        Some(CardOf::Managed(id)) => {
             let card = app.store().card(id).await?;
             card.and_then(|card| serde_json::to_value(card.public_view()).ok())
         }
-        Some(Seen::Hosted(card)) => card.map(|card| public_card(&card)),
+        Some(CardOf::Hosted(card)) => card.map(|card| public_card(&card)),
         None => None,
     };
     card.map(Json)
@@ -36,7 +36,14 @@ pub async fn card(
 }
 
 /// An agent that the caller may see and give tasks to.
-pub enum Seen {
+pub struct Seen {
+    /// Whose it is.
+    pub owner: String,
+    card: CardOf,
+}
+
+/// Where its card is.
+enum CardOf {
     /// One of ours.
     Managed(talon_core::AgentId),
     /// One that somebody runs themselves, with its card.
@@ -45,14 +52,24 @@ pub enum Seen {
 
 /// The agent of this name if the caller may see it: their own, and public ones. Agents being deleted are seen by nobody.
 pub async fn seen(app: &App, caller: &Caller, name: &str) -> Answer<Option<Seen>> {
+    // Not every text can be asked for: a database may refuse a NUL.
+    if name.contains('\0') {
+        return Ok(None);
+    }
     if let Some(found) = app.store().get(name, false).await? {
         let agent = found.agent;
         let visible = !agent.is_deleting()
             && (caller.sees(&agent.owner) || agent.spec.visibility == Visibility::Public);
-        return Ok(visible.then_some(Seen::Managed(agent.id)));
+        return Ok(visible.then_some(Seen {
+            owner: agent.owner.0,
+            card: CardOf::Managed(agent.id),
+        }));
     }
     let hosted = app.store().hosted(name).await?;
     let visible =
         hosted.filter(|hosted| hosted.public || caller.sees(&Owner(hosted.owner.clone())));
-    Ok(visible.map(|hosted| Seen::Hosted(hosted.card)))
+    Ok(visible.map(|hosted| Seen {
+        owner: hosted.owner,
+        card: CardOf::Hosted(hosted.card),
+    }))
 }

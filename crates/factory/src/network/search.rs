@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use talon_core::search::{AgentSearch, FoundAgent, SearchError};
+use talon_router::MAX_QUERY;
 use utoipa::{IntoParams, ToSchema};
 
 use super::view::Found;
@@ -13,8 +14,6 @@ use crate::App;
 use crate::auth::{Caller, Viewer};
 use crate::http::{Answer, Kind, Params, Problem, ProblemBody};
 
-/// Longest query, in bytes; the Hub's own limit.
-const MAX_QUERY: usize = 2_000;
 const DEFAULT_LIMIT: u32 = 10;
 const MAX_LIMIT: u32 = 50;
 /// How long the Router has.

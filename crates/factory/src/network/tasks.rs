@@ -12,11 +12,11 @@ use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use talon_core::deliver::{Deliver, DeliverError, TaskStream, TaskUpdate};
-use talon_core::task::{NewTask, TaskId};
+use talon_core::task::{InvalidTaskId, Task, TaskId};
+use talon_router::{MAX_QUERY, RouteError, TaskFor, TaskRequest};
 use utoipa::ToSchema;
 
 use super::cards::seen;
-use super::search::find;
 use super::view::{TaskState, TaskView};
 use crate::App;
 use crate::auth::{Caller, Operator, Viewer};
@@ -36,7 +36,8 @@ pub struct GiveTask {
     /// The conversation it belongs to; without one, a new one begins.
     #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:-]+$")]
     session: Option<String>,
-    /// Its id, chosen by whoever asks: giving the same task twice is one task. Without one, a new one is made.
+    /// Its id, chosen by whoever asks: giving the same task twice is one task. Without one, a new one is made. Ids and
+    /// sessions of a token with an owner are that owner's own: 63 characters at most, and nobody else's.
     #[schema(min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:-]+$")]
     id: Option<String>,
     /// Passed on to the agent as it is.
@@ -90,17 +91,11 @@ pub async fn give(
 ) -> Answer<Response> {
     let deliver = hub(&app)?;
     let asked: GiveTask = body.typed()?;
-    let task = new_task(&app, &caller, asked).await?;
-    let head = Head {
-        id: task.id.clone(),
-        agent: task.agent.clone(),
-        session: task.session.to_string(),
-    };
-    let updates = deliver.deliver(task).await.map_err(problem)?;
+    let (head, updates) = route(&app, &caller, asked).await?;
     if wants_stream(&headers) {
         Ok(streamed(app, head, updates))
     } else {
-        at_the_end(&app, deliver, head, updates).await
+        at_the_end(&app, &caller, deliver, head, updates).await
     }
 }
 
@@ -114,13 +109,14 @@ pub async fn give(
 ))]
 pub async fn task(
     State(app): State<App>,
-    Viewer(_): Viewer,
+    Viewer(caller): Viewer,
     Path(id): Path<String>,
 ) -> Answer<JsonAnswer<TaskView>> {
     let deliver = hub(&app)?;
-    let id = TaskId::parse(&id).map_err(|_| no_task())?;
+    let id = own_id(&caller, &id).map_err(|_| no_task())?;
     let task = deliver.task(&id).await.map_err(problem)?;
-    task.map(|task| JsonAnswer(task.into())).ok_or_else(no_task)
+    let view = task.map(|task| JsonAnswer(shown(&caller, task)));
+    view.ok_or_else(no_task)
 }
 
 /// Asks the agent to stop. The task ends `canceled`, whatever the agent says, unless it has ended before.
@@ -133,11 +129,11 @@ pub async fn task(
 ))]
 pub async fn cancel(
     State(app): State<App>,
-    Operator(_): Operator,
+    Operator(caller): Operator,
     Path(id): Path<String>,
 ) -> Answer<JsonAnswer<Canceled>> {
     let deliver = hub(&app)?;
-    let id = TaskId::parse(&id).map_err(|_| no_task())?;
+    let id = own_id(&caller, &id).map_err(|_| no_task())?;
     if deliver.task(&id).await.map_err(problem)?.is_none() {
         return Err(no_task());
     }
@@ -170,8 +166,31 @@ fn wants_stream(headers: &HeaderMap) -> bool {
         })
 }
 
-/// Everything that is wrong with what was asked, at once; then the agent is looked for.
-async fn new_task(app: &App, caller: &Caller, asked: GiveTask) -> Answer<NewTask> {
+/// The id as it is stored: those of a token with an owner live in a space of that owner's own, so that nobody can read,
+/// cancel, join or even guess at another owner's tasks and conversations.
+fn own_id(caller: &Caller, id: &str) -> Result<TaskId, InvalidTaskId> {
+    match &caller.owner {
+        None => TaskId::parse(id),
+        Some(owner) => TaskId::parse(&format!("{owner}:{id}")),
+    }
+}
+
+/// The id as the caller knows it.
+fn known_as(caller: &Caller, id: &TaskId) -> String {
+    let space = caller.owner.as_ref().map(|owner| format!("{owner}:"));
+    let own = space.and_then(|space| id.as_str().strip_prefix(&space));
+    own.unwrap_or(id.as_str()).to_owned()
+}
+
+fn shown(caller: &Caller, task: Task) -> TaskView {
+    let (id, session) = (known_as(caller, &task.id), known_as(caller, &task.session));
+    let mut view = TaskView::from(task);
+    (view.id, view.session) = (id, session);
+    view
+}
+
+/// Everything that is wrong with what was asked, at once.
+fn request(app: &App, caller: &Caller, asked: GiveTask) -> Answer<(TaskFor, TaskRequest)> {
     let mut errors = Vec::new();
     let mut wrong = |pointer: &str, detail: String| {
         errors.push(FieldError {
@@ -180,26 +199,37 @@ async fn new_task(app: &App, caller: &Caller, asked: GiveTask) -> Answer<NewTask
             detail,
         });
     };
-    if asked.agent.is_some() == asked.search.is_some() {
-        wrong(
-            "/agent",
-            "name an agent, or say in search what is needed; not both".to_owned(),
-        );
-    }
-    let mut id = |pointer: &str, given: Option<String>| match given.map(|g| TaskId::parse(&g)) {
-        None => TaskId::parse(&app.new_id()).ok(),
-        Some(Ok(id)) => Some(id),
-        Some(Err(e)) => {
-            wrong(pointer, e.to_string());
+    let to = match (asked.agent, asked.search) {
+        (Some(agent), None) => Some(TaskFor::Name(agent)),
+        (None, Some(query)) => {
+            let fits = !query.trim().is_empty() && query.len() <= MAX_QUERY;
+            if !fits {
+                wrong("/search", format!("must be 1 to {MAX_QUERY} bytes of text"));
+            }
+            fits.then_some(TaskFor::Search(query))
+        }
+        _ => {
+            wrong(
+                "/agent",
+                "name an agent, or say in search what is needed; not both".to_owned(),
+            );
             None
         }
+    };
+    if asked.text.trim().is_empty() || asked.text.contains('\0') {
+        wrong("/text", "must be text, without NUL characters".to_owned());
+    }
+    let mut id = |pointer: &str, given: Option<String>| {
+        let given = given.unwrap_or_else(|| app.new_id());
+        let id = own_id(caller, &given);
+        id.map_err(|e| wrong(pointer, e.to_string())).ok()
     };
     let (task_id, session) = (id("/id", asked.id), id("/session", asked.session));
     let metadata = asked.metadata.unwrap_or_else(|| json!({}));
     if !metadata.is_object() {
         wrong("/metadata", "must be an object".to_owned());
     }
-    let timeout = match asked.timeout_seconds {
+    let deadline = match asked.timeout_seconds {
         None => app.config().task_timeout,
         Some(seconds @ 1..=86_400) => Duration::from_secs(seconds),
         Some(_) => {
@@ -207,57 +237,80 @@ async fn new_task(app: &App, caller: &Caller, asked: GiveTask) -> Answer<NewTask
             Duration::ZERO
         }
     };
-    let (Some(id), Some(session), true) = (task_id, session, errors.is_empty()) else {
-        return Err(
+    match (to, task_id, session, errors.is_empty()) {
+        (Some(to), Some(id), Some(session), true) => Ok((
+            to,
+            TaskRequest {
+                text: asked.text,
+                session: Some(session),
+                id: Some(id),
+                metadata,
+                deadline: Some(deadline),
+            },
+        )),
+        _ => Err(
             Problem::new(Kind::Invalid, "the task cannot be given as it is").with_errors(errors),
-        );
-    };
-    let agent = match (asked.agent, asked.search) {
-        (Some(agent), _) => match seen(app, caller, &agent).await? {
-            Some(_) => agent,
+        ),
+    }
+}
+
+/// Hands the task over.
+async fn route(app: &App, caller: &Caller, asked: GiveTask) -> Answer<(Head, Box<dyn TaskStream>)> {
+    let (to, request) = request(app, caller, asked)?;
+    let mut asker = caller.asker();
+    if let TaskFor::Name(name) = &to {
+        // Who sees everybody's agents asks in the name of this one's owner.
+        match seen(app, caller, name).await? {
+            Some(found) => asker.owner = caller.owner.clone().map_or(found.owner, |own| own.0),
             None => return Err(nobody()),
-        },
-        (None, query) => {
-            let query = query.unwrap_or_default();
-            let found = find(app, caller, &query, 1).await?;
-            match found.into_iter().next() {
-                Some(best) => best.name,
-                None => return Err(Problem::new(Kind::NotFound, "no agent fits what is needed")),
-            }
         }
+    }
+    let Some(tasks) = app.tasks() else {
+        return Err(Problem::new(
+            Kind::NotImplemented,
+            "this server takes no tasks",
+        ));
     };
-    Ok(NewTask {
-        id,
-        agent,
-        session,
-        text: asked.text,
-        metadata,
-        asked_by: None,
-        deadline_in: timeout,
-    })
+    let routed = tasks.route(&asker, &to, request).await.map_err(unrouted)?;
+    let head = Head {
+        shown_id: known_as(caller, &routed.task),
+        session: known_as(caller, &routed.session),
+        id: routed.task,
+        agent: routed.agent,
+    };
+    Ok((head, routed.stream))
 }
 
 fn nobody() -> Problem {
     Problem::new(Kind::NotFound, "there is no agent of this name")
 }
 
-/// What a refused task is over HTTP.
+/// What a failure of the Hub is over HTTP.
 fn problem(error: DeliverError) -> Problem {
+    unrouted(error.into())
+}
+
+/// What a refused task is over HTTP. The Router's own sentences may repeat a name or an id: only those about limits, which
+/// do not, are passed on.
+fn unrouted(error: RouteError) -> Problem {
     match error {
-        DeliverError::NoSuchAgent(_) => nobody(),
-        DeliverError::Deleting(_) => Problem::new(Kind::Conflict, "the agent is being deleted"),
-        DeliverError::IdTaken(_) => Problem::new(
+        RouteError::NoSuchAgent(_) => nobody(),
+        RouteError::NobodyFound => Problem::new(
+            Kind::NotFound,
+            "no agent was found that can do this; say it in other words, or name an agent",
+        ),
+        RouteError::Deleting(_) => Problem::new(Kind::Conflict, "the agent is being deleted"),
+        RouteError::IdTaken(_) => Problem::new(
             Kind::Conflict,
             "the id is taken by another task: choose another",
         ),
-        DeliverError::Busy(_) => Problem::new(
+        RouteError::Busy(_) => Problem::new(
             Kind::TooManyRequests,
             "too many tasks wait for the agent: try again later",
         )
         .retry_after(Duration::from_secs(5)),
-        // The Hub's own sentences name limits, never what was sent.
-        DeliverError::Invalid(why) => Problem::new(Kind::Invalid, why),
-        DeliverError::Unavailable(why) => {
+        RouteError::Invalid(why) => Problem::new(Kind::Invalid, why),
+        RouteError::Unavailable(why) => {
             tracing::warn!(error = %why, "a task could not be taken");
             Problem::new(Kind::Unavailable, "tasks cannot be taken now")
                 .retry_after(Duration::from_secs(2))
@@ -267,7 +320,10 @@ fn problem(error: DeliverError) -> Problem {
 
 /// Which task a stream speaks of.
 struct Head {
+    /// As it is stored.
     id: TaskId,
+    /// As its caller knows it.
+    shown_id: String,
     agent: String,
     session: String,
 }
@@ -279,7 +335,7 @@ impl Head {
             TaskUpdate::Done { state, text } => ("done", state, text),
         };
         let event = TaskEvent {
-            id: self.id.to_string(),
+            id: self.shown_id.clone(),
             agent: self.agent.clone(),
             session: self.session.clone(),
             state: state.into(),
@@ -291,6 +347,7 @@ impl Head {
 
 async fn at_the_end(
     app: &App,
+    caller: &Caller,
     deliver: &dyn Deliver,
     head: Head,
     mut updates: Box<dyn TaskStream>,
@@ -303,7 +360,7 @@ async fn at_the_end(
     let task = deliver.task(&head.id).await.map_err(problem)?;
     match task {
         Some(task) if task.state.is_final() => {
-            Ok((StatusCode::OK, JsonAnswer(TaskView::from(task))).into_response())
+            Ok((StatusCode::OK, JsonAnswer(shown(caller, task))).into_response())
         }
         _ => Err(interrupted()),
     }

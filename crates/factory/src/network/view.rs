@@ -93,11 +93,11 @@ impl From<talon_core::task::TaskState> for TaskState {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TaskView {
     /// Its id.
-    id: String,
+    pub id: String,
     /// The agent that does it.
     agent: String,
     /// The conversation it belongs to.
-    session: String,
+    pub session: String,
     /// Where it stands.
     state: TaskState,
     /// What is asked.

@@ -3,6 +3,10 @@
 #![allow(clippy::disallowed_methods)] // Tests look at values.
 
 mod agent;
+mod agents;
+mod document;
 mod network;
+mod owners;
 mod requests;
+mod watching;
 mod world;

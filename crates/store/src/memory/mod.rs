@@ -1,13 +1,16 @@
 //! The in-memory store: the same semantics as the databases, under one mutex, deterministic with a seed and on any
 //! [`Clock`]. The seeded simulation runs on it.
 
+mod access;
 mod controller;
 mod credentials;
+mod fleet;
 mod glance;
 mod installation;
 mod mutate;
 mod people;
 mod presence;
+mod search;
 mod state;
 mod tasks;
 
@@ -66,9 +69,10 @@ impl MemoryStore {
     /// Goes back to a backup, whatever has happened since. Ids of later rows stay new.
     pub fn restore(&self, backup: &Backup) {
         let mut state = self.state();
-        let ids = state.ids.clone();
+        let (ids, cards) = (state.ids.clone(), state.cards_version);
         *state = backup.0.clone();
         state.ids = ids;
+        state.cards_version = cards + 1;
         drop(state);
         self.wake.announce();
     }
@@ -104,7 +108,7 @@ impl Store for MemoryStore {
         spec: &AgentSpec,
         options: ApplyOptions,
     ) -> StoreResult<Applied> {
-        self.wake(|s, now| s.apply(name, owner, spec, options, now))
+        self.wake(|s, now| s.apply(None, name, owner, spec, options, now))
     }
 
     async fn get(&self, name: &str, include_archived: bool) -> StoreResult<Option<Snapshot>> {
@@ -116,7 +120,7 @@ impl Store for MemoryStore {
     }
 
     async fn request_deletion(&self, name: &AgentName, keep_bucket: bool) -> StoreResult<()> {
-        self.wake(|s, now| s.request_deletion(name, keep_bucket, now))
+        self.wake(|s, now| s.request_deletion(None, name, keep_bucket, now))
     }
 
     async fn request_reconcile(&self, name: &AgentName) -> StoreResult<()> {
@@ -124,7 +128,7 @@ impl Store for MemoryStore {
     }
 
     async fn set_suspend(&self, name: &AgentName, suspend: bool) -> StoreResult<bool> {
-        self.wake(|s, now| s.set_suspend(name, suspend, now))
+        self.wake(|s, now| s.set_suspend(None, name, suspend, now))
     }
 
     async fn events(&self, filter: &EventFilter) -> StoreResult<Vec<Event>> {

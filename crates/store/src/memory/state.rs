@@ -12,10 +12,12 @@ use talon_core::resource::{ResourceKind, ResourceRecord};
 use talon_core::snapshot::{AuthTokenRecord, SecretRecord, Work};
 use talon_core::{AgentId, AgentName, AgentSpec, Owner, Snapshot, TryId};
 
+use super::access::Access;
 use super::credentials::KeyRow;
 use super::tasks::Tasks;
 use crate::budget::Slot;
 use crate::network::HostedConnection;
+use crate::search::SkillVectors;
 use crate::types::{Change, ChangeKind, Hold, Install};
 
 /// The clock's time, read once for each call.
@@ -55,6 +57,8 @@ pub(super) struct Row {
     pub(super) tokens: BTreeMap<TryId, AuthTokenRecord>,
     pub(super) conditions: BTreeMap<ConditionType, StoredCondition>,
     pub(super) card: Option<AgentCard>,
+    /// By the id of the model.
+    pub(super) vectors: BTreeMap<String, SkillVectors>,
     pub(super) presence: Option<Presence>,
     /// Something happened since the last claim that a pass under way may not have seen.
     pub(super) woken: bool,
@@ -76,6 +80,7 @@ impl Row {
             tokens: BTreeMap::new(),
             conditions: BTreeMap::new(),
             card: None,
+            vectors: BTreeMap::new(),
             presence: None,
             woken: false,
         }
@@ -138,7 +143,10 @@ pub(super) struct State {
     pub(super) last_release: Option<Now>,
     pub(super) tasks: Tasks,
     pub(super) api_keys: Vec<KeyRow>,
+    pub(super) access: Access,
     pub(super) hosted: BTreeMap<String, (HostedAgent, HostedConnection)>,
+    /// Counts what may change what a search finds.
+    pub(super) cards_version: u64,
 }
 
 impl State {
@@ -157,7 +165,9 @@ impl State {
             last_release: None,
             tasks: Tasks::default(),
             api_keys: Vec::new(),
+            access: Access::default(),
             hosted: BTreeMap::new(),
+            cards_version: 0,
         }
     }
 

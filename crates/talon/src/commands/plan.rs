@@ -2,13 +2,13 @@
 
 use serde_json::json;
 use talon_core::Snapshot;
+use talon_plan::spec_diff::{self, Effect, FieldChange, Stage};
 use talon_store::{ApplyOptions, Store, StoreError};
 
 use crate::exit::{Exit, Failure};
 use crate::manifests::{self, Document, Source};
 use crate::output::{Colour, age};
 use crate::session::Session;
-use crate::spec_diff::{self, Effect, FieldChange, Stage};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]

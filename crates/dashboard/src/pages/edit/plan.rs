@@ -3,7 +3,7 @@
 use talon_core::Snapshot;
 use talon_core::manifest::{self, Manifest, ManifestError};
 use talon_explain::age;
-use talon_explain::spec_diff::{self, Effect, Stage};
+use talon_plan::spec_diff::{self, Effect, Stage};
 use talon_store::{ApplyOptions, StoreError, WholeStore};
 
 use crate::error::PageError;

@@ -1,12 +1,13 @@
 //! What changes between two specs of an agent, field by field, and what each change will cause. Pure.
 
 use serde::Serialize;
-use talon_core::resource::{ResourceKind, ResourceState};
+use talon_core::AgentSpec;
 use talon_core::secret::SecretRef;
 use talon_core::spec::Skill;
-use talon_core::{AgentSpec, Snapshot};
 
-use crate::safe;
+use talon_core::Snapshot;
+use talon_core::resource::{ResourceKind, ResourceState};
+use talon_core::text::for_terminal;
 
 /// What a change causes (architecture.md, "Update classes").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -75,15 +76,19 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// How far an agent has come.
-    pub fn of(s: &Snapshot) -> Self {
+    /// What an agent's records say.
+    pub fn of(snapshot: &Snapshot) -> Self {
         Self {
-            deployed: s.agent.status.first_deployed_at.is_some(),
-            bucket_exists: s
+            deployed: snapshot.agent.status.first_deployed_at.is_some(),
+            bucket_exists: snapshot
                 .resource(ResourceKind::R2Bucket)
                 .is_some_and(|r| r.state != ResourceState::Absent),
         }
     }
+}
+
+fn safe(text: &str) -> String {
+    for_terminal(text).into_owned()
 }
 
 /// Compares two specs.
