@@ -5,33 +5,25 @@
 #[path = "stage/fleet.rs"]
 mod fleet;
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use talon_core::Owner;
 use talon_core::secret::SecretValue;
-use talon_dashboard::{Dashboard, DashboardParts, Gate, Role, Visitor};
+use talon_core::secret_writer::{KeyName, SecretWriteError, SecretWriter, StoredKey};
+use talon_core::{AgentName, Owner};
+use talon_dashboard::{Dashboard, DashboardParts};
 use talon_store::StoreResult;
+use talon_store::access::{AccessStore, NewToken, Role};
 use talon_store_sqlite::SqliteStore;
 use tokio_util::sync::CancellationToken;
 
-/// Tokens that anybody may know: the stage holds nothing.
-struct Tokens(BTreeMap<String, Visitor>);
-
-#[async_trait]
-impl Gate for Tokens {
-    async fn admit(&self, sha256: &str) -> StoreResult<Option<Visitor>> {
-        Ok(self.0.get(sha256).cloned())
-    }
-}
-
+/// A token that anybody may know: the stage holds nothing.
 fn token(name: &str) -> String {
     format!("stage-{name}")
 }
 
-fn tokens() -> Tokens {
+async fn make_tokens(store: &SqliteStore) -> StoreResult<()> {
     let people = [
         ("admin", Role::Admin, None),
         ("secrets", Role::SecretWriter, None),
@@ -40,19 +32,39 @@ fn tokens() -> Tokens {
         ("acme", Role::Operator, Some("acme")),
         ("nobody", Role::Operator, Some("nobody")),
     ];
-    Tokens(
-        people
-            .into_iter()
-            .map(|(name, role, owner)| {
-                let visitor = Visitor {
-                    name: name.to_owned(),
-                    role,
-                    owner: owner.map(|o| Owner(o.to_owned())),
-                };
-                (SecretValue::new(token(name)).sha256_hex(), visitor)
-            })
-            .collect(),
-    )
+    for (name, role, owner) in people {
+        let token = NewToken {
+            label: name.to_owned(),
+            role,
+            owner: owner.map(|o| Owner(o.to_owned())),
+            sha256: SecretValue::new(token(name)).sha256_hex(),
+            expires_in: None,
+        };
+        store.create_token(&token).await?;
+    }
+    Ok(())
+}
+
+/// Takes keys and forgets them.
+struct Forgetful;
+
+#[async_trait]
+impl SecretWriter for Forgetful {
+    async fn set_keys(
+        &self,
+        _: &AgentName,
+        _: Vec<(KeyName, SecretValue)>,
+    ) -> Result<Vec<StoredKey>, SecretWriteError> {
+        Ok(Vec::new())
+    }
+
+    async fn unset_key(&self, _: &AgentName, _: &KeyName) -> Result<bool, SecretWriteError> {
+        Ok(false)
+    }
+
+    async fn rotate_auth(&self, _: &AgentName) -> Result<(), SecretWriteError> {
+        Ok(())
+    }
 }
 
 #[tokio::main]
@@ -62,11 +74,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = format!("sqlite://{}", folder.path().join("talon.db").display());
     SqliteStore::migrate(&url).await?;
     let store = Arc::new(SqliteStore::open(&url).await?);
+    make_tokens(&store).await?;
     fleet::make(&store, &url, more).await?;
     let stop = CancellationToken::new();
     let dashboard = Dashboard::new(DashboardParts {
         store: store.clone(),
-        gate: Arc::new(tokens()),
+        operator_sha256: SecretValue::new(token("install")).sha256_hex(),
+        secrets: Some(Arc::new(Forgetful)),
         session_key: [7; 32],
         https: false,
         calls: Some(Arc::new(fleet::Calls)),

@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand::RngCore;
-use talon_store::WholeStore;
+use talon_core::secret_writer::SecretWriter;
+use talon_store::{StoreResult, WholeStore};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::feed::{self, Seen};
 use crate::samples::{CallGauge, Samples};
 use crate::session::{Sessions, hash_of};
-use crate::visitor::Gate;
+use crate::visitor::{self, Visitor};
 
 /// How long a one-time link opens the dashboard.
 const LINK_LASTS: Duration = Duration::from_secs(15 * 60);
@@ -21,8 +22,10 @@ const LINK_LASTS: Duration = Duration::from_secs(15 * 60);
 pub struct DashboardParts {
     /// The database.
     pub store: Arc<dyn WholeStore>,
-    /// Knows which tokens are accepted.
-    pub gate: Arc<dyn Gate>,
+    /// SHA-256 (lower-case hex) of the operator's token, which is accepted beside those in the database.
+    pub operator_sha256: String,
+    /// Brings keys to Workers; without it, keys are given by reference only.
+    pub secrets: Option<Arc<dyn SecretWriter>>,
     /// Signs sessions: derived from the install key, so that every replica accepts what another one signed.
     pub session_key: [u8; 32],
     /// Browsers reach the dashboard by https only.
@@ -69,8 +72,13 @@ impl App {
         &self.0.parts.store
     }
 
-    pub fn gate(&self) -> &Arc<dyn Gate> {
-        &self.0.parts.gate
+    /// Whose token has this SHA-256, if it is accepted now.
+    pub async fn admit(&self, sha256: &str) -> StoreResult<Option<Visitor>> {
+        visitor::admit(&**self.store(), &self.0.parts.operator_sha256, sha256).await
+    }
+
+    pub fn secrets(&self) -> Option<&Arc<dyn SecretWriter>> {
+        self.0.parts.secrets.as_ref()
     }
 
     pub fn sessions(&self) -> &Sessions {

@@ -8,8 +8,8 @@ use crate::app::App;
 use crate::error::PageError;
 use crate::session::{NoSession, Session, same};
 
-/// The fields of a form.
-#[derive(Debug, Default, Clone)]
+/// The fields of a form. No `Debug`: one of them may be a key.
+#[derive(Default)]
 pub struct Fields(Vec<(String, String)>);
 
 impl Fields {
@@ -24,6 +24,14 @@ impl Fields {
             .iter()
             .find(|(found, _)| found == name)
             .map(|(_, value)| value.as_str())
+    }
+
+    /// Takes the first value of this name out of the form.
+    pub fn take(&mut self, name: &str) -> String {
+        let found = self.0.iter_mut().find(|(found, _)| found == name);
+        found
+            .map(|(_, value)| std::mem::take(value))
+            .unwrap_or_default()
     }
 
     /// Whether a box was ticked.

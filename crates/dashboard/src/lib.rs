@@ -9,7 +9,7 @@
 //! - A visitor sees and changes agents of their own owner only; what is not theirs does not exist.
 //! - Changes are taken only from a page of the same session.
 //!
-//! Assumes: a [`Gate`] that knows which tokens are accepted. Decides nothing that the database's rules decide.
+//! Assumes: tokens of the HTTP API in the database. Decides nothing that the database's rules decide.
 
 mod app;
 mod assets;
@@ -35,7 +35,6 @@ use crate::app::App;
 pub use crate::app::DashboardParts;
 pub use crate::headers::CONTENT_SECURITY_POLICY;
 pub use crate::samples::{CallGauge, Calls};
-pub use crate::visitor::{Gate, Role, Visitor};
 
 /// A form may hold a manifest, percent-encoded, beside its other fields.
 const MAX_FORM: usize = 4 * 1024 * 1024;

@@ -133,7 +133,7 @@ pub async fn identify(app: &App, headers: &HeaderMap) -> Result<Option<Session>,
     let Some((token, csrf)) = app.sessions().read(headers) else {
         return Ok(None);
     };
-    let visitor = app.gate().admit(&token).await?;
+    let visitor = app.admit(&token).await?;
     Ok(visitor.map(|visitor| Session {
         visitor,
         csrf,

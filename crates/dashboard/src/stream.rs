@@ -58,7 +58,7 @@ fn steps(begin: Watcher) -> impl Stream<Item = Result<Event, Infallible>> {
                 }
                 () = tokio::time::sleep(RECHECK) => {
                     // A database that does not answer is no reason to end the stream.
-                    if let Ok(None) = state.app.gate().admit(&state.session.token).await {
+                    if let Ok(None) = state.app.admit(&state.session.token).await {
                         return None;
                     }
                 }

@@ -1,40 +1,22 @@
-//! Who is in front of the browser.
+//! Who is in front of the browser: whoever holds an API token, with the token's role and owner.
 
-use std::fmt;
-
-use async_trait::async_trait;
 use talon_core::Owner;
-use talon_store::StoreResult;
+pub use talon_store::access::Role;
+use talon_store::fleet::Actor;
+use talon_store::{StoreResult, WholeStore};
 
-/// What somebody may do. Each role may do what the ones before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Reads.
-    Viewer,
-    /// Creates, changes and deletes agents.
-    Operator,
-    /// Sets the keys of agents.
-    SecretWriter,
-    /// Holds everything, and releases it.
-    Admin,
-}
+use crate::session::same;
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::SecretWriter => "secret-writer",
-            Self::Admin => "admin",
-        })
-    }
-}
+/// Where changes come from, in the audit log.
+const SOURCE: &str = "dashboard";
 
 /// Somebody whose token is accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Visitor {
-    /// Who it is, for the audit log and for the page.
+    /// What the token is for: shown on the page.
     pub name: String,
+    /// Who it is, for the audit log.
+    id: String,
     /// What they may do.
     pub role: Role,
     /// Whose agents they see and change; `None`: everybody's.
@@ -46,12 +28,34 @@ impl Visitor {
     pub fn sees(&self, owner: &Owner) -> bool {
         self.owner.as_ref().is_none_or(|own| own == owner)
     }
+
+    /// In whose name changes are made.
+    pub fn actor(&self) -> Actor {
+        Actor {
+            name: self.id.clone(),
+            source: SOURCE.to_owned(),
+        }
+    }
 }
 
-/// Knows which tokens are accepted.
-#[async_trait]
-pub trait Gate: Send + Sync + 'static {
-    /// Whose token has this SHA-256 (lower-case hex), if it is accepted now. Asked on every request, so that a revoked token
-    /// ends its sessions.
-    async fn admit(&self, sha256: &str) -> StoreResult<Option<Visitor>>;
+/// Whose token has this SHA-256, if it is accepted now. Asked on every request, so that a revoked token ends its sessions.
+pub async fn admit(
+    store: &dyn WholeStore,
+    operator_sha256: &str,
+    sha256: &str,
+) -> StoreResult<Option<Visitor>> {
+    if same(sha256, operator_sha256) {
+        return Ok(Some(Visitor {
+            name: "operator".to_owned(),
+            id: "operator".to_owned(),
+            role: Role::Admin,
+            owner: None,
+        }));
+    }
+    Ok(store.token(sha256).await?.map(|token| Visitor {
+        name: talon_explain::safe(&token.label),
+        id: format!("token:{}", token.id),
+        role: token.role,
+        owner: token.owner,
+    }))
 }

@@ -701,7 +701,9 @@ pub async fn suspend(
     posted: Posted,
 ) -> Result<Redirect, PageError> {
     let s = find_to_change(&app, &posted.session, &name).await?;
-    app.store().set_suspend(name_of(&s), true).await?;
+    app.store()
+        .set_suspend_as(&posted.session.visitor.actor(), name_of(&s), true)
+        .await?;
     Ok(back(&s, "suspend"))
 }
 
@@ -712,6 +714,8 @@ pub async fn resume(
     posted: Posted,
 ) -> Result<Redirect, PageError> {
     let s = find_to_change(&app, &posted.session, &name).await?;
-    app.store().set_suspend(name_of(&s), false).await?;
+    app.store()
+        .set_suspend_as(&posted.session.visitor.actor(), name_of(&s), false)
+        .await?;
     Ok(back(&s, "resume"))
 }

@@ -87,7 +87,11 @@ pub async fn confirmed(
         return Ok(response);
     }
     app.store()
-        .request_deletion(name_of(&s), posted.fields.ticked("keep_bucket"))
+        .request_deletion_as(
+            &posted.session.visitor.actor(),
+            name_of(&s),
+            posted.fields.ticked("keep_bucket"),
+        )
         .await?;
     Ok(Redirect::to(&format!("/agents/{name}/timeline?done=delete")).into_response())
 }

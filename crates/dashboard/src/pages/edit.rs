@@ -185,7 +185,13 @@ async fn answer(
             dry_run: false,
         };
         app.store()
-            .apply(&manifest.name, &manifest.owner, &manifest.spec, options)
+            .apply_as(
+                &session.visitor.actor(),
+                &manifest.name,
+                &manifest.owner,
+                &manifest.spec,
+                options,
+            )
             .await?;
         let done = if before.is_some() {
             "applied"

@@ -3,7 +3,10 @@
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::response::{Redirect, Response};
+use talon_core::secret::{Provider, SecretValue};
+use talon_core::secret_writer::{KeyName, SecretWriteError, ValueStored};
 use talon_explain::secrets;
+use talon_store::access::NewAudit;
 
 use super::agent::{Asked, Base, Head, Tab, base};
 use super::{Shell, find, require};
@@ -69,10 +72,12 @@ pub async fn show(
         })
         .collect();
     let set = (!s.agent.is_deleting()).then(|| SetForm {
-        refused: if session.visitor.role < Role::SecretWriter {
-            Some("Setting a key takes the role secret-writer.")
-        } else {
-            Some("Keys are given by reference here: spec.apiKeyRefs in the manifest. This server takes no values.")
+        refused: match (session.visitor.role >= Role::SecretWriter, app.secrets()) {
+            (false, _) => Some("Setting a key takes the role secret-writer."),
+            (true, None) => {
+                Some("This server takes no values: give the key by reference, in the manifest.")
+            }
+            (true, Some(_)) => None,
         },
     });
     render(&SecretsPage {
@@ -92,8 +97,49 @@ pub async fn set(
     posted: Posted,
 ) -> Result<Redirect, PageError> {
     require(&posted.session, Role::SecretWriter)?;
-    find(&app, &posted.session, &name).await?;
-    Err(PageError::refused(
-        "This server takes no values: give the key by reference. What was sent was dropped.",
+    let s = find(&app, &posted.session, &name).await?;
+    let Posted {
+        session,
+        mut fields,
+    } = posted;
+    let value = SecretValue::new(fields.take("value"));
+    let Some(writer) = app.secrets() else {
+        return Err(PageError::refused(
+            "This server takes no values: give the key by reference. What was sent was dropped.",
+        ));
+    };
+    let Some(key) = KeyName::of(&Provider(fields.get("provider").trim().to_owned())) else {
+        return Err(PageError::refused(
+            "This is not the name of a model provider. What was sent was dropped.",
+        ));
+    };
+    let changed = key.to_string();
+    writer
+        .set_keys(&s.agent.name, vec![(key, value)])
+        .await
+        .map_err(|error| told(&error))?;
+    let entry = NewAudit {
+        action: "set_secret".to_owned(),
+        object: s.agent.name.to_string(),
+        fields: vec![changed],
+    };
+    app.store().audit(&session.visitor.actor(), &entry).await?;
+    Ok(Redirect::to(&format!(
+        "/agents/{}/secrets?done=secret",
+        s.agent.name
+    )))
+}
+
+/// What became of the value, in words.
+fn told(error: &SecretWriteError) -> PageError {
+    let stored = match error.value_stored() {
+        ValueStored::No => "The value was not stored.",
+        ValueStored::Unknown => {
+            "Whether the value was stored is not known yet; setting it once more is safe."
+        }
+    };
+    PageError::refused(format!(
+        "{}. {stored}",
+        talon_explain::safe(&error.to_string())
     ))
 }

@@ -70,7 +70,7 @@ pub async fn posted(
     let back = ours(fields.get("back")).to_owned();
     if !token.is_empty() && token.len() <= MAX_TOKEN {
         let hash = hash_of(token);
-        if app.gate().admit(&hash).await?.is_some() {
+        if app.admit(&hash).await?.is_some() {
             return Ok(signed_in(&app, &hash, &back));
         }
     }
