@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use talon_core::Snapshot;
 use talon_core::condition::{ConditionType, Reason, StoredCondition, Truth};
+use talon_core::presence::Presence;
 use talon_core::resource::{CleanupResult, ResourceKind, ResourceRecord};
+use talon_core::task::Task;
 
 use crate::{age, safe};
 
@@ -235,6 +237,8 @@ pub fn document(snapshot: &Snapshot) -> Value {
             "hasOpenaiKey": status.has_openai_key,
             "identitySha256": status.identity_sha256,
             "firstDeployedAt": status.first_deployed_at,
+            "runtimeSha256": snapshot.contact.as_ref().and_then(|c| c.runtime.as_deref()),
+            "connection": snapshot.presence.as_ref().map(connection_document),
             "cloudflareAccount": status.cloudflare_account,
             "deletedAt": status.deleted_at,
             "reconcileRequestedAt": agent.reconcile_requested_at,
@@ -253,6 +257,32 @@ pub fn document(snapshot: &Snapshot) -> Value {
                 "pushedAt": s.pushed_at,
             })).collect::<Vec<_>>(),
         },
+    })
+}
+
+/// The hash of the token that it registered with stays here.
+fn connection_document(p: &Presence) -> Value {
+    json!({
+        "connected": p.connected,
+        "connectionId": p.connection_id,
+        "hub": p.hub,
+        "runtime": p.runtime,
+        "connectedAt": p.connected_at,
+        "lastSeen": p.last_seen,
+        "disconnectedAt": p.disconnected_at,
+    })
+}
+
+/// A task without what was asked and answered.
+pub fn task_document(t: &Task) -> Value {
+    json!({
+        "id": t.id,
+        "session": t.session,
+        "state": t.state,
+        "askedBy": t.asked_by,
+        "attempts": t.attempts,
+        "createdAt": t.created_at,
+        "finishedAt": t.finished_at,
     })
 }
 

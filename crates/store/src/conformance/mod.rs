@@ -77,7 +77,7 @@ pub fn cases() -> Vec<Case> {
         }
         commit {
             is_one_transaction, names_and_status, conditions_keep_their_transition, what_differs_not_is_not_written,
-            secrets, auth_tokens, cards, unknown_agents,
+            secrets, auth_tokens, cards, contacts, unknown_agents,
         }
         resources {
             unnamed_columns_stay, outcomes_count, intents_open_once, intents_settle_and_clear, confirmation,
@@ -99,7 +99,7 @@ pub fn cases() -> Vec<Case> {
             are_stored_whole, are_known_again, are_limited_by_agent, handed_in_at_once_are_one,
             one_id_for_two_agents_is_one_task, the_limit_holds_in_a_rush, progress, the_first_end_stands,
             racing_ends_are_one, open_ones_are_listed, deadlines_end_them, old_ones_are_pruned,
-            texts_come_back_as_they_were,
+            texts_come_back_as_they_were, a_deletion_ends_them, a_deletion_races_with_new_ones,
         }
         presence {
             a_registration_is_kept_and_makes_due, snapshots_carry_it, what_happens_in_mid_pass_is_not_lost, signs_of_life_make_nobody_due,

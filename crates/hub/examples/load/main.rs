@@ -1,7 +1,12 @@
-//! How much a Hub takes: `cargo run --release -p talon-hub --example load [agents] [tasks per second] [seconds] [memory|sqlite]`.
+//! How much a Hub takes:
+//! `cargo run --release -p talon-hub --example load [agents] [tasks per second] [seconds] [memory|sqlite] [hostile]`.
 //!
 //! The agents are a process of their own, so that the Hub's memory is the Hub's. Each answers at once, in one piece and an
 //! end, as a quick Worker would. Prints what a task took from being handed in to its end, and what a connection costs.
+//! With `hostile` (how many of each kind) the same load comes a second time, beside peers of a third process that flood,
+//! send huge frames, half frames and garbage, and hang (`hostile.rs`); the last line compares the two.
+
+mod hostile;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -28,15 +33,19 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::hostile::Hostile;
+
 type Failure = Box<dyn Error + Send + Sync>;
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [role, url, agents] = &arguments[..]
-        && role == "agents"
-    {
-        return run_agents(url, agents.parse()?).await;
+    if let [role, address, count] = &arguments[..] {
+        match role.as_str() {
+            "agents" => return run_agents(address, count.parse()?).await,
+            "hostile" => return run_hostile(address, count.parse()?).await,
+            _ => {}
+        }
     }
     let number = |at: usize, usual: u64| match arguments.get(at) {
         Some(text) => text.parse::<u64>(),
@@ -44,10 +53,30 @@ async fn main() -> Result<(), Failure> {
     };
     let (agents, rate, seconds) = (number(0, 2_000)?, number(1, 1_000)?, number(2, 10)?);
     let on_sqlite = arguments.get(3).is_some_and(|word| word == "sqlite");
-    measure(agents, rate, seconds, on_sqlite).await
+    let load = Load {
+        agents,
+        rate,
+        seconds,
+    };
+    measure(load, on_sqlite, number(4, 0)?).await
 }
 
-async fn measure(agents: u64, rate: u64, seconds: u64, on_sqlite: bool) -> Result<(), Failure> {
+/// So many agents, so many tasks a second, for so long.
+#[derive(Clone, Copy)]
+struct Load {
+    agents: u64,
+    rate: u64,
+    seconds: u64,
+}
+
+/// The name of a hostile peer that registers.
+fn hostile_name(kind: Hostile, n: u64) -> Result<AgentName, Failure> {
+    let kind = Hostile::ALL.iter().position(|k| *k == kind).unwrap_or(0);
+    Ok(AgentName::parse(&format!("hostile-{kind}-{n}"))?)
+}
+
+async fn measure(load: Load, on_sqlite: bool, hostile: u64) -> Result<(), Failure> {
+    let agents = load.agents;
     let folder = tempfile::tempdir()?;
     let store: Arc<dyn WholeStore> = if on_sqlite {
         let url = format!("sqlite://{}", folder.path().join("load.db").display());
@@ -56,7 +85,16 @@ async fn measure(agents: u64, rate: u64, seconds: u64, on_sqlite: bool) -> Resul
     } else {
         Arc::new(MemoryStore::new(Arc::new(System)))
     };
-    make_agents(&*store, agents).await?;
+    let mut names = Vec::new();
+    for n in 0..agents {
+        names.push(AgentName::parse(&format!("agent-{n}"))?);
+    }
+    for n in 0..hostile {
+        for kind in Hostile::ALL.into_iter().filter(|kind| kind.registers()) {
+            names.push(hostile_name(kind, n)?);
+        }
+    }
+    make_agents(&*store, names).await?;
     let parts = HubParts {
         store,
         key: SigningKey::new([1; 32]),
@@ -67,20 +105,14 @@ async fn measure(agents: u64, rate: u64, seconds: u64, on_sqlite: bool) -> Resul
     };
     let hub = Hub::start(parts, HubConfig::default()).await?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("ws://{}/ws/agents", listener.local_addr()?);
+    let address = listener.local_addr()?.to_string();
     let routes = hub.routes();
     tokio::spawn(async move { axum::serve(listener, routes).await });
 
     let before = resident_kib()?;
     let start = Instant::now();
-    let mut others = tokio::process::Command::new(std::env::current_exe()?)
-        .args(["agents", &url, &agents.to_string()])
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let output = others.stdout.take().ok_or("no output")?;
-    let ready = BufReader::new(output).lines().next_line().await?;
-    println!("agents: {}", ready.unwrap_or_default());
+    let (_others, ready) = process("agents", &address, agents).await?;
+    println!("agents: {ready}");
     let took = start.elapsed().as_secs_f64();
     let (registered, after) = (hub.stats().registered, resident_kib()?);
     let each = (after - before) as f64 / agents as f64;
@@ -88,24 +120,55 @@ async fn measure(agents: u64, rate: u64, seconds: u64, on_sqlite: bool) -> Resul
         "registered: {registered} in {took:.1} s; {each:.1} KiB of memory per connection ({before} → {after} KiB)"
     );
 
-    let cpu = cpu_seconds()?;
-    let latencies = hand_in(&hub, agents, rate, seconds).await?;
-    report(&latencies, rate, seconds);
-    let cpu = cpu_seconds()? - cpu;
-    println!(
-        "processor time of the Hub: {:.2} cores; memory at the end {} KiB",
-        cpu / seconds as f64,
-        resident_kib()?
-    );
+    let alone = round(&hub, load, "alone").await?;
+    if hostile > 0 {
+        let (_others, ready) = process("hostile", &address, hostile).await?;
+        println!("hostile peers: {ready}");
+        let beside = round(&hub, load, "beside").await?;
+        println!(
+            "beside hostile peers tasks took, against alone: median × {:.2}, 99 % × {:.2}",
+            beside.0 / alone.0,
+            beside.1 / alone.1
+        );
+    }
     hub.shutdown(Duration::from_secs(10)).await;
     Ok(())
 }
 
-async fn make_agents(store: &dyn WholeStore, agents: u64) -> Result<(), Failure> {
+/// Another process of this program, and the line it says when it is ready. It ends with the handle.
+async fn process(
+    role: &str,
+    address: &str,
+    count: u64,
+) -> Result<(tokio::process::Child, String), Failure> {
+    let mut child = tokio::process::Command::new(std::env::current_exe()?)
+        .args([role, address, &count.to_string()])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let output = child.stdout.take().ok_or("no output")?;
+    let ready = BufReader::new(output).lines().next_line().await?;
+    Ok((child, ready.ok_or("it ended at once")?))
+}
+
+/// The load once; median and 99th percentile of what a task took, in milliseconds.
+async fn round(hub: &Hub, load: Load, name: &str) -> Result<(f64, f64), Failure> {
+    let cpu = cpu_seconds()?;
+    let latencies = hand_in(hub, load, name).await?;
+    let told = report(latencies, load);
+    let cpu = cpu_seconds()? - cpu;
+    println!(
+        "processor time of the Hub: {:.2} cores; memory at the end {} KiB",
+        cpu / load.seconds as f64,
+        resident_kib()?
+    );
+    Ok(told)
+}
+
+async fn make_agents(store: &dyn WholeStore, agents: Vec<AgentName>) -> Result<(), Failure> {
     let owner = Owner("load".to_owned());
     let mut names = HashMap::new();
-    for n in 0..agents {
-        let name = AgentName::parse(&format!("agent-{n}"))?;
+    for name in agents {
         let applied = store
             .apply(&name, &owner, &spec(), ApplyOptions::default())
             .await?;
@@ -134,14 +197,19 @@ async fn make_agents(store: &dyn WholeStore, agents: u64) -> Result<(), Failure>
 }
 
 /// Hands tasks in at the rate; how long each took, in microseconds. A task that did not complete is a failure.
-async fn hand_in(hub: &Hub, agents: u64, rate: u64, seconds: u64) -> Result<Vec<u64>, Failure> {
+async fn hand_in(hub: &Hub, load: Load, name: &str) -> Result<Vec<u64>, Failure> {
+    let Load {
+        agents,
+        rate,
+        seconds,
+    } = load;
     let begin = Instant::now();
     let late = Arc::new(AtomicU64::new(0));
     let mut running = tokio::task::JoinSet::new();
     for n in 0..rate * seconds {
         tokio::time::sleep_until(begin + Duration::from_secs_f64(n as f64 / rate as f64)).await;
         let task = NewTask {
-            id: TaskId::parse(&format!("t{n}"))?,
+            id: TaskId::parse(&format!("{name}-{n}"))?,
             agent: format!("agent-{}", n % agents),
             session: TaskId::parse("s")?,
             text: "What is the weather like where you run? ".repeat(5),
@@ -184,32 +252,50 @@ async fn hand_in(hub: &Hub, agents: u64, rate: u64, seconds: u64) -> Result<Vec<
     Ok(latencies)
 }
 
-fn report(latencies: &[u64], rate: u64, seconds: u64) {
-    let mut sorted = latencies.to_vec();
-    sorted.sort_unstable();
+/// Tells what tasks took; median and 99th percentile, in milliseconds.
+fn report(mut latencies: Vec<u64>, load: Load) -> (f64, f64) {
+    latencies.sort_unstable();
+    let last = latencies.len().saturating_sub(1);
     let at = |share: f64| {
-        let at = (sorted.len() as f64 * share) as usize;
-        sorted
-            .get(at.min(sorted.len().saturating_sub(1)))
-            .copied()
-            .unwrap_or(0) as f64
-            / 1_000.0
+        let at = (latencies.len() as f64 * share) as usize;
+        latencies.get(at.min(last)).copied().unwrap_or(0) as f64 / 1_000.0
     };
+    let (median, most) = (at(0.5), at(0.99));
     println!(
-        "from handing in to the end, {rate}/s for {seconds} s: median {:.1} ms, 99 % {:.1} ms, longest {:.1} ms",
-        at(0.5),
-        at(0.99),
+        "from handing in to the end, {}/s for {} s: median {median:.1} ms, 99 % {most:.1} ms, longest {:.1} ms",
+        load.rate,
+        load.seconds,
         at(1.0)
     );
+    (median, most)
+}
+
+/// The third process: so many hostile peers of each kind, for ever.
+async fn run_hostile(address: &str, each: u64) -> Result<(), Failure> {
+    let mut all = tokio::task::JoinSet::new();
+    for n in 0..each {
+        for kind in Hostile::ALL {
+            let (address, name) = (address.to_owned(), hostile_name(kind, n)?);
+            all.spawn(async move {
+                let token = format!("token of {name}");
+                let pause = Duration::from_millis(100);
+                kind.attack(&address, name.as_str(), &token, pause).await;
+            });
+        }
+    }
+    println!("{} of {} kinds", all.len(), Hostile::ALL.len());
+    while all.join_next().await.is_some() {}
+    Ok(())
 }
 
 /// The other process: agents that answer at once.
-async fn run_agents(url: &str, agents: u64) -> Result<(), Failure> {
+async fn run_agents(address: &str, agents: u64) -> Result<(), Failure> {
+    let url = format!("ws://{address}/ws/agents");
     let (ready, mut is_ready) = tokio::sync::mpsc::unbounded_channel();
     let gate = Arc::new(tokio::sync::Semaphore::new(100));
     let mut all = tokio::task::JoinSet::new();
     for n in 0..agents {
-        let (url, ready, gate) = (url.to_owned(), ready.clone(), gate.clone());
+        let (url, ready, gate) = (url.clone(), ready.clone(), gate.clone());
         all.spawn(async move {
             let place = gate.acquire_owned().await?;
             let (socket, _) = tokio_tungstenite::connect_async(&url).await?;
