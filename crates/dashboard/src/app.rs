@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::feed::{self, Seen};
 use crate::samples::{CallGauge, Samples};
-use crate::session::{Sessions, hash_of};
+use crate::session::{Sessions, hash_of, same};
 use crate::visitor::{self, Visitor};
 
 /// How long a one-time link opens the dashboard.
@@ -75,6 +75,15 @@ impl App {
     /// Whose token has this SHA-256, if it is accepted now.
     pub async fn admit(&self, sha256: &str) -> StoreResult<Option<Visitor>> {
         visitor::admit(&**self.store(), &self.0.parts.operator_sha256, sha256).await
+    }
+
+    /// How a session names whoever showed the token with this SHA-256.
+    pub fn subject<'h>(&self, sha256: &'h str) -> &'h str {
+        if same(sha256, &self.0.parts.operator_sha256) {
+            visitor::OPERATOR
+        } else {
+            sha256
+        }
     }
 
     pub fn secrets(&self) -> Option<&Arc<dyn SecretWriter>> {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// Every crate of the workspace and the ones it may link, from the bottom up: each names only crates that stand before it,
 /// so that there is no way round. A new crate must be given its place.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("talon-core", &[]),
     ("talon-secrets", &["talon-core"]),
     ("talon-plan", &["talon-core"]),
@@ -22,6 +22,14 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("talon-simulator", &["talon-core", "talon-cloudflare"]),
     ("talon-router", &["talon-core", "talon-store"]),
     ("talon-hub", &["talon-core", "talon-store"]),
+    (
+        "talon-factory",
+        &["talon-core", "talon-plan", "talon-store", "talon-hub"],
+    ),
+    (
+        "talon-dashboard",
+        &["talon-core", "talon-plan", "talon-explain", "talon-store"],
+    ),
     (
         "talon-controller",
         &[
@@ -47,6 +55,9 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "talon-cloudflare",
             "talon-simulator",
             "talon-router",
+            "talon-hub",
+            "talon-factory",
+            "talon-dashboard",
             "talon-controller",
         ],
     ),

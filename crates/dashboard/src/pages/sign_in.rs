@@ -53,7 +53,7 @@ pub async fn ask(theme: Theme, Query(asked): Query<Asked>) -> Result<Response, P
 }
 
 fn signed_in(app: &App, token_sha256: &str, back: &str) -> Response {
-    let cookie = app.sessions().begin(token_sha256);
+    let cookie = app.sessions().begin(app.subject(token_sha256));
     ([(header::SET_COOKIE, cookie)], Redirect::to(back)).into_response()
 }
 
