@@ -144,6 +144,27 @@ impl CallBudget {
         budget
     }
 
+    /// Calls that this process granted within the window that ends now. Those granted through the database are counted there.
+    pub fn used(&self) -> u32 {
+        let now_ms = i64::try_from(self.clock.monotonic().as_millis()).unwrap_or(i64::MAX / 4);
+        let window_ms = i64::try_from(WINDOW.as_millis()).unwrap_or(0);
+        let state = self.lock();
+        let counting = state
+            .slots
+            .iter()
+            .filter(|s| s.start_ms > now_ms - window_ms);
+        counting.fold(0, |sum, slot| sum.saturating_add(slot.used))
+    }
+
+    /// For how much longer nothing is asked of Cloudflare because it wants a pause.
+    pub fn pause_left(&self) -> Option<Duration> {
+        let left = self
+            .lock()
+            .paused_until
+            .saturating_sub(self.clock.monotonic());
+        (!left.is_zero()).then_some(left)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state
             .lock()

@@ -16,6 +16,7 @@ pub mod deliver;
 pub mod event;
 #[cfg(test)]
 mod fixtures;
+pub mod hold;
 pub mod id;
 pub mod identity;
 pub mod manifest;
@@ -27,6 +28,7 @@ pub mod registry;
 pub mod resource;
 pub mod search;
 pub mod secret;
+pub mod secret_writer;
 pub mod snapshot;
 pub mod spec;
 pub mod status;

@@ -150,6 +150,11 @@ impl InstallKey {
         keyed_bytes(&self.0, &[b"hub-signing-key"])
     }
 
+    /// `HMAC(key, "dashboard-session")`: signs the cookies of the dashboard, and nothing else.
+    pub fn session_key(&self) -> [u8; 32] {
+        keyed_bytes(&self.0, &[b"dashboard-session"])
+    }
+
     /// The operator's token at the HTTP API, `HMAC(key, "operator-token")` in hex behind [`OPERATOR_PREFIX`]: whoever can
     /// read the key can make it, and it is stored nowhere.
     pub fn operator_token(&self) -> SecretValue {

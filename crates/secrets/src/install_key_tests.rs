@@ -134,5 +134,10 @@ fn derived_values_are_the_documented_ones() {
         key.operator_token().expose(),
         format!("talon_op_{}", keyed_hex(&BYTES, &[b"operator-token"]))
     );
+    let session = key.session_key();
+    assert_eq!(
+        hex::encode(session),
+        keyed_hex(&BYTES, &[b"dashboard-session"])
+    );
     assert_eq!(format!("{key:?}"), "InstallKey(…)");
 }

@@ -55,7 +55,7 @@ pub(crate) use {spec_columns, status_columns};
 
 /// Selects agents, as far as the role may; the caller adds WHERE and ORDER BY.
 macro_rules! select_agents {
-    ($sight:expr, $rest:literal) => {
+    ($sight:expr, $rest:expr) => {
         match $sight {
             Sight::Full => select_agents!(@ "s.auth_token_hash", "p.token_sha256", $rest),
             Sight::WithoutTokens => {
@@ -63,7 +63,7 @@ macro_rules! select_agents {
             }
         }
     };
-    (@ $auth_token_hash:literal, $token_sha256:literal, $rest:literal) => {
+    (@ $auth_token_hash:literal, $token_sha256:literal, $rest:expr) => {
         concat!(
             "SELECT s.id, s.name, s.owner, s.generation, ",
             spec_columns!(),
@@ -80,6 +80,7 @@ macro_rules! select_agents {
         )
     };
 }
+pub(crate) use select_agents;
 
 /// What the connecting role may read of an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,13 +228,13 @@ pub(crate) async fn fleet(
     Ok(readable(found))
 }
 
-async fn read(pool: &PgPool) -> Work<sqlx::PgTransaction<'static>> {
+pub(crate) async fn read(pool: &PgPool) -> Work<sqlx::PgTransaction<'static>> {
     Ok(pool
         .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?)
 }
 
-fn readable(found: Vec<StoreResult<Snapshot>>) -> Vec<Snapshot> {
+pub(crate) fn readable(found: Vec<StoreResult<Snapshot>>) -> Vec<Snapshot> {
     found
         .into_iter()
         .filter_map(|one| {
@@ -246,7 +247,7 @@ fn readable(found: Vec<StoreResult<Snapshot>>) -> Vec<Snapshot> {
 }
 
 /// Adds what is recorded about each row.
-async fn assemble(
+pub(crate) async fn assemble(
     connection: &mut PgConnection,
     sight: Sight,
     rows: Vec<PgRow>,

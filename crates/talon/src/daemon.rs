@@ -37,31 +37,42 @@ pub struct Wiring {
     pub key: Arc<InstallKey>,
     /// The Workers themselves; `None` where their addresses lead nowhere.
     pub door: Option<Arc<dyn WorkerDoor>>,
+    /// How many calls to Cloudflare may be made.
+    pub budget: Arc<dyn Budget>,
     /// Settings.
     pub config: ControllerConfig,
+}
+
+/// The budget of an account's calls, as the settings want it.
+pub fn budget(config: &ControllerConfig, store: Arc<dyn Store>, account: String) -> CallBudget {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    if config.budget_shared {
+        CallBudget::shared(clock, config.budget_calls, store, account)
+    } else {
+        CallBudget::in_process(clock, config.budget_calls)
+    }
+}
+
+/// Shows a budget that this process keeps for itself.
+pub struct Gauge(pub Arc<CallBudget>);
+
+impl talon_dashboard::CallGauge for Gauge {
+    fn calls(&self) -> talon_dashboard::Calls {
+        talon_dashboard::Calls {
+            used: self.0.used(),
+            paused_for: self.0.pause_left(),
+        }
+    }
 }
 
 /// Makes the daemon. Nothing is done before it is run.
 pub fn build(wiring: Wiring) -> Result<Daemon, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let budget: Arc<dyn Budget> = if wiring.config.budget_shared {
-        Arc::new(CallBudget::shared(
-            Arc::clone(&clock),
-            wiring.config.budget_calls,
-            Arc::clone(&wiring.store),
-            wiring.cloudflare.account_id.clone(),
-        ))
-    } else {
-        Arc::new(CallBudget::in_process(
-            Arc::clone(&clock),
-            wiring.config.budget_calls,
-        ))
-    };
     let r2_endpoint = match &wiring.cloudflare.s3_endpoint {
         Some(url) => R2Endpoint::Fixed(url.as_str().trim_end_matches('/').to_owned()),
         None => R2Endpoint::Cloudflare,
     };
-    let cloud = cloudflare::client(wiring.cloudflare, budget)?;
+    let cloud = cloudflare::client(wiring.cloudflare, wiring.budget)?;
     let parts = Parts {
         registry: wiring.registry,
         store: wiring.store,

@@ -8,9 +8,6 @@ mod config;
 mod daemon;
 mod database;
 mod exit;
-mod explain;
-#[cfg(test)]
-mod fixtures;
 mod follow;
 mod hygiene;
 mod install_key;
@@ -23,10 +20,13 @@ mod runtime;
 mod service;
 mod session;
 mod sql;
-mod view;
 mod workers;
 
 use std::process::ExitCode;
+
+#[cfg(test)]
+use talon_explain::fixtures;
+use talon_explain::{view, why as explain};
 
 fn main() -> ExitCode {
     hygiene::keep_memory_private();

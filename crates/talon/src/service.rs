@@ -11,6 +11,7 @@ use talon_core::clock::{Clock, Random};
 use talon_core::deliver::Deliver;
 use talon_core::registry::Registry;
 use talon_core::search::AgentSearch;
+use talon_dashboard::{Dashboard, DashboardParts};
 use talon_factory::{FactoryConfig, FactoryParts, OperatorToken};
 use talon_hub::{Hub, HubConfig, HubParts, SigningKey};
 use talon_router::{EmbeddedRegistry, RemoteRegistry, Router, StaticModel};
@@ -64,6 +65,8 @@ pub struct Service {
     hub_url: String,
     hub: Option<Hub>,
     search: Option<Arc<dyn AgentSearch>>,
+    dashboard: Dashboard,
+    operator_sha256: String,
     stop: CancellationToken,
     daemon: JoinHandle<Result<(), Failure>>,
     server: JoinHandle<()>,
@@ -93,7 +96,15 @@ impl Service {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let random: Arc<dyn Random> = Arc::new(OsRandom);
         let signing_key = SigningKey::new(parts.keyed.key.hub_signing_key());
-        let operator = OperatorToken::of(&parts.keyed.key.operator_token());
+        let operator_token = parts.keyed.key.operator_token();
+        let operator = OperatorToken::of(&operator_token);
+        let session_key = parts.keyed.key.session_key();
+        let call_ceiling = config.budget_calls;
+        let budget = Arc::new(daemon::budget(
+            &config,
+            parts.store.clone(),
+            parts.cloudflare.account_id.clone(),
+        ));
         let model = StaticModel::built_in();
         let router = Arc::new(Router::new(parts.store.clone(), Some(model.clone())));
         // A Router elsewhere answers searches itself; the one here would know nothing of what is registered there.
@@ -120,6 +131,7 @@ impl Service {
             install: parts.keyed.install.id,
             key: Arc::new(parts.keyed.key),
             door: door.clone(),
+            budget: budget.clone(),
             config,
         })?;
         let hub = if parts.hub.embedded {
@@ -144,6 +156,18 @@ impl Service {
             shutdown_patience: SERVER_PATIENCE,
             ..FactoryConfig::default()
         };
+        let operator_sha256 = operator_token.sha256_hex();
+        let dashboard = Dashboard::new(DashboardParts {
+            store: parts.store.clone(),
+            operator_sha256: operator_sha256.clone(),
+            secrets: None,
+            session_key,
+            // Who reaches the Hub by TLS reaches this server by TLS.
+            https: hub_url.starts_with("wss:"),
+            calls: Some(Arc::new(daemon::Gauge(budget))),
+            call_ceiling,
+            stopping: stop.clone(),
+        });
         let factory = FactoryParts {
             store: parts.store,
             deliver: hub.clone().map(|hub| Arc::new(hub) as Arc<dyn Deliver>),
@@ -154,7 +178,7 @@ impl Service {
             operator,
             stopping: stop.clone(),
         };
-        let routes = talon_factory::routes(factory, config.clone());
+        let routes = talon_factory::routes(factory, config.clone()).merge(dashboard.routes());
         let stopping = stop.clone();
         let server = tokio::spawn(async move {
             talon_factory::serve(parts.listener, routes, &config, stopping).await;
@@ -174,6 +198,8 @@ impl Service {
             hub_url,
             hub,
             search,
+            dashboard,
+            operator_sha256,
             stop,
             daemon,
             server,
@@ -183,6 +209,12 @@ impl Service {
     /// Where HTTP is served.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where a browser signs in, once, as the operator.
+    pub fn sign_in_address(&self) -> String {
+        let path = self.dashboard.one_time_path(&self.operator_sha256);
+        format!("http://{}{path}", self.address)
     }
 
     /// Takes tasks, if the Hub is in this process.

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod chaos;
+mod dashboard;
+mod node;
 mod shell;
 mod test;
 mod verify_cloudflare;
@@ -26,6 +28,8 @@ enum Command {
     Chaos(chaos::Args),
     /// Builds the Worker bundle from pinned npm packages (needs node 20 or newer with npm; installs nothing globally)
     Worker(worker::Args),
+    /// Tests the dashboard in Debian's Chromium (needs node 20 or newer with npm), and leaves pictures of every page
+    Dashboard(dashboard::Args),
     /// Checks on a real account what Talon assumes of Cloudflare (makes one throw-away agent and removes it)
     VerifyCloudflare(verify_cloudflare::Args),
 }
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Chaos(args) => chaos::run(&args),
         Command::Worker(args) => worker::run(&args),
+        Command::Dashboard(args) => dashboard::run(&args),
         Command::VerifyCloudflare(args) => verify_cloudflare::run(args),
     };
     match done {

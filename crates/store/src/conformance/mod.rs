@@ -14,6 +14,7 @@ mod events;
 mod feed;
 mod finish;
 mod fleet;
+mod glance;
 mod installation;
 mod presence;
 mod resources;
@@ -109,6 +110,11 @@ pub fn cases() -> Vec<Case> {
             managed_agents_by_their_tokens, api_keys_live_until_revoked, api_keys_expire,
             self_hosted_names_belong_to_their_first_owner, self_hosted_agents_come_and_go,
             a_managed_agent_has_its_name_alone, racing_owners_share_no_name,
+        }
+        glance {
+            pages_are_in_name_order_and_fit_every_filter, the_display_name_is_found_as_well,
+            who_wants_a_look_is_counted_and_listed, counts_are_of_one_owner, cleanup_shows_what_is_going_and_what_was_left,
+            events_are_of_one_owner_or_one_agent, the_controller_is_seen_at_work, granted_calls_and_pauses_are_shown,
         }
         fleet { pages_show_every_agent_once, filters_are_joined_by_and, the_feed_tells_where_it_begins }
         access {

@@ -154,11 +154,12 @@ fn introduce(out: &Output, local: &Local) {
         String::new()
     };
     out.write(&format!(
-        "talon dev: the database, a local Cloudflare, the daemon and the Hub run here; nothing leaves this machine.\n\
+        "talon dev: the database, a local Cloudflare, the daemon, the Hub and the dashboard run here; nothing leaves this machine.\n\
          \n\
          \x20 database          {url}\n\
          \x20 local Cloudflare  {}   (log of calls and faults: {})\n\
          \x20 Workers           {workers}\n\
+         \x20 dashboard         {}   (signs in once, within a quarter of an hour)\n\
          \x20 Hub and Router    http://{}   (Workers connect to {})\n\
          \x20 models            dev/echo is a stand-in that needs no key; TALON_SECRET_ANTHROPIC and TALON_SECRET_OPENAI hold\n\
          \x20                   made-up values unless you set them\n\
@@ -175,6 +176,7 @@ fn introduce(out: &Output, local: &Local) {
          {end}\n",
         local.cloud.api_base(),
         local.cloud.admin(),
+        local.service.sign_in_address(),
         local.service.address(),
         safe(local.service.hub_url()),
         local.service.address(),

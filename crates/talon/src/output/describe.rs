@@ -3,8 +3,8 @@
 use talon_core::Snapshot;
 use talon_core::card::AgentCard;
 use talon_core::event::Event;
-use talon_core::snapshot::{SecretRecord, SecretSource};
 use talon_core::task::Task;
+use talon_explain::secrets;
 
 use super::{age, safe, table};
 use crate::cli::Format;
@@ -294,48 +294,17 @@ fn identity(s: &Snapshot, card: Option<&AgentCard>) -> String {
 }
 
 fn secrets(s: &Snapshot, when: When<'_>) -> Vec<Vec<String>> {
-    let mut rows: Vec<Vec<String>> = s
-        .secrets
-        .iter()
-        .map(|r| {
+    secrets::lines(s)
+        .into_iter()
+        .map(|line| {
             vec![
-                safe(&r.name),
-                "yes".to_owned(),
-                match (&r.fingerprint, r.provider.is_some()) {
-                    (Some(print), true) => view::fingerprint(print),
-                    _ => "(hash only)".to_owned(),
-                },
-                source(r),
-                r.state.to_string(),
-                r.pushed_at.map(when).unwrap_or_default(),
+                line.name,
+                if line.set { "yes" } else { "no" }.to_owned(),
+                line.fingerprint,
+                line.source,
+                line.state,
+                line.pushed_at.map(when).unwrap_or_default(),
             ]
         })
-        .collect();
-    for (provider, reference) in &s.agent.spec.api_key_refs {
-        let name = provider.secret_name();
-        if s.secret(&name).is_none() {
-            let shown = match reference.parse() {
-                Some(_) => safe(&reference.0),
-                None => "(not a reference)".to_owned(),
-            };
-            rows.push(vec![
-                safe(&name),
-                "no".into(),
-                String::new(),
-                shown,
-                "not pushed".into(),
-                String::new(),
-            ]);
-        }
-    }
-    rows
-}
-
-fn source(record: &SecretRecord) -> String {
-    match (record.source, &record.reference) {
-        (SecretSource::Reference, Some(reference)) => safe(reference),
-        (SecretSource::Reference, None) => "reference".to_owned(),
-        (SecretSource::WriteThrough, _) => "over HTTP, not kept".to_owned(),
-        (SecretSource::Generated, _) => "generated".to_owned(),
-    }
+        .collect()
 }

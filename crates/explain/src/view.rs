@@ -8,7 +8,7 @@ use talon_core::presence::Presence;
 use talon_core::resource::{CleanupResult, ResourceKind, ResourceRecord};
 use talon_core::task::Task;
 
-use crate::output::{age, safe};
+use crate::{age, safe};
 
 /// The condition of a type, if it was ever written.
 pub fn condition(snapshot: &Snapshot, kind: ConditionType) -> Option<&StoredCondition> {

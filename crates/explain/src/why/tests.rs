@@ -211,3 +211,18 @@ fn a_live_agent_whose_reference_was_discarded_is_told() {
     );
     assert!(told.do_this[0].contains("rotate"), "{:?}", told.do_this);
 }
+
+#[test]
+fn drift_says_what_was_changed() {
+    let mut s = fixtures::deployed("legal-bot");
+    fixtures::set(
+        &mut s,
+        ConditionType::Drifted,
+        Truth::True,
+        Reason::Missing,
+        "the R2 token is gone from the account",
+    );
+    let e = explain(&s, None);
+    assert_eq!(e.what, "the R2 token is gone from the account");
+    assert_eq!(e.reason, "InProgress");
+}

@@ -1,4 +1,4 @@
-//! `talon why`: what keeps an agent where it is, in words, with something to do about it.
+//! What keeps an agent where it is, in words, with something to do about it.
 //!
 //! Pure: a snapshot and the hold in force go in, an explanation comes out. Every reason has a "do this".
 
@@ -7,13 +7,12 @@ mod advice;
 use serde::Serialize;
 use talon_core::Snapshot;
 use talon_core::condition::{ConditionType, Reason, StoredCondition, Truth};
+use talon_core::hold::{Hold, HoldKind};
 use talon_core::resource::ResourceRecord;
 use talon_core::status::DeploymentStatus;
-use talon_store::{Hold, HoldKind};
 
-use crate::output::{age, safe};
-use crate::view;
-use advice::advice;
+use crate::{age, safe, view};
+pub use advice::advice;
 
 /// An explanation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -332,10 +331,12 @@ fn well(snapshot: &Snapshot) -> Explanation {
 fn under_way(snapshot: &Snapshot) -> Explanation {
     let failing = snapshot.resources.iter().find(|r| r.last_error.is_some());
     let reconciling = view::condition(snapshot, ConditionType::Reconciling);
-    let reason = match (failing, reconciling) {
-        (Some(_), _) => Reason::BackingOff,
-        (None, Some(c)) => c.condition.reason,
-        (None, None) => Reason::InProgress,
+    let drifted = view::condition(snapshot, ConditionType::Drifted)
+        .filter(|c| c.condition.status == Truth::True && !c.condition.message.is_empty());
+    let reason = match (failing, drifted, reconciling) {
+        (Some(_), _, _) => Reason::BackingOff,
+        (None, None, Some(c)) => c.condition.reason,
+        (None, _, _) => Reason::InProgress,
     };
     let mut what = match failing {
         Some(r) => format!(
@@ -346,10 +347,15 @@ fn under_way(snapshot: &Snapshot) -> Explanation {
             r.attempts,
             if r.attempts == 1 { "time" } else { "times" }
         ),
-        None => match (&snapshot.agent.status.deployment_error, reconciling) {
-            (Some(error), _) => safe(error),
-            (None, Some(c)) => said_or(&c.condition.message, "steps are being carried out"),
-            (None, None) => "It has not been looked at yet.".to_owned(),
+        None => match (
+            drifted,
+            &snapshot.agent.status.deployment_error,
+            reconciling,
+        ) {
+            (Some(c), _, _) => safe(&c.condition.message),
+            (None, Some(error), _) => safe(error),
+            (None, None, Some(c)) => said_or(&c.condition.message, "steps are being carried out"),
+            (None, None, None) => "It has not been looked at yet.".to_owned(),
         },
     };
     if let Some(due) = snapshot.work.next_due_at.filter(|d| *d > snapshot.now) {
@@ -442,5 +448,4 @@ fn place(snapshot: &Snapshot, reason: Reason) -> String {
 }
 
 #[cfg(test)]
-#[path = "explain/tests.rs"]
 mod tests;

@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_time_in_the_future_is_now() {
-        let now = Utc::now();
+        let now = crate::fixtures::now();
         assert_eq!(since(now, now + chrono::TimeDelta::seconds(5)), "0s");
     }
 }
