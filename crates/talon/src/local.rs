@@ -110,7 +110,7 @@ impl Local {
         config.high_water_file = Some(daemon::high_water_file(&key_file));
         let stop = CancellationToken::new();
         let wiring = Wiring {
-            store: Arc::clone(&store),
+            store: store.clone(),
             cloudflare: client_config(&cloud)?,
             secrets: Arc::new(dev_secrets()),
             keyed,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod chaos;
+mod fuzz_api;
 mod shell;
 mod test;
 mod verify_cloudflare;
@@ -24,6 +25,8 @@ enum Command {
     Test(test::Args),
     /// Kills the daemon with SIGKILL at random moments while agents come, change and go
     Chaos(chaos::Args),
+    /// Asks the HTTP API thousands of things made of its own document (schemathesis; installs it into target/)
+    FuzzApi(fuzz_api::Args),
     /// Builds the Worker bundle from pinned npm packages (needs node 20 or newer with npm; installs nothing globally)
     Worker(worker::Args),
     /// Checks on a real account what Talon assumes of Cloudflare (makes one throw-away agent and removes it)
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Test(args) => test::run(&args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::FuzzApi(args) => fuzz_api::run(&args),
         Command::Worker(args) => worker::run(&args),
         Command::VerifyCloudflare(args) => verify_cloudflare::run(args),
     };

@@ -109,8 +109,8 @@ pub async fn list(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let filter = filter(&caller, &params)?;
+    let from = watch::begin(&headers, params.resource_version)?;
     if params.watch == Some(Flag::On) {
-        let from = watch::begin(&headers, params.resource_version)?;
         return watch::watch(app, filter, from, &headers).await;
     }
     let size = params.page_size.unwrap_or(DEFAULT_SIZE);

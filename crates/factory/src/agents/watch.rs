@@ -84,6 +84,7 @@ pub async fn watch(
     };
     let heartbeat = app.config().heartbeat;
     let watcher = Watcher {
+        until: tokio::time::Instant::now() + app.config().max_watch,
         app,
         filter,
         told,
@@ -166,6 +167,8 @@ struct Watcher {
     sent: i64,
     phase: Phase,
     frames: VecDeque<Frame>,
+    /// When it ends, whatever happens.
+    until: tokio::time::Instant,
 }
 
 impl Watcher {
@@ -181,10 +184,11 @@ impl Watcher {
             if let Some(frame) = self.frames.pop_front() {
                 return Some(frame);
             }
-            let stopping = self.app.stopping().clone();
+            let (stopping, until) = (self.app.stopping().clone(), self.until);
             let went_on = tokio::select! {
                 went_on = self.go_on() => went_on,
                 () = stopping.cancelled() => return None,
+                () = tokio::time::sleep_until(until) => return None,
             };
             match went_on {
                 Ok(()) if matches!(self.phase, Phase::Over) && self.frames.is_empty() => {

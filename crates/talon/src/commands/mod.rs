@@ -21,6 +21,7 @@ pub mod run;
 pub mod schema;
 pub mod simulate;
 pub mod suspend;
+pub mod token;
 pub mod tree;
 pub mod wait;
 pub mod why;
@@ -87,6 +88,7 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Failure> {
         Command::Resume(args) => suspend::run(args, session, false).await,
         Command::Hold(args) => hold::run(args, session).await,
         Command::ReleaseHold(args) => release_hold::run(args, session).await,
+        Command::Token(args) => token::run(args, session).await,
         Command::Export(args) => export::run(args, session).await,
         Command::Schema(_) => schema::run(&session),
         Command::Completion(args) => Ok(completion::run(&args, &session)),
