@@ -164,6 +164,8 @@ pub enum Command {
     Hold(commands::hold::Args),
     /// Go on after a hold (of a person, or of the brake against mass changes)
     ReleaseHold(commands::release_hold::Args),
+    /// Tokens of the HTTP API
+    Token(commands::token::Args),
     /// Print agents as manifests that can be applied again
     Export(commands::export::Args),
     /// Print the JSON Schema of the manifest, for editors

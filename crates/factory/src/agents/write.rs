@@ -251,14 +251,15 @@ fn wanted(mut body: Value, path: Option<&str>, validation: FieldValidation) -> A
             });
         }
     }
+    if keys {
+        errors.push(FieldError {
+            pointer: "/api_keys".to_owned(),
+            code: "not_available".to_owned(),
+            detail: "this server takes no keys: leave api_keys out, and refer to them in spec.api_key_refs"
+                .to_owned(),
+        });
+    }
     match (name, errors.is_empty()) {
-        (Some(name), true) if keys => {
-            drop(name);
-            Err(Problem::new(
-                Kind::NotImplemented,
-                "this server takes no keys: leave api_keys out, and refer to them in spec.api_key_refs",
-            ))
-        }
         (Some(name), true) => Ok(Wanted {
             name,
             owner: owner.flatten(),
@@ -418,7 +419,6 @@ pub fn write_plan(before: Option<&Snapshot>, spec: &AgentSpec, outcome: ApplyOut
         (status = 200, description = "With `dryRun`: what would be done", body = WritePlan),
         (status = 409, description = "The name is taken, or a request with this key is under way", content_type = "application/problem+json", body = ProblemBody),
         (status = 422, description = "It can never be made as written", content_type = "application/problem+json", body = ProblemBody),
-        (status = 501, description = "This server takes no keys", content_type = "application/problem+json", body = ProblemBody),
 ))]
 pub async fn create(
     State(app): State<App>,
@@ -488,7 +488,6 @@ async fn again(app: &App, caller: &Caller, outcome: Outcome) -> Answer<Response>
         (status = 412, description = "The agent has changed", content_type = "application/problem+json", body = ProblemBody),
         (status = 422, description = "It can never be so", content_type = "application/problem+json", body = ProblemBody),
         (status = 428, description = "It must say what it builds upon", content_type = "application/problem+json", body = ProblemBody),
-        (status = 501, description = "This server takes no keys", content_type = "application/problem+json", body = ProblemBody),
 ))]
 pub async fn replace(
     State(app): State<App>,
@@ -533,7 +532,6 @@ pub async fn replace(
         (status = 409, description = "The agent is being deleted", content_type = "application/problem+json", body = ProblemBody),
         (status = 412, description = "The agent has changed", content_type = "application/problem+json", body = ProblemBody),
         (status = 422, description = "It can never be so", content_type = "application/problem+json", body = ProblemBody),
-        (status = 501, description = "This server takes no keys", content_type = "application/problem+json", body = ProblemBody),
 ))]
 pub async fn patch(
     State(app): State<App>,

@@ -25,6 +25,7 @@ pub mod search;
 pub mod simulate;
 pub mod suspend;
 pub mod task;
+pub mod token;
 pub mod tree;
 pub mod wait;
 pub mod why;
@@ -128,6 +129,7 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Failure> {
         Command::Resume(args) => suspend::run(args, session, false).await,
         Command::Hold(args) => hold::run(args, session).await,
         Command::ReleaseHold(args) => release_hold::run(args, session).await,
+        Command::Token(args) => token::run(args, session).await,
         Command::Export(args) => export::run(args, session).await,
         Command::Task(args) => task::run(args, session).await,
         Command::Search(args) => search::run(args, session).await,
