@@ -26,6 +26,7 @@ pub mod registry;
 pub mod resource;
 pub mod search;
 pub mod secret;
+pub mod secret_writer;
 pub mod snapshot;
 pub mod spec;
 pub mod status;

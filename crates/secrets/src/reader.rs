@@ -6,13 +6,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use talon_core::Owner;
-use talon_core::secret::{RefTarget, SecretRef, SecretValue};
+use talon_core::secret::{MAX_VALUE_BYTES, RefTarget, SecretRef, SecretValue};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::scope::{Scope, Scopes};
-
-/// The largest value that is taken.
-pub const MAX_VALUE_BYTES: usize = 64 * 1024;
 
 /// Why a reference gave no value. Each message names the reference (only if it is well formed) and says what to do;
 /// none holds a value.
@@ -185,16 +182,11 @@ fn checked(raw: Zeroizing<String>, what: &str) -> Result<SecretValue, SecretRead
         .strip_suffix("\r\n")
         .or_else(|| raw.strip_suffix('\n'))
         .unwrap_or(&raw);
-    if value.trim().is_empty() {
-        return Err(unusable(what, "is empty"));
+    let value = SecretValue::new(value.to_owned());
+    match value.unusable() {
+        None => Ok(value),
+        Some(why) => Err(unusable(what, why)),
     }
-    if value.len() > MAX_VALUE_BYTES {
-        return Err(unusable(what, "is longer than 64 KiB"));
-    }
-    if value.chars().any(char::is_control) {
-        return Err(unusable(what, "has control characters or several lines"));
-    }
-    Ok(SecretValue::new(value.to_owned()))
 }
 
 fn unusable(what: &str, why: &str) -> SecretReadError {
