@@ -12,7 +12,7 @@ use talon_core::name::WorkerMarks;
 use talon_core::registry::{Registry, RegistryError};
 use talon_core::secret::SecretValue;
 use talon_core::{Snapshot, TryId};
-use talon_plan::desired::{BUCKET_BINDING, OBJECT_BINDING, TRY_VARIABLE};
+use talon_plan::desired::{BUCKET_BINDING, OBJECT_BINDING, STUB_CODE, TRY_VARIABLE};
 use talon_plan::effect::{self, Answer, StepCx};
 use talon_plan::status::PassFailure;
 use talon_plan::step::{StepId, UploadPlan, brings_auth_token};
@@ -199,6 +199,7 @@ impl Executor<'_> {
             | StepKind::CreateToken(_)
             | StepKind::RollToken { .. }
             | StepKind::DropToken { .. }
+            | StepKind::UploadStub { .. }
             | StepKind::EnableRoute { .. }
             | StepKind::RegisterCard(_)
             | StepKind::DeleteWorker { .. }
@@ -264,6 +265,13 @@ impl Executor<'_> {
                 self.brake.uploaded(claim.agent_id, &upload.worker);
                 Ok(Answer::Version(version))
             }
+            StepKind::UploadStub { worker } => {
+                let marks = self.marks(snapshot, STUB_CODE, made);
+                let body = talon_worker::stub::upload(marks.to_tags());
+                let version = self.cloud.upload_worker(cx, worker, body).await?;
+                self.brake.uploaded(claim.agent_id, worker);
+                Ok(Answer::Version(version))
+            }
             StepKind::EnableRoute { worker } => {
                 self.cloud.set_worker_route(cx, worker, true).await?;
                 Ok(Answer::Done)
@@ -308,6 +316,15 @@ impl Executor<'_> {
         }
     }
 
+    fn marks(&self, snapshot: &Snapshot, code: &str, made: &Made) -> WorkerMarks {
+        WorkerMarks {
+            install: self.world.install.clone(),
+            agent: snapshot.agent.id,
+            code: code.to_owned(),
+            try_id: made.try_id.clone(),
+        }
+    }
+
     fn upload_body(
         &self,
         snapshot: &Snapshot,
@@ -344,12 +361,7 @@ impl Executor<'_> {
                 version_id: upload.inherit_version.clone(),
             });
         }
-        let marks = WorkerMarks {
-            install: self.world.install.clone(),
-            agent: snapshot.agent.id,
-            code: upload.code.clone(),
-            try_id: made.try_id.clone(),
-        };
+        let marks = self.marks(snapshot, &upload.code, made);
         Ok(WorkerUpload {
             main_module: manifest.main_module.clone(),
             modules: self.bundle.modules(&upload.identity_md),
@@ -501,7 +513,9 @@ fn resolve(supply: &Supply, values: &Values, made: &Made) -> Result<SecretValue,
     let lacking = || StepError::Defect(format!("no value for {} at hand", supply.name));
     match &supply.source {
         SupplySource::Text(text) => Ok(SecretValue::new(text.clone())),
-        SupplySource::Reference { .. } | SupplySource::ControlToken => values
+        SupplySource::Reference { .. }
+        | SupplySource::WriteThrough { .. }
+        | SupplySource::ControlToken => values
             .get(&supply.name)
             .map(SecretValue::duplicate)
             .ok_or_else(lacking),

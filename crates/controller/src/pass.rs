@@ -1,5 +1,6 @@
 //! One pass over one agent: load → observe → plan → execute, until nothing is left to do now, then finish.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,7 +99,7 @@ impl Shared {
         Ok(world)
     }
 
-    async fn held(&self) -> StoreResult<Option<Held>> {
+    pub(crate) async fn held(&self) -> StoreResult<Option<Held>> {
         if self.config.observe_only {
             let message = "the daemon only observes (--observe-only)".to_owned();
             return Ok(Some(Held {
@@ -171,6 +172,7 @@ pub struct Pass<'a> {
     shared: &'a Shared,
     lease: &'a Lease,
     settings: Option<WorkerSettings>,
+    secret_names: Option<BTreeSet<String>>,
 }
 
 /// Runs one pass and finishes it. `Err` when the database fails or the lease is lost: then nothing more was written.
@@ -179,6 +181,7 @@ pub async fn run(shared: &Shared, lease: &Lease) -> StoreResult<()> {
         shared,
         lease,
         settings: None,
+        secret_names: None,
     }
     .run()
     .await
@@ -260,6 +263,7 @@ impl Pass<'_> {
                 }
             }
             self.settings = None;
+            self.secret_names = None;
             let executor = Executor {
                 store: self.shared.store.as_ref(),
                 cloud: self.shared.cloud.as_ref(),
@@ -330,13 +334,21 @@ impl Pass<'_> {
             Err(e) => return Ok(Err((Box::new(snapshot), failure::of_registry(&e)))),
         };
         let settings = self.settings.take();
-        Ok(Ok(shared
+        let mut seen = shared
             .observe(world, snapshot, Some(&inventory), anchor, card, settings)
-            .await))
+            .await;
+        seen.observed.secret_names = self.secret_names.take();
+        Ok(Ok(seen))
     }
 
     /// Looks at what the plan needs to see.
     async fn meet(&mut self, plan: &Plan, seen: &Seen, class: CallClass) -> Result<(), NotSeen> {
+        let agent = &seen.snapshot.agent;
+        let name = talon_core::name::worker_name(&self.shared.base.install, agent.id, &agent.name);
+        let cx = CallCx {
+            class,
+            remaining: None,
+        };
         for need in &plan.needs {
             match need {
                 Need::ListsAfter(moment) => {
@@ -349,16 +361,14 @@ impl Pass<'_> {
                     self.lists_after(after.max(newest), class).await?;
                 }
                 Need::Settings => {
-                    let agent = &seen.snapshot.agent;
-                    let install = &self.shared.base.install;
-                    let name = talon_core::name::worker_name(install, agent.id, &agent.name);
-                    let cx = CallCx {
-                        class,
-                        remaining: None,
-                    };
                     let settings = self.shared.cloud.worker_settings(cx, &name).await;
                     let settings = settings.map_err(|e| NotSeen::Failed(failure::of_cloud(&e)))?;
                     self.settings = Some(settings);
+                }
+                Need::SecretNames => {
+                    let names = self.shared.cloud.secret_names(cx, &name).await;
+                    let names = names.map_err(|e| NotSeen::Failed(failure::of_cloud(&e)))?;
+                    self.secret_names = Some(names.into_iter().collect());
                 }
             }
         }

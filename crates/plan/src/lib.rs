@@ -11,6 +11,7 @@ pub mod converge;
 pub mod desired;
 pub mod effect;
 pub mod input;
+pub mod keys;
 pub mod know;
 pub mod lint;
 pub mod report;

@@ -9,6 +9,7 @@
 
 mod budget;
 mod cards;
+mod claim;
 mod claims;
 mod cleanup;
 mod commit;

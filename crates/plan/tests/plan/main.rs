@@ -13,6 +13,7 @@ mod foreign;
 mod golden;
 mod history;
 mod hub;
+mod keys;
 mod late;
 mod lint;
 mod lost;

@@ -27,7 +27,7 @@ use crate::types::{
     Hold, HoldKind, Install, Leftover, ListFilter, RowState,
 };
 use crate::wake::Wake;
-use crate::{Store, StoreResult};
+use crate::{ClaimStore, Store, StoreResult};
 use state::State;
 
 /// A store that lives and dies with the process.
@@ -91,6 +91,18 @@ impl MemoryStore {
         let result = self.write(write);
         self.wake.announce();
         result
+    }
+}
+
+#[async_trait]
+impl ClaimStore for MemoryStore {
+    async fn claim_agent(
+        &self,
+        id: AgentId,
+        holder: &str,
+        lease: Duration,
+    ) -> StoreResult<Option<Claim>> {
+        self.write(|s, now| s.claim_agent(id, holder, lease, now))
     }
 }
 
