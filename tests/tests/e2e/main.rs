@@ -7,6 +7,7 @@ mod credentials;
 mod drift;
 mod faults;
 mod inventory;
+mod keys;
 mod life;
 mod lost_answers;
 mod refusals;

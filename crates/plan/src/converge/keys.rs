@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use talon_core::event::EventReason;
-use talon_core::mutation::{Mutation, SecretWrite};
-use talon_core::resource::ResourceKind;
+use talon_core::mutation::{Mutation, ResourceWrite, SecretWrite};
+use talon_core::resource::{ResourceKind, ResourceState};
 use talon_core::snapshot::{SecretRecord, SecretSource, SecretState};
 
 use super::drift::Mode;
@@ -61,6 +61,9 @@ impl Builder<'_> {
         if writes.is_empty() {
             return false;
         }
+        if self.plan.facts.worker.is_present() {
+            writes.push(self.version_unknown());
+        }
         writes.push(event(
             EventReason::TryObserved,
             &self.names.worker,
@@ -73,6 +76,15 @@ impl Builder<'_> {
             "put the records right after what was seen",
         );
         true
+    }
+
+    /// The version that the call made was in the answer that got lost: what is inherited from the one before lacks it.
+    fn version_unknown(&self) -> Mutation {
+        let state = ResourceState::Present;
+        Mutation::Resource(ResourceWrite {
+            version_id: Some(None),
+            ..ResourceWrite::new(ResourceKind::Worker, &self.names.worker, state)
+        })
     }
 
     /// Asks for the names of the Worker's secrets before everything is sent again: what it does not have cannot be
