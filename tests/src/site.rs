@@ -276,7 +276,10 @@ fn settings(sim: &SimHandle) -> Vec<(&'static str, String)> {
             sim.s3_endpoint().to_string(),
         ),
         ("TALON_CLOUDFLARE_BUDGET_CALLS", text("1000000")),
+        ("TALON_LISTEN", text("127.0.0.1:0")),
+        // Stays the same from one daemon to the next: another address is another upload.
         ("TALON_HUB_URL", text("ws://127.0.0.1:9/ws/agents")),
+        ("TALON_RUNTIME_BUNDLE", text("placeholder")),
         ("TALON_INSTALL_KEY_FILE", text("install.key")),
         ("TALON_SECRET_ANTHROPIC", text(ANTHROPIC_KEY)),
         ("TALON_RESYNC_SECONDS", text("2")),

@@ -19,6 +19,7 @@ pub mod observe;
 pub mod pass;
 pub mod resync;
 pub mod secret_writer;
+pub mod shared;
 pub mod sweep;
 pub mod tell;
 pub mod waker;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use talon_core::cloud::CallClass;
 use talon_core::resource::{ResourceKind, ResourceState};
-use talon_core::secret::SecretValue;
+use talon_core::secret::{SecretValue, names};
 use talon_core::secret_writer::{KeyName, SecretWriteError, SecretWriter, StoredKey};
 use talon_core::{AgentId, AgentName, Snapshot};
 use talon_plan::keys::{self, Ask, Fate, NewKey, Refusal};
@@ -22,7 +22,7 @@ use crate::execute::{Executor, Outcome};
 use crate::failure;
 use crate::lease::Lease;
 use crate::observe::{self, Anchor, Values};
-use crate::pass::Shared;
+use crate::shared::Shared;
 
 /// How long a pass that is under way is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -80,6 +80,12 @@ impl KeyWriter {
         ask: Ask,
         values: Values,
     ) -> Ended<End> {
+        let mut values = values;
+        // The fingerprints of what is made for the call are keyed by it.
+        values.insert(
+            names::CONTROL_TOKEN.to_owned(),
+            self.shared.key.control_token(id),
+        );
         let request = Request {
             shared: self.shared.clone(),
             holder: self.holder.clone(),

@@ -11,6 +11,7 @@ pub mod card;
 pub mod clock;
 pub mod cloud;
 pub mod condition;
+pub mod contact;
 pub mod deliver;
 pub mod event;
 #[cfg(test)]

@@ -7,8 +7,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use talon_core::AgentId;
-use talon_core::secret::{SecretValue, keyed_hex};
+use talon_core::secret::{SecretValue, keyed_bytes, keyed_hex};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// What the operator's token starts with, so that scanners and people recognise one.
+pub const OPERATOR_PREFIX: &str = "talon_op_";
 
 /// The root of control tokens. Wiped when dropped; `Debug` shows nothing.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -140,6 +143,18 @@ impl InstallKey {
             &self.0,
             &[b"wake:", agent.to_string().as_bytes()],
         ))
+    }
+
+    /// `HMAC(key, "hub-signing-key")`: signs the short tokens that the Hub gives for API keys, and nothing else.
+    pub fn hub_signing_key(&self) -> [u8; 32] {
+        keyed_bytes(&self.0, &[b"hub-signing-key"])
+    }
+
+    /// The operator's token at the HTTP API, `HMAC(key, "operator-token")` in hex behind [`OPERATOR_PREFIX`]: whoever can
+    /// read the key can make it, and it is stored nowhere.
+    pub fn operator_token(&self) -> SecretValue {
+        let hex = Zeroizing::new(keyed_hex(&self.0, &[b"operator-token"]));
+        SecretValue::new(format!("{OPERATOR_PREFIX}{}", *hex))
     }
 }
 

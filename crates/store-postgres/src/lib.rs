@@ -24,6 +24,7 @@ mod migrate;
 mod mutation;
 mod people;
 mod presence;
+mod search;
 mod snapshot;
 mod tasks;
 

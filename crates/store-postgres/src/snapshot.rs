@@ -13,6 +13,7 @@ use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{PgConnection, Row};
 use talon_core::agent::{Agent, AgentStatus};
 use talon_core::condition::{Condition, StoredCondition};
+use talon_core::contact::Contact;
 use talon_core::resource::ResourceRecord;
 use talon_core::snapshot::{AuthTokenRecord, SecretRecord, Work as WorkRow};
 use talon_core::{AgentId, AgentName, Epoch, Generation, Owner, Snapshot, TryId};
@@ -258,6 +259,13 @@ async fn assemble(
             .await?,
         condition,
     )?;
+    let mut contacts = children(
+        sqlx::query("SELECT * FROM agent_contact WHERE agent_id = ANY ($1)")
+            .bind(&ids)
+            .fetch_all(&mut *connection)
+            .await?,
+        contact,
+    )?;
     Ok(ids
         .iter()
         .zip(&rows)
@@ -277,6 +285,10 @@ async fn assemble(
                 presence: cell::<Option<&str>>(row, "connection_id")?
                     .map(|_| presence::read(row))
                     .transpose()?,
+                contact: contacts
+                    .remove(id)
+                    .transpose()?
+                    .and_then(|mut one| one.pop()),
             })
         })
         .collect())
@@ -423,6 +435,20 @@ fn auth_token(row: &PgRow) -> StoreResult<AuthTokenRecord> {
         sha256: cell(row, "sha256")?,
         state: word(row, "state")?,
         created_at: cell::<DateTime<Utc>>(row, "created_at")?,
+    })
+}
+
+fn contact(row: &PgRow) -> StoreResult<Contact> {
+    Ok(Contact {
+        mark: cell(row, "mark")?,
+        tries: cell(row, "tries")?,
+        tried_at: cell(row, "tried_at")?,
+        answered_at: cell(row, "answered_at")?,
+        problem: cell(row, "problem")?,
+        repairs: cell(row, "repairs")?,
+        // Another program's spelling is no reason to lose the agent: the next answer tells it again.
+        try_id: cell::<Option<&str>>(row, "try")?.and_then(TryId::parse),
+        runtime: cell(row, "runtime")?,
     })
 }
 

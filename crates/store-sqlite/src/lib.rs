@@ -18,6 +18,7 @@ mod people;
 mod presence;
 mod read;
 mod schedule;
+mod search;
 mod sql;
 mod store;
 mod tasks;

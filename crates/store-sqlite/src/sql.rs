@@ -87,6 +87,10 @@ impl Columns<'_> {
         }))
     }
 
+    pub(crate) fn bytes(&self, column: &str) -> StoreResult<Vec<u8>> {
+        self.0.try_get(column).map_err(translate)
+    }
+
     pub(crate) fn int(&self, column: &str) -> StoreResult<i64> {
         self.0.try_get(column).map_err(translate)
     }

@@ -12,6 +12,7 @@ pub mod conformance;
 pub mod error;
 pub mod memory;
 pub mod network;
+pub mod search;
 pub mod types;
 pub mod wake;
 pub mod writes;
@@ -31,9 +32,9 @@ pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use types::*;
 
-/// All of a store: what the controller and the commands need, and what the Hub needs.
-pub trait WholeStore: Store + network::HubStore {}
-impl<T: Store + network::HubStore> WholeStore for T {}
+/// All of a store: what the controller and the commands need, what the Hub needs, and what the Router needs.
+pub trait WholeStore: Store + network::HubStore + search::SearchStore {}
+impl<T: Store + network::HubStore + search::SearchStore> WholeStore for T {}
 
 /// Shorthand.
 pub type StoreResult<T> = Result<T, StoreError>;

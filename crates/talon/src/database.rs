@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use talon_store::Store;
+use talon_store::WholeStore;
 use talon_store_postgres::{MigrateOptions, PostgresStore};
 use talon_store_sqlite::{DaemonLock, SqliteStore};
 use url::Url;
@@ -93,7 +93,7 @@ pub fn masked(url: &str) -> String {
 /// An open database.
 pub struct Opened {
     /// The rows.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn WholeStore>,
     /// The file behind them, if they are in one.
     pub file: Option<SqliteStore>,
 }

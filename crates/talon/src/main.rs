@@ -1,6 +1,7 @@
 //! `talon`: desired-state rows in, Cloudflare converged, status out. The commands and the daemon in one binary.
 
 mod cli;
+mod client;
 mod cloudflare;
 mod commands;
 mod config;
@@ -18,10 +19,13 @@ mod local;
 mod logging;
 mod manifests;
 mod output;
+mod runtime;
+mod service;
 mod session;
 mod spec_diff;
 mod sql;
 mod view;
+mod workers;
 
 use std::process::ExitCode;
 

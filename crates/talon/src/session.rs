@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use talon_core::name::NameError;
 use talon_core::{AgentName, Owner, Snapshot};
-use talon_store::Store;
+use talon_store::{Store, WholeStore};
 
 use crate::cli::Global;
 use crate::config::Config;
@@ -40,6 +40,11 @@ impl Session {
 
     /// Opens it; it must exist and have the right schema.
     pub async fn store(&self) -> Result<Arc<dyn Store>, Failure> {
+        Ok(database::open(&self.database()?).await?.store)
+    }
+
+    /// The same, with what the Hub keeps there.
+    pub async fn whole_store(&self) -> Result<Arc<dyn WholeStore>, Failure> {
         Ok(database::open(&self.database()?).await?.store)
     }
 

@@ -191,6 +191,7 @@ impl Sim {
             registry: Arc::new(EmbeddedRegistry::new(store)),
             secrets: self.secrets.clone(),
             bundle: Arc::new(self.bundle.clone()),
+            door: None,
             install: self.install.clone(),
             key: self.key.clone(),
             r2_endpoint: R2Endpoint::Cloudflare,

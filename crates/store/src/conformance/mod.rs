@@ -16,6 +16,7 @@ mod installation;
 mod presence;
 mod resources;
 mod rules;
+mod search;
 pub mod support;
 mod tasks;
 mod waiting;
@@ -74,7 +75,7 @@ pub fn cases() -> Vec<Case> {
         }
         commit {
             is_one_transaction, names_and_status, conditions_keep_their_transition, what_differs_not_is_not_written,
-            secrets, auth_tokens, cards, unknown_agents,
+            secrets, auth_tokens, cards, contacts, unknown_agents,
         }
         resources {
             unnamed_columns_stay, outcomes_count, intents_open_once, intents_settle_and_clear, confirmation,
@@ -107,6 +108,11 @@ pub fn cases() -> Vec<Case> {
             managed_agents_by_their_tokens, api_keys_live_until_revoked, api_keys_expire,
             self_hosted_names_belong_to_their_first_owner, self_hosted_agents_come_and_go,
             a_managed_agent_has_its_name_alone, racing_owners_share_no_name,
+        }
+        search {
+            cards_are_read_with_their_owners, the_version_moves_with_what_can_be_found,
+            standings_tell_who_can_be_given_a_task, a_name_is_the_managed_agents, vectors_belong_to_one_card_and_model,
+            vectors_go_with_their_card, vectors_of_other_models_are_dropped, vectors_fit_their_model,
         }
         waiting { returns_after_max, sees_what_happened_before_the_call, wakes_for_a_change }
     }

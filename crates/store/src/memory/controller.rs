@@ -132,6 +132,7 @@ impl State {
         if pass.status_changed {
             self.changed(id, ChangeKind::Status, now);
         }
+        self.cards_version += u64::from(pass.cards_changed);
         self.rows.insert(id, pass.row);
         Committed {
             latched: pass.latched,

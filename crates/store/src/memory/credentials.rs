@@ -104,6 +104,9 @@ impl State {
             connected: true,
             last_seen: now,
         };
+        if known.is_none_or(|known| (known.public, &known.card) != (hosted.public, &hosted.card)) {
+            self.cards_version += 1;
+        }
         let row = (hosted.clone(), connection.clone());
         self.hosted.insert(name.to_owned(), row);
         Some(hosted)

@@ -7,6 +7,7 @@ mod installation;
 mod mutate;
 mod people;
 mod presence;
+mod search;
 mod state;
 mod tasks;
 
@@ -65,9 +66,10 @@ impl MemoryStore {
     /// Goes back to a backup, whatever has happened since. Ids of later rows stay new.
     pub fn restore(&self, backup: &Backup) {
         let mut state = self.state();
-        let ids = state.ids.clone();
+        let (ids, cards) = (state.ids.clone(), state.cards_version);
         *state = backup.0.clone();
         state.ids = ids;
+        state.cards_version = cards + 1;
         drop(state);
         self.wake.announce();
     }

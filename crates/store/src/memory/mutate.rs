@@ -17,6 +17,8 @@ pub(super) struct Pass {
     pub(super) events: Vec<NewEvent>,
     /// A status column has changed.
     pub(super) status_changed: bool,
+    /// What a search may find has changed.
+    pub(super) cards_changed: bool,
     pub(super) latched: bool,
 }
 
@@ -26,6 +28,7 @@ impl Pass {
             row,
             events: Vec::new(),
             status_changed: false,
+            cards_changed: false,
             latched: false,
         }
     }
@@ -91,6 +94,10 @@ impl Pass {
                 self.latched |= agent.status.first_deployed_at.is_some();
             }
             Mutation::Status(write) => self.status(write, rows)?,
+            Mutation::Contact(write) => {
+                let contact = write.over(self.row.contact.as_ref(), now);
+                self.row.contact = Some(contact);
+            }
             Mutation::Condition(condition) => {
                 let old = self.row.conditions.get(&condition.kind);
                 if old.is_some_and(|old| old.condition == *condition) {
@@ -106,8 +113,16 @@ impl Pass {
                 self.row.conditions.insert(condition.kind, stored);
             }
             Mutation::Event(event) => self.events.push(event.clone()),
-            Mutation::Card(card) => self.row.card = Some((**card).clone()),
-            Mutation::CardGone => self.row.card = None,
+            Mutation::Card(card) => {
+                if self.row.card.as_ref() != Some(&**card) {
+                    self.row.card = Some((**card).clone());
+                    self.cards_changed = true;
+                }
+            }
+            Mutation::CardGone => {
+                self.cards_changed |= self.row.card.take().is_some();
+                self.row.vectors.clear();
+            }
             Mutation::Archive => {
                 let agent = &mut self.row.agent;
                 if agent.status.deleted_at.is_none() {
@@ -117,6 +132,7 @@ impl Pass {
                     agent.status.deleted_at = Some(now);
                     self.row.work.next_due_at = None;
                     self.status_changed = true;
+                    self.cards_changed = true;
                 }
             }
         }

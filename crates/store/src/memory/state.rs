@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use talon_core::agent::Agent;
 use talon_core::card::AgentCard;
 use talon_core::condition::{ConditionType, StoredCondition};
+use talon_core::contact::Contact;
 use talon_core::event::NewEvent;
 use talon_core::presence::{HostedAgent, Presence};
 use talon_core::resource::{ResourceKind, ResourceRecord};
@@ -16,6 +17,7 @@ use super::credentials::KeyRow;
 use super::tasks::Tasks;
 use crate::budget::Slot;
 use crate::network::HostedConnection;
+use crate::search::SkillVectors;
 use crate::types::{Change, ChangeKind, Hold, Install};
 
 /// The clock's time, read once for each call.
@@ -55,7 +57,10 @@ pub(super) struct Row {
     pub(super) tokens: BTreeMap<TryId, AuthTokenRecord>,
     pub(super) conditions: BTreeMap<ConditionType, StoredCondition>,
     pub(super) card: Option<AgentCard>,
+    /// By the id of the model.
+    pub(super) vectors: BTreeMap<String, SkillVectors>,
     pub(super) presence: Option<Presence>,
+    pub(super) contact: Option<Contact>,
     /// Something happened since the last claim that a pass under way may not have seen.
     pub(super) woken: bool,
 }
@@ -76,7 +81,9 @@ impl Row {
             tokens: BTreeMap::new(),
             conditions: BTreeMap::new(),
             card: None,
+            vectors: BTreeMap::new(),
             presence: None,
+            contact: None,
             woken: false,
         }
     }
@@ -91,6 +98,7 @@ impl Row {
             auth_tokens: self.tokens.values().cloned().collect(),
             conditions: self.conditions.values().cloned().collect(),
             presence: self.presence.clone(),
+            contact: self.contact.clone(),
         }
     }
 
@@ -139,6 +147,8 @@ pub(super) struct State {
     pub(super) tasks: Tasks,
     pub(super) api_keys: Vec<KeyRow>,
     pub(super) hosted: BTreeMap<String, (HostedAgent, HostedConnection)>,
+    /// Counts what may change what a search finds.
+    pub(super) cards_version: u64,
 }
 
 impl State {
@@ -158,6 +168,7 @@ impl State {
             tasks: Tasks::default(),
             api_keys: Vec::new(),
             hosted: BTreeMap::new(),
+            cards_version: 0,
         }
     }
 

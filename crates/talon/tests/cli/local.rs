@@ -148,6 +148,8 @@ fn the_daemon_runs_on_a_simulated_account_and_stops_when_told() {
             ("TALON_CLOUDFLARE_ACCOUNT_ID", account.as_str()),
             ("TALON_CLOUDFLARE_API_TOKEN", token),
             ("TALON_SECRET_ANTHROPIC", "a-key"),
+            ("TALON_LISTEN", "127.0.0.1:0"),
+            ("TALON_RUNTIME_BUNDLE", "placeholder"),
         ]
     };
     run(command(b.folder()).arg("doctor").envs(env(&token)), None).ends(0);

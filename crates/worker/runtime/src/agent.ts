@@ -91,7 +91,12 @@ export class OpenClawAgent extends DurableObject<Env> {
       secrets_rev: this.env.TALON_SECRETS_REV ?? null,
       model: this.env.OPENCLAW_MODEL ?? null,
       keep_alive: keepAlive(this.env),
-      runtime: { engine: ENGINE.name, version: ENGINE.version, revision: RUNTIME_REVISION },
+      runtime: {
+        engine: ENGINE.name,
+        version: ENGINE.version,
+        revision: RUNTIME_REVISION,
+        bundle: this.env.TALON_RUNTIME ?? null,
+      },
       connection: this.hub.report(),
       tasks: this.tasks.counts(),
       fingerprints: await fingerprints(this.env),

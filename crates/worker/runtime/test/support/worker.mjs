@@ -168,6 +168,7 @@ export async function stage(t, vars = {}) {
     AGENT_NAME: "ada",
     SOCIETY_AI_HUB_URL: hub.url,
     TALON_TRY: "01TRY",
+    TALON_RUNTIME: "ab".repeat(32),
     TALON_SECRETS_REV: "rev1",
     SOCIETY_AI_AUTH_TOKEN: AUTH_TOKEN,
     CONTROL_TOKEN,

@@ -1,0 +1,136 @@
+//! Who asks, and what they may do.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::header;
+use http::request::Parts;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use talon_core::Owner;
+use talon_core::search::Asker;
+use talon_core::secret::SecretValue;
+
+use crate::App;
+use crate::http::{Answer, Kind, Problem};
+
+/// No token of ours is longer.
+const MAX_TOKEN: usize = 512;
+
+/// What a token allows. Each role may do what the ones before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Creates, changes and deletes agents, gives tasks.
+    Operator,
+    /// Sets the keys of agents.
+    SecretWriter,
+    /// Makes tokens, and holds everything.
+    Admin,
+}
+
+/// The operator's token as this server knows it: its SHA-256.
+#[derive(Clone)]
+pub struct OperatorToken(String);
+
+impl OperatorToken {
+    /// Remembers the hash of the token that is derived from the install key.
+    pub fn of(token: &SecretValue) -> Self {
+        Self(token.sha256_hex())
+    }
+}
+
+/// Somebody whose token was accepted.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Who it is, for the audit log.
+    pub name: Arc<str>,
+    /// What they may do.
+    pub role: Role,
+    /// Whose agents they see and change; `None`: everybody's.
+    pub owner: Option<Owner>,
+}
+
+impl Caller {
+    /// Whether agents of this owner exist for the caller.
+    pub fn sees(&self, owner: &Owner) -> bool {
+        self.owner.as_ref().is_none_or(|own| own == owner)
+    }
+
+    /// As the Router knows a person. Who sees everything searches as the owner `default`.
+    pub fn asker(&self) -> Asker {
+        let owner = self.owner.clone().unwrap_or_default();
+        Asker {
+            agent: None,
+            owner: owner.0,
+        }
+    }
+
+    fn require(self, role: Role) -> Answer<Self> {
+        if self.role >= role {
+            Ok(self)
+        } else {
+            Err(Problem::new(
+                Kind::Forbidden,
+                "the role of this token does not allow it",
+            ))
+        }
+    }
+}
+
+async fn identify(parts: &Parts, app: &App) -> Answer<Caller> {
+    let unknown = || Problem::new(Kind::Unauthenticated, "the token is not accepted");
+    let presented = parts
+        .headers
+        .get(header::AUTHORIZATION)
+        .ok_or_else(|| {
+            Problem::new(
+                Kind::Unauthenticated,
+                "send Authorization: Bearer and a token",
+            )
+        })?
+        .as_bytes();
+    let token = match presented.split_at_checked(7) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => token,
+        _ => return Err(unknown()),
+    };
+    if token.is_empty() || token.len() > MAX_TOKEN {
+        return Err(unknown());
+    }
+    let sha256 = hex::encode(Sha256::digest(token));
+    if bool::from(sha256.as_bytes().ct_eq(app.operator().0.as_bytes())) {
+        return Ok(Caller {
+            name: "operator".into(),
+            role: Role::Admin,
+            owner: None,
+        });
+    }
+    Err(unknown())
+}
+
+macro_rules! at_least {
+    ($($(#[$doc:meta])* $name:ident;)+) => {
+        $($(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name(pub Caller);
+
+        impl FromRequestParts<App> for $name {
+            type Rejection = Problem;
+            async fn from_request_parts(parts: &mut Parts, app: &App) -> Answer<Self> {
+                identify(parts, app).await?.require(Role::$name).map(Self)
+            }
+        })+
+    };
+}
+
+at_least! {
+    /// A caller who may read.
+    Viewer;
+    /// A caller who may change agents.
+    Operator;
+    /// A caller who may set keys.
+    SecretWriter;
+    /// A caller who may do everything.
+    Admin;
+}

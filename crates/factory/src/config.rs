@@ -1,0 +1,40 @@
+//! Limits of the HTTP server.
+
+use std::time::Duration;
+
+/// How large, how deep and how slow a request may be, and how often a caller may ask.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FactoryConfig {
+    /// Largest body, in bytes.
+    pub max_body: usize,
+    /// How long the head of a request may take to arrive.
+    pub header_timeout: Duration,
+    /// How long an answer may take. Streams, tasks and waits excepted, which have their own limits.
+    pub request_timeout: Duration,
+    /// How long a caller may wait for an agent or a task in one request.
+    pub max_wait: Duration,
+    /// How long a task has if its caller names no time.
+    pub task_timeout: Duration,
+    /// How often a stream that is silent says that it lives.
+    pub heartbeat: Duration,
+    /// Connections at the same time.
+    pub max_connections: usize,
+    /// How long open connections have to end when the server stops.
+    pub shutdown_patience: Duration,
+}
+
+impl Default for FactoryConfig {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            max_body: 1024 * 1024,
+            header_timeout: seconds(10),
+            request_timeout: seconds(30),
+            max_wait: seconds(300),
+            task_timeout: seconds(180),
+            heartbeat: seconds(15),
+            max_connections: 4_096,
+            shutdown_patience: seconds(8),
+        }
+    }
+}

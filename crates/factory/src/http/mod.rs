@@ -1,0 +1,11 @@
+//! What every request passes through: its id, its limits, how bodies and queries are read, and how problems are told.
+
+mod extract;
+mod problem;
+mod rejected;
+mod request;
+mod strict;
+
+pub use extract::{Json, Params};
+pub use problem::{Answer, FieldError, Kind, Problem, ProblemBody};
+pub use request::{limit_time, surround};

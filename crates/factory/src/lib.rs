@@ -1,0 +1,57 @@
+//! The Agent Factory: Talon over HTTP. Agents as resources, the Agent Router's search, cards and tasks, the Hub's two
+//! addresses, health and metrics.
+//!
+//! Guarantees
+//! - Every error is `application/problem+json` and repeats nothing that was submitted.
+//! - Bodies, headers and query strings are never logged.
+//! - What one request can cost is bounded in bytes, depth and time; streams end when the server stops.
+//! - Without an accepted bearer token only health, the document and the Hub's own addresses answer.
+//!
+//! Assumes: a store whose database enforces the contract's rules; nothing is decided here that a rule decides there.
+
+mod app;
+pub mod auth;
+mod config;
+mod health;
+mod http;
+mod metrics;
+mod network;
+mod openapi;
+mod server;
+
+use axum::Router;
+use axum::middleware;
+use utoipa_axum::router::OpenApiRouter;
+
+pub(crate) use app::App;
+pub use app::FactoryParts;
+pub use auth::OperatorToken;
+pub use config::FactoryConfig;
+pub use openapi::document;
+pub use server::{PublicAddress, check_address, serve};
+
+/// Everything this server answers, to be given to [`serve`].
+pub fn routes(parts: FactoryParts, config: FactoryConfig) -> Router {
+    let app = App::new(parts, config);
+    let hub = app.hub().map(talon_hub::Hub::routes);
+    let limit = app.config().request_timeout;
+    let quick = quick_routes().layer(middleware::from_fn_with_state(limit, http::limit_time));
+    let (router, _) = quick.merge(long_routes()).split_for_parts();
+    let mut router = router
+        .route("/openapi.json", axum::routing::get(openapi::serve))
+        .with_state(app.clone());
+    if let Some(hub) = hub {
+        router = router.merge(hub);
+    }
+    router.layer(middleware::from_fn_with_state(app, http::surround))
+}
+
+fn quick_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .merge(health::routes())
+        .merge(network::routes())
+}
+
+fn long_routes() -> OpenApiRouter<App> {
+    network::long_routes()
+}

@@ -1,0 +1,88 @@
+//! The OpenAPI document, made of the handlers themselves.
+
+use std::sync::LazyLock;
+
+use axum::response::IntoResponse;
+use http::header;
+use serde_json::{Value, json};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Talon",
+        description = "Agents as resources: what you write is what the controller works towards.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    tags(
+        (name = "health", description = "Whether the server lives and works"),
+        (name = "router", description = "The Agent Router: search, cards, tasks"),
+    ),
+)]
+struct Base;
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(build);
+static TEXT: LazyLock<String> =
+    LazyLock::new(|| serde_json::to_string_pretty(&*DOCUMENT).unwrap_or_default() + "\n");
+
+/// The document (OpenAPI 3.1).
+pub fn document() -> &'static Value {
+    &DOCUMENT
+}
+
+/// `GET /openapi.json`.
+pub async fn serve() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str())
+}
+
+fn build() -> Value {
+    let (_, api) = OpenApiRouter::with_openapi(Base::openapi())
+        .merge(crate::quick_routes())
+        .merge(crate::long_routes())
+        .split_for_parts();
+    let mut document = serde_json::to_value(api).unwrap_or_default();
+    document["components"]["securitySchemes"] =
+        json!({"bearer": {"type": "http", "scheme": "bearer"}});
+    for operation in operations(&mut document) {
+        refusals(operation);
+    }
+    document
+}
+
+fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let paths = document["paths"].as_object_mut();
+    paths
+        .into_iter()
+        .flat_map(|paths| paths.values_mut())
+        .filter_map(Value::as_object_mut)
+        .flat_map(|methods| methods.values_mut())
+}
+
+/// What every operation of its kind may be refused with.
+fn refusals(operation: &mut Value) {
+    let secured = operation["security"]
+        .as_array()
+        .is_some_and(|list| list.iter().any(|s| s.get("bearer").is_some()));
+    let has_body = operation.get("requestBody").is_some();
+    let mut add = |status: &str, description: &str| {
+        let responses = &mut operation["responses"];
+        if responses.get(status).is_none() {
+            responses[status] = json!({
+                "description": description,
+                "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
+            });
+        }
+    };
+    add("400", "The request cannot be read");
+    if secured {
+        add("401", "No valid token");
+        add("403", "The role of the token does not allow it");
+        add("429", "Too many requests");
+        add("503", "The database cannot be reached");
+    }
+    if has_body {
+        add("413", "The body is too large");
+        add("415", "The body has another media type");
+    }
+}

@@ -1,0 +1,124 @@
+//! Serves connections: bounded in number and in patience, and ended in good order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::FactoryConfig;
+
+/// How long to wait after accepting failed: what it lacks (file descriptors) is not back at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Nobody has made a token, and the address can be reached from elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0} can be reached from other machines, and there is no API token yet: listen on 127.0.0.1, or make one with talon \
+     token create"
+)]
+pub struct PublicAddress(SocketAddr);
+
+/// Refuses an address that other machines can reach unless somebody has made tokens.
+pub fn check_address(address: SocketAddr, has_tokens: bool) -> Result<(), PublicAddress> {
+    if address.ip().is_loopback() || has_tokens {
+        Ok(())
+    } else {
+        Err(PublicAddress(address))
+    }
+}
+
+/// Serves until `stop`; then takes no more connections, lets requests under way end (streams end by themselves, since
+/// [`FactoryParts::stopping`](crate::FactoryParts) should be the same token), and returns when all are gone or patience is
+/// at its end.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    config: &FactoryConfig,
+    stop: CancellationToken,
+) {
+    let connections = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(config.max_connections));
+    let header_timeout = config.header_timeout;
+    loop {
+        // Without a free place, connections wait in the system's queue.
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place,
+            () = stop.cancelled() => break,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = connection(stream, router.clone(), header_timeout, stop.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(e) => {
+                tracing::debug!(error = %e, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(config.shutdown_patience, connections.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!("some connections did not end in time");
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    header_timeout: Duration,
+    stop: CancellationToken,
+) {
+    // Events are small: waiting to fill packets only costs time.
+    let _ = stream.set_nodelay(true);
+    let serving = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .with_upgrades();
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(e) = ended {
+        tracing::debug!(error = %e, "a connection ended badly");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_address_needs_a_token() {
+        let address = |text: &str| text.parse().expect("an address");
+        for local in ["127.0.0.1:80", "127.9.9.9:80", "[::1]:80"] {
+            assert!(check_address(address(local), false).is_ok(), "{local}");
+        }
+        for public in ["0.0.0.0:80", "[::]:80", "192.168.0.1:80"] {
+            assert!(check_address(address(public), false).is_err(), "{public}");
+            assert!(check_address(address(public), true).is_ok(), "{public}");
+        }
+    }
+}
