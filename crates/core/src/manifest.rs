@@ -195,6 +195,18 @@ pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Document).to_value()
 }
 
+/// Everything in which a JSON document differs from a JSON Schema of ours (as schemars makes it), with pointers; no value
+/// is repeated. Limits on content are [`validate`]'s business.
+pub fn differences(document: &serde_json::Value, schema: &serde_json::Value) -> Vec<Violation> {
+    shape::check(&Node::from(document), schema)
+        .into_iter()
+        .map(|(path, detail)| Violation {
+            pointer: locate::pointer(&path),
+            detail,
+        })
+        .collect()
+}
+
 /// Collects the errors of one file.
 struct Reader<'a> {
     text: &'a str,

@@ -9,9 +9,14 @@ use talon_hub::Hub;
 use talon_store::WholeStore;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::OperatorToken;
+use talon_store::access::ApiToken;
+
+use crate::agents::Feed;
+use crate::auth::{Caller, OperatorToken};
 use crate::config::FactoryConfig;
+use crate::http::Answer;
 use crate::metrics::Metrics;
+use crate::rate::{Rates, Uses};
 
 /// What a Factory is made of.
 pub struct FactoryParts {
@@ -41,14 +46,20 @@ struct Shared {
     parts: FactoryParts,
     config: FactoryConfig,
     metrics: Metrics,
+    feed: Feed,
+    rates: Rates,
+    uses: Uses,
 }
 
 impl App {
     pub fn new(parts: FactoryParts, config: FactoryConfig) -> Self {
         Self(Arc::new(Shared {
             parts,
-            config,
+            rates: Rates::new(config.rate),
             metrics: Metrics::default(),
+            feed: Feed::default(),
+            uses: Uses::default(),
+            config,
         }))
     }
 
@@ -82,6 +93,33 @@ impl App {
 
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    pub fn feed(&self) -> &Feed {
+        &self.0.feed
+    }
+
+    /// 429 if the caller asks too often.
+    pub fn take_turn(&self, caller: &Caller) -> Answer<()> {
+        self.0
+            .rates
+            .take(&caller.name, self.0.parts.clock.monotonic())
+    }
+
+    /// Notes that a token is used: not with every request, and without making this one wait.
+    pub fn used(&self, token: &ApiToken) {
+        if self
+            .0
+            .uses
+            .is_news(&token.id, self.0.parts.clock.monotonic())
+        {
+            let (store, id) = (self.store().clone(), token.id.clone());
+            tokio::spawn(async move {
+                if let Err(error) = store.token_used(&id).await {
+                    tracing::debug!(%error, "the use of a token was not noted");
+                }
+            });
+        }
     }
 
     /// A new id: time-ordered, of 26 plain characters.

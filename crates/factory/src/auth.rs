@@ -10,25 +10,14 @@ use subtle::ConstantTimeEq;
 use talon_core::Owner;
 use talon_core::search::Asker;
 use talon_core::secret::SecretValue;
+pub use talon_store::access::Role;
 
 use crate::App;
 use crate::http::{Answer, Kind, Problem};
+use crate::server::Peer;
 
 /// No token of ours is longer.
 const MAX_TOKEN: usize = 512;
-
-/// What a token allows. Each role may do what the ones before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Reads.
-    Viewer,
-    /// Creates, changes and deletes agents, gives tasks.
-    Operator,
-    /// Sets the keys of agents.
-    SecretWriter,
-    /// Makes tokens, and holds everything.
-    Admin,
-}
 
 /// The operator's token as this server knows it: its SHA-256.
 #[derive(Clone)]
@@ -38,6 +27,11 @@ impl OperatorToken {
     /// Remembers the hash of the token that is derived from the install key.
     pub fn of(token: &SecretValue) -> Self {
         Self(token.sha256_hex())
+    }
+
+    /// A key that every replica has and nobody else.
+    pub fn as_key(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 }
 
@@ -50,6 +44,8 @@ pub struct Caller {
     pub role: Role,
     /// Whose agents they see and change; `None`: everybody's.
     pub owner: Option<Owner>,
+    /// Where the request came from.
+    pub source: Arc<str>,
 }
 
 impl Caller {
@@ -98,15 +94,29 @@ async fn identify(parts: &Parts, app: &App) -> Answer<Caller> {
     if token.is_empty() || token.len() > MAX_TOKEN {
         return Err(unknown());
     }
+    let source: Arc<str> = match parts.extensions.get::<Peer>() {
+        Some(Peer(address)) => address.ip().to_string().into(),
+        None => "unknown".into(),
+    };
     let sha256 = hex::encode(Sha256::digest(token));
     if bool::from(sha256.as_bytes().ct_eq(app.operator().0.as_bytes())) {
         return Ok(Caller {
             name: "operator".into(),
             role: Role::Admin,
             owner: None,
+            source,
         });
     }
-    Err(unknown())
+    let Some(token) = app.store().token(&sha256).await? else {
+        return Err(unknown());
+    };
+    app.used(&token);
+    Ok(Caller {
+        name: format!("token:{}", token.id).into(),
+        role: token.role,
+        owner: token.owner,
+        source,
+    })
 }
 
 macro_rules! at_least {
@@ -118,7 +128,9 @@ macro_rules! at_least {
         impl FromRequestParts<App> for $name {
             type Rejection = Problem;
             async fn from_request_parts(parts: &mut Parts, app: &App) -> Answer<Self> {
-                identify(parts, app).await?.require(Role::$name).map(Self)
+                let caller = identify(parts, app).await?;
+                app.take_turn(&caller)?;
+                caller.require(Role::$name).map(Self)
             }
         })+
     };

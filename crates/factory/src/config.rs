@@ -15,12 +15,23 @@ pub struct FactoryConfig {
     pub max_wait: Duration,
     /// How long a task has if its caller names no time.
     pub task_timeout: Duration,
+    /// How often one caller may ask.
+    pub rate: Rate,
     /// How often a stream that is silent says that it lives.
     pub heartbeat: Duration,
     /// Connections at the same time.
     pub max_connections: usize,
     /// How long open connections have to end when the server stops.
     pub shutdown_patience: Duration,
+}
+
+/// So many requests at once, and so many a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests a second; 0: as many as anybody likes.
+    pub per_second: u32,
+    /// Requests at once.
+    pub burst: u32,
 }
 
 impl Default for FactoryConfig {
@@ -32,6 +43,10 @@ impl Default for FactoryConfig {
             request_timeout: seconds(30),
             max_wait: seconds(300),
             task_timeout: seconds(180),
+            rate: Rate {
+                per_second: 50,
+                burst: 500,
+            },
             heartbeat: seconds(15),
             max_connections: 4_096,
             shutdown_patience: seconds(8),

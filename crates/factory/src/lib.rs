@@ -9,6 +9,7 @@
 //!
 //! Assumes: a store whose database enforces the contract's rules; nothing is decided here that a rule decides there.
 
+mod agents;
 mod app;
 pub mod auth;
 mod config;
@@ -17,6 +18,7 @@ mod http;
 mod metrics;
 mod network;
 mod openapi;
+mod rate;
 mod server;
 
 use axum::Router;
@@ -26,7 +28,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub(crate) use app::App;
 pub use app::FactoryParts;
 pub use auth::OperatorToken;
-pub use config::FactoryConfig;
+pub use config::{FactoryConfig, Rate};
 pub use openapi::document;
 pub use server::{PublicAddress, check_address, serve};
 
@@ -34,8 +36,10 @@ pub use server::{PublicAddress, check_address, serve};
 pub fn routes(parts: FactoryParts, config: FactoryConfig) -> Router {
     let app = App::new(parts, config);
     let hub = app.hub().map(talon_hub::Hub::routes);
-    let limit = app.config().request_timeout;
-    let quick = quick_routes().layer(middleware::from_fn_with_state(limit, http::limit_time));
+    let quick = quick_routes().layer(middleware::from_fn_with_state(
+        app.clone(),
+        http::limit_time,
+    ));
     let (router, _) = quick.merge(long_routes()).split_for_parts();
     let mut router = router
         .route("/openapi.json", axum::routing::get(openapi::serve))
@@ -49,6 +53,7 @@ pub fn routes(parts: FactoryParts, config: FactoryConfig) -> Router {
 fn quick_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(health::routes())
+        .merge(agents::routes())
         .merge(network::routes())
 }
 

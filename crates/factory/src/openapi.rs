@@ -17,6 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
     ),
     tags(
         (name = "health", description = "Whether the server lives and works"),
+        (name = "agents", description = "Agents as resources"),
         (name = "router", description = "The Agent Router: search, cards, tasks"),
     ),
 )]
@@ -44,6 +45,13 @@ fn build() -> Value {
     let mut document = serde_json::to_value(api).unwrap_or_default();
     document["components"]["securitySchemes"] =
         json!({"bearer": {"type": "http", "scheme": "bearer"}});
+    if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
+        schemas.extend(crate::agents::components());
+        // Strict, as the manifest's schema is whose reader takes them.
+        for strict in ["CreateAgent", "ReplaceAgent"] {
+            schemas[strict]["additionalProperties"] = false.into();
+        }
+    }
     for operation in operations(&mut document) {
         refusals(operation);
     }

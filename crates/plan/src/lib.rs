@@ -18,6 +18,7 @@ pub mod know;
 pub mod lint;
 mod placed;
 pub mod report;
+pub mod spec_diff;
 pub mod status;
 pub mod step;
 

@@ -20,7 +20,9 @@ BEGIN
     GRANT INSERT, UPDATE, DELETE ON talon.agent_resource, talon.agent_condition, talon.agent_secret,
         talon.agent_auth_token, talon.agent_card, talon.agent_event, talon.install, talon.controller_hold,
         talon.controller_lease, talon.api_budget, talon.api_pause, talon.task, talon.agent_presence,
-        talon.agent_api_key, talon.hosted_agent, talon.agent_contact, talon.skill_embedding TO talon_controller;
+        talon.agent_api_key, talon.hosted_agent, talon.agent_contact, talon.skill_embedding, talon.api_token,
+        talon.api_attempt TO talon_controller;
+    GRANT INSERT ON talon.audit_log TO talon_controller;
     GRANT UPDATE (seq), DELETE ON talon.agent_change TO talon_controller;
     GRANT UPDATE (seq) ON talon.agent_change_head TO talon_controller;
     GRANT EXECUTE ON FUNCTION talon.prune_audit_log(interval) TO talon_controller;

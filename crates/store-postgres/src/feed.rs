@@ -46,6 +46,16 @@ pub(crate) async fn last(pool: &PgPool) -> Work<i64> {
         .await?)
 }
 
+/// The number from which on every entry is kept.
+pub(crate) async fn first(pool: &PgPool) -> Work<i64> {
+    publish(pool).await?;
+    Ok(sqlx::query_scalar(
+        "SELECT coalesce((SELECT min(seq) FROM agent_change), head.seq + 1) FROM agent_change_head head",
+    )
+    .fetch_one(pool)
+    .await?)
+}
+
 /// Numbers what has been committed since.
 async fn publish(pool: &PgPool) -> Work<()> {
     let pending: bool =

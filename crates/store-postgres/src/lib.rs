@@ -7,6 +7,7 @@
 //! Queries are checked when they run, by the tests, and not when they are compiled: `query!` would want either a server
 //! or generated files wherever this crate is built.
 
+mod access;
 mod budget;
 mod cards;
 mod claim;
@@ -18,6 +19,7 @@ mod credentials;
 mod error;
 mod events;
 mod feed;
+mod fleet;
 mod installation;
 mod listen;
 mod migrate;
@@ -106,7 +108,7 @@ impl Store for PostgresStore {
         spec: &AgentSpec,
         options: ApplyOptions,
     ) -> StoreResult<Applied> {
-        retrying(|| people::apply(&self.pool, name, owner, spec, options)).await
+        retrying(|| people::apply(&self.pool, None, name, owner, spec, options)).await
     }
 
     async fn get(&self, name: &str, include_archived: bool) -> StoreResult<Option<Snapshot>> {
@@ -118,7 +120,7 @@ impl Store for PostgresStore {
     }
 
     async fn request_deletion(&self, name: &AgentName, keep_bucket: bool) -> StoreResult<()> {
-        retrying(|| people::request_deletion(&self.pool, name, keep_bucket)).await
+        retrying(|| people::request_deletion(&self.pool, None, name, keep_bucket)).await
     }
 
     async fn request_reconcile(&self, name: &AgentName) -> StoreResult<()> {
@@ -126,7 +128,7 @@ impl Store for PostgresStore {
     }
 
     async fn set_suspend(&self, name: &AgentName, suspend: bool) -> StoreResult<bool> {
-        retrying(|| people::set_suspend(&self.pool, name, suspend)).await
+        retrying(|| people::set_suspend(&self.pool, None, name, suspend)).await
     }
 
     async fn events(&self, filter: &EventFilter) -> StoreResult<Vec<Event>> {

@@ -1,24 +1,42 @@
 //! What people ask for: apply, delete, reconcile, suspend.
 
 use sqlx::postgres::PgPool;
-use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
+use sqlx::{PgConnection, PgTransaction, Postgres, QueryBuilder, Row};
 use talon_core::{AgentId, AgentName, AgentSpec, Generation, Owner};
 use talon_store::columns::{self, Cell};
+use talon_store::fleet::Actor;
 use talon_store::{Applied, ApplyOptions, ApplyOutcome, StoreError, codes};
 
 use crate::error::Work;
 use crate::snapshot::{cell, raw_spec, spec_columns};
 
+/// A transaction whose entries in the audit log bear the actor's name.
+async fn begin_as(pool: &PgPool, actor: Option<&Actor>) -> Work<PgTransaction<'static>> {
+    let mut tx = pool.begin().await?;
+    if let Some(actor) = actor {
+        // For this transaction only.
+        sqlx::query(
+            "SELECT set_config('talon.actor', $1, true), set_config('talon.source', $2, true)",
+        )
+        .bind(&actor.name)
+        .bind(&actor.source)
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(tx)
+}
+
 /// One upsert. The spec is checked before anything of it leaves this process.
 pub(crate) async fn apply(
     pool: &PgPool,
+    actor: Option<&Actor>,
     name: &AgentName,
     owner: &Owner,
     spec: &AgentSpec,
     options: ApplyOptions,
 ) -> Work<Applied> {
     let wanted = columns::encode(spec)?;
-    let mut tx = pool.begin().await?;
+    let mut tx = begin_as(pool, actor).await?;
     let applied = loop {
         if let Some(applied) = update(&mut tx, name, owner, &wanted, options.if_generation).await? {
             break applied;
@@ -153,9 +171,11 @@ fn push_cell(query: &mut QueryBuilder<Postgres>, value: &Cell) {
 /// What `DELETE FROM` becomes.
 pub(crate) async fn request_deletion(
     pool: &PgPool,
+    actor: Option<&Actor>,
     name: &AgentName,
     keep_bucket: bool,
 ) -> Work<()> {
+    let mut tx = begin_as(pool, actor).await?;
     let found = sqlx::query(
         "UPDATE agent_source SET deletion_requested_at = clock_timestamp(),
             deletion_policy = CASE WHEN $2 THEN 'keep_bucket' ELSE deletion_policy END
@@ -163,8 +183,9 @@ pub(crate) async fn request_deletion(
     )
     .bind(name.as_str())
     .bind(keep_bucket)
-    .execute(pool)
+    .execute(&mut *tx)
     .await?;
+    tx.commit().await?;
     if found.rows_affected() > 0 || exists(pool, name).await? {
         return Ok(());
     }
@@ -186,14 +207,21 @@ pub(crate) async fn request_reconcile(pool: &PgPool, name: &AgentName) -> Work<(
 }
 
 /// Sets `suspend`; whether it changed.
-pub(crate) async fn set_suspend(pool: &PgPool, name: &AgentName, suspend: bool) -> Work<bool> {
+pub(crate) async fn set_suspend(
+    pool: &PgPool,
+    actor: Option<&Actor>,
+    name: &AgentName,
+    suspend: bool,
+) -> Work<bool> {
+    let mut tx = begin_as(pool, actor).await?;
     let found = sqlx::query(
         "UPDATE agent_source SET suspend = $2 WHERE name = $1 AND deleted_at IS NULL AND suspend <> $2",
     )
     .bind(name.as_str())
     .bind(suspend)
-    .execute(pool)
+    .execute(&mut *tx)
     .await?;
+    tx.commit().await?;
     if found.rows_affected() > 0 {
         return Ok(true);
     }

@@ -18,6 +18,7 @@ use talon_core::resource::ResourceRecord;
 use talon_core::snapshot::{AuthTokenRecord, SecretRecord, Work as WorkRow};
 use talon_core::{AgentId, AgentName, Epoch, Generation, Owner, Snapshot, TryId};
 use talon_store::columns::{self, RawSpec};
+use talon_store::fleet::{PageFilter, PagePlace};
 use talon_store::{ListFilter, StoreError, StoreResult};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -185,6 +186,39 @@ pub(crate) async fn page(
         "WHERE s.deleted_at IS NULL AND ($1::uuid IS NULL OR s.id > $1) ORDER BY s.id LIMIT $2"
     ))
     .bind(after.map(|id| id.0))
+    .bind(limit.max(0))
+    .fetch_all(&mut *tx)
+    .await?;
+    let found = assemble(&mut tx, sight, rows).await?;
+    tx.commit().await?;
+    Ok(readable(found))
+}
+
+/// Agents that fit, in the order of names (then ids), behind `after`.
+pub(crate) async fn fleet(
+    pool: &PgPool,
+    known: &OnceCell<Sight>,
+    filter: &PageFilter,
+    after: Option<&PagePlace>,
+    limit: i64,
+) -> Work<Vec<Snapshot>> {
+    let mut tx = read(pool).await?;
+    let sight = sight(&mut tx, known).await?;
+    let rows = sqlx::query(select_agents!(
+        sight,
+        "WHERE ($1::text IS NULL OR s.deployment_status = $1) AND ($2::text IS NULL OR s.owner = $2) \
+         AND (s.deleted_at IS NULL OR $3) AND ($4::text IS NULL \
+              OR position(lower($4 COLLATE \"C\") in s.name) > 0 \
+              OR position(lower($4 COLLATE \"C\") in lower(s.display_name COLLATE \"C\")) > 0) \
+         AND ($5::text IS NULL OR (s.name COLLATE \"C\", s.id) > ($5, $6)) \
+         ORDER BY s.name COLLATE \"C\", s.id LIMIT $7"
+    ))
+    .bind(filter.status.map(|status| status.as_str()))
+    .bind(filter.owner.as_ref().map(|owner| owner.0.as_str()))
+    .bind(filter.include_archived)
+    .bind(filter.text.as_deref())
+    .bind(after.map(|after| after.name.as_str()))
+    .bind(after.map(|after| after.id.0))
     .bind(limit.max(0))
     .fetch_all(&mut *tx)
     .await?;

@@ -5,9 +5,11 @@
 //! that follows from it are one; commits are durable (`synchronous=FULL`); every time is made by SQL. Assumes a local
 //! file system: SQLite's locks and the daemon's lock do not hold on network mounts.
 
+mod access;
 mod claim;
 mod credentials;
 mod error;
+mod fleet;
 mod gather;
 mod installation;
 mod lock;

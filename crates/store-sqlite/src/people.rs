@@ -1,10 +1,11 @@
 //! What people ask for.
 
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{QueryBuilder, Sqlite};
+use sqlx::{QueryBuilder, Sqlite, Transaction};
 use talon_core::event::{Event, NewEvent};
 use talon_core::{AgentId, AgentName, AgentSpec, Generation, Owner, Snapshot};
 use talon_store::columns::{self, Cell};
+use talon_store::fleet::Actor;
 use talon_store::{
     Applied, ApplyOptions, ApplyOutcome, CONTROLLER, Change, ChangeKind, EventFilter, ListFilter,
     StoreError, StoreResult, codes,
@@ -87,9 +88,36 @@ pub(crate) async fn write_event(
     Ok(())
 }
 
+/// From here to [`done_as`], the audit log's triggers know who writes.
+async fn begin_as(connection: &mut SqliteConnection, actor: Option<&Actor>) -> StoreResult<()> {
+    let Some(actor) = actor else { return Ok(()) };
+    sqlx::query("UPDATE talon_actor SET name = ?, source = ?")
+        .bind(&actor.name)
+        .bind(&actor.source)
+        .execute(connection)
+        .await
+        .map_err(translate)?;
+    Ok(())
+}
+
+/// Commits, and leaves no name for whoever writes next.
+async fn done_as(
+    mut transaction: Transaction<'static, Sqlite>,
+    actor: Option<&Actor>,
+) -> StoreResult<()> {
+    if actor.is_some() {
+        sqlx::query("UPDATE talon_actor SET name = 'sql', source = NULL")
+            .execute(&mut *transaction)
+            .await
+            .map_err(translate)?;
+    }
+    done(transaction).await
+}
+
 impl SqliteStore {
     pub(crate) async fn do_apply(
         &self,
+        actor: Option<&Actor>,
         name: &AgentName,
         owner: &Owner,
         spec: &AgentSpec,
@@ -98,6 +126,7 @@ impl SqliteStore {
         columns::check_owner(owner)?;
         let wanted = columns::encode(spec)?;
         let mut tx = self.writing().await?;
+        begin_as(&mut tx, actor).await?;
         let found = live(&mut tx, name.as_str()).await?;
         let actual = found.as_ref().map_or(0, |agent| agent.generation.0);
         if let Some(expected) = options.if_generation
@@ -133,7 +162,7 @@ impl SqliteStore {
         if options.dry_run || outcome == ApplyOutcome::Unchanged {
             tx.rollback().await.map_err(translate)?;
         } else {
-            done(tx).await?;
+            done_as(tx, actor).await?;
             self.watch.announce();
         }
         Ok(Applied {
@@ -183,10 +212,12 @@ impl SqliteStore {
 
     pub(crate) async fn do_request_deletion(
         &self,
+        actor: Option<&Actor>,
         name: &AgentName,
         keep_bucket: bool,
     ) -> StoreResult<()> {
         let mut tx = self.writing().await?;
+        begin_as(&mut tx, actor).await?;
         let agent = live(&mut tx, name.as_str())
             .await?
             .ok_or(StoreError::NotFound)?;
@@ -202,7 +233,7 @@ impl SqliteStore {
         .execute(&mut *tx)
         .await
         .map_err(translate)?;
-        done(tx).await?;
+        done_as(tx, actor).await?;
         self.watch.announce();
         Ok(())
     }
@@ -228,10 +259,12 @@ impl SqliteStore {
 
     pub(crate) async fn do_set_suspend(
         &self,
+        actor: Option<&Actor>,
         name: &AgentName,
         suspend: bool,
     ) -> StoreResult<bool> {
         let mut tx = self.writing().await?;
+        begin_as(&mut tx, actor).await?;
         let agent = live(&mut tx, name.as_str())
             .await?
             .ok_or(StoreError::NotFound)?;
@@ -240,7 +273,7 @@ impl SqliteStore {
             return Ok(false);
         }
         update(&mut tx, agent.id, vec![("suspend", Cell::Bool(suspend))]).await?;
-        done(tx).await?;
+        done_as(tx, actor).await?;
         self.watch.announce();
         Ok(true)
     }

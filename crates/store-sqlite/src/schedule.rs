@@ -7,6 +7,7 @@ use sqlx::QueryBuilder;
 use sqlx::sqlite::SqliteConnection;
 use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::{AgentId, Epoch, Snapshot};
+use talon_store::access::KEEP_AUDIT;
 use talon_store::{
     Claim, KEEP_RETIRED_TOKENS, Leftover, RowState, StoreError, StoreResult, columns,
 };
@@ -315,7 +316,12 @@ impl SqliteStore {
         let tokens_kept = minus(keep.min(KEEP_RETIRED_TOKENS));
         let mut tx = self.writing().await?;
         let mut gone = 0;
+        let audit_kept = minus(keep.max(KEEP_AUDIT));
         for (delete, kept) in [
+            (
+                concat!("DELETE FROM audit_log WHERE at < ", now_plus!()),
+                &audit_kept,
+            ),
             (
                 concat!("DELETE FROM agent_event WHERE last_at < ", now_plus!()),
                 &kept,

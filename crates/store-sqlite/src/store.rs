@@ -25,7 +25,7 @@ impl Store for SqliteStore {
         spec: &AgentSpec,
         options: ApplyOptions,
     ) -> StoreResult<Applied> {
-        self.do_apply(name, owner, spec, options).await
+        self.do_apply(None, name, owner, spec, options).await
     }
 
     async fn get(&self, name: &str, include_archived: bool) -> StoreResult<Option<Snapshot>> {
@@ -37,7 +37,7 @@ impl Store for SqliteStore {
     }
 
     async fn request_deletion(&self, name: &AgentName, keep_bucket: bool) -> StoreResult<()> {
-        self.do_request_deletion(name, keep_bucket).await
+        self.do_request_deletion(None, name, keep_bucket).await
     }
 
     async fn request_reconcile(&self, name: &AgentName) -> StoreResult<()> {
@@ -45,7 +45,7 @@ impl Store for SqliteStore {
     }
 
     async fn set_suspend(&self, name: &AgentName, suspend: bool) -> StoreResult<bool> {
-        self.do_set_suspend(name, suspend).await
+        self.do_set_suspend(None, name, suspend).await
     }
 
     async fn events(&self, filter: &EventFilter) -> StoreResult<Vec<Event>> {

@@ -36,6 +36,8 @@ pub const IDENTITY_FIXED: &str = "TALON-OC014";
 pub const TAKEN: &str = "TALON-OC015";
 /// Only a row whose deletion was requested is archived, and an archived row is never revived.
 pub const ARCHIVE: &str = "TALON-OC016";
+/// The audit log is append-only.
+pub const AUDIT: &str = "TALON-OC017";
 /// A column does not hold what it must (a named CHECK).
 pub const INVALID: &str = "TALON-OC020";
 
@@ -70,6 +72,7 @@ pub fn message(code: &str) -> Option<&'static str> {
         ARCHIVE => {
             "only an agent whose deletion was requested is archived, and an archived one is never revived"
         }
+        AUDIT => "the audit log is append-only",
         INVALID => "a column does not hold what it must",
         _ => return None,
     })

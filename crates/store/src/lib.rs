@@ -4,12 +4,14 @@
 //! lease's epoch and is refused when a newer one exists; the rules of the SQL contract (immutability, latch,
 //! generation, deletion as a request) hold whoever writes.
 
+pub mod access;
 pub mod budget;
 pub mod claim;
 pub mod codes;
 pub mod columns;
 pub mod conformance;
 pub mod error;
+pub mod fleet;
 pub mod memory;
 pub mod network;
 pub mod search;
@@ -32,9 +34,16 @@ pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use types::*;
 
-/// All of a store: what the controller and the commands need, what the Hub needs, and what the Router needs.
-pub trait WholeStore: Store + network::HubStore + search::SearchStore {}
-impl<T: Store + network::HubStore + search::SearchStore> WholeStore for T {}
+/// All of a store: what the controller and the commands need, what the Hub needs, what the Router needs, and what the HTTP
+/// API needs.
+pub trait WholeStore:
+    Store + network::HubStore + search::SearchStore + fleet::FleetStore + access::AccessStore
+{
+}
+impl<T> WholeStore for T where
+    T: Store + network::HubStore + search::SearchStore + fleet::FleetStore + access::AccessStore
+{
+}
 
 /// Shorthand.
 pub type StoreResult<T> = Result<T, StoreError>;

@@ -22,7 +22,6 @@ mod output;
 mod runtime;
 mod service;
 mod session;
-mod spec_diff;
 mod sql;
 mod view;
 mod workers;

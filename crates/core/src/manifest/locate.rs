@@ -38,7 +38,7 @@ pub(super) fn pointer(path: &[Step]) -> String {
         ..,
     ] = path
         && spec == "spec"
-        && refs == "apiKeyRefs"
+        && (refs == "apiKeyRefs" || refs == "api_key_refs")
     {
         return key_ref_pointer(&Provider(provider.clone()));
     }

@@ -40,6 +40,28 @@ impl Node {
     }
 }
 
+impl From<&serde_json::Value> for Node {
+    fn from(value: &serde_json::Value) -> Self {
+        use serde_json::Value;
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(b) => Self::Bool(*b),
+            Value::Number(n) => match (n.as_i64(), n.as_u64()) {
+                (Some(i), _) => Self::Integer(i.into()),
+                (None, Some(u)) => Self::Integer(u.into()),
+                (None, None) => Self::Float(n.as_f64().unwrap_or(f64::NAN)),
+            },
+            Value::String(s) => Self::Text(s.clone()),
+            Value::Array(list) => Self::List(list.iter().map(Self::from).collect()),
+            Value::Object(map) => Self::Map(
+                map.iter()
+                    .map(|(k, v)| (k.clone(), Self::from(v)))
+                    .collect(),
+            ),
+        }
+    }
+}
+
 /// Reads one document. The tree is at most a small multiple of the file, however often aliases repeat its parts.
 pub(super) fn read(
     document: serde_yaml::Deserializer<'_>,

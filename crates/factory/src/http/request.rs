@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::problem::{Kind, Problem};
@@ -85,9 +85,16 @@ fn of_status(status: StatusCode) -> Problem {
 }
 
 /// Ends a request that takes too long to answer. What it asked for may still happen; streams are timed only until they
-/// begin.
-pub async fn limit_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {
-    use axum::response::IntoResponse;
+/// begin, and whoever asked to wait has that time on top.
+pub async fn limit_time(State(app): State<App>, request: Request, next: Next) -> Response {
+    let config = app.config();
+    let query = request.uri().query().unwrap_or_default();
+    let waits = query.split('&').any(|pair| pair.starts_with("wait="));
+    let limit = if waits {
+        config.request_timeout + config.max_wait
+    } else {
+        config.request_timeout
+    };
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(

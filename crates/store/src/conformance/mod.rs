@@ -3,6 +3,7 @@
 //! A case asserts, so a failure is a panic; [`run`] names every case that failed. Nothing here knows which store it
 //! talks to. The store's clock must be a running one.
 
+mod access;
 mod apply;
 mod claims;
 mod commit;
@@ -12,6 +13,7 @@ pub mod differential;
 mod events;
 mod feed;
 mod finish;
+mod fleet;
 mod installation;
 mod presence;
 mod resources;
@@ -113,6 +115,12 @@ pub fn cases() -> Vec<Case> {
             cards_are_read_with_their_owners, the_version_moves_with_what_can_be_found,
             standings_tell_who_can_be_given_a_task, a_name_is_the_managed_agents, vectors_belong_to_one_card_and_model,
             vectors_go_with_their_card, vectors_of_other_models_are_dropped, vectors_fit_their_model,
+        }
+        fleet { pages_show_every_agent_once, filters_are_joined_by_and, the_feed_tells_where_it_begins }
+        access {
+            tokens_live_until_revoked, tokens_expire, an_attempt_is_made_once,
+            an_attempt_that_was_given_up_may_come_again, racing_attempts_are_one,
+            every_change_of_a_spec_is_in_the_audit_log,
         }
         waiting { returns_after_max, sees_what_happened_before_the_call, wakes_for_a_change }
     }

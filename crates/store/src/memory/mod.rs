@@ -1,8 +1,10 @@
 //! The in-memory store: the same semantics as the databases, under one mutex, deterministic with a seed and on any
 //! [`Clock`]. The seeded simulation runs on it.
 
+mod access;
 mod controller;
 mod credentials;
+mod fleet;
 mod installation;
 mod mutate;
 mod people;
@@ -117,7 +119,7 @@ impl Store for MemoryStore {
         spec: &AgentSpec,
         options: ApplyOptions,
     ) -> StoreResult<Applied> {
-        self.wake(|s, now| s.apply(name, owner, spec, options, now))
+        self.wake(|s, now| s.apply(None, name, owner, spec, options, now))
     }
 
     async fn get(&self, name: &str, include_archived: bool) -> StoreResult<Option<Snapshot>> {
@@ -129,7 +131,7 @@ impl Store for MemoryStore {
     }
 
     async fn request_deletion(&self, name: &AgentName, keep_bucket: bool) -> StoreResult<()> {
-        self.wake(|s, now| s.request_deletion(name, keep_bucket, now))
+        self.wake(|s, now| s.request_deletion(None, name, keep_bucket, now))
     }
 
     async fn request_reconcile(&self, name: &AgentName) -> StoreResult<()> {
@@ -137,7 +139,7 @@ impl Store for MemoryStore {
     }
 
     async fn set_suspend(&self, name: &AgentName, suspend: bool) -> StoreResult<bool> {
-        self.wake(|s, now| s.set_suspend(name, suspend, now))
+        self.wake(|s, now| s.set_suspend(None, name, suspend, now))
     }
 
     async fn events(&self, filter: &EventFilter) -> StoreResult<Vec<Event>> {

@@ -5,6 +5,7 @@ use talon_core::spec::DeletionPolicy;
 use talon_core::{AgentId, AgentName, AgentSpec, Generation, Owner, Snapshot};
 
 use super::state::{Now, Row, State};
+use crate::fleet::Actor;
 use crate::types::{
     Applied, ApplyOptions, ApplyOutcome, CONTROLLER, Change, ChangeKind, EventFilter, ListFilter,
 };
@@ -14,6 +15,7 @@ use talon_core::resource::{ResourceKind, ResourceState};
 impl State {
     pub(super) fn apply(
         &mut self,
+        actor: Option<&Actor>,
         name: &AgentName,
         owner: &Owner,
         spec: &AgentSpec,
@@ -36,6 +38,7 @@ impl State {
             if !options.dry_run {
                 self.rows.insert(id, Row::new(id, name, owner, spec, now));
                 self.changed(id, ChangeKind::Spec, now);
+                self.audit(actor, "insert", name.as_str(), Vec::new(), now);
             }
             return Ok(Applied {
                 id,
@@ -50,7 +53,9 @@ impl State {
             return Err(codes::rejected(codes::DELETING));
         }
         let id = row.agent.id;
-        if columns::changed(wanted, &row.agent.spec, &[]).is_empty() {
+        let changed = columns::changed(wanted, &row.agent.spec, &[]);
+        let fields: Vec<_> = changed.into_iter().map(|(column, _)| column).collect();
+        if fields.is_empty() {
             return Ok(Applied {
                 id,
                 generation: row.agent.generation,
@@ -61,6 +66,7 @@ impl State {
         let generation = Generation(row.agent.generation.0 + 1);
         if !options.dry_run {
             self.set_spec(id, now, |agent| agent.spec = spec.clone());
+            self.audit(actor, "update", name.as_str(), fields, now);
         }
         Ok(Applied {
             id,
@@ -88,6 +94,7 @@ impl State {
 
     pub(super) fn request_deletion(
         &mut self,
+        actor: Option<&Actor>,
         name: &AgentName,
         keep_bucket: bool,
         now: Now,
@@ -106,6 +113,7 @@ impl State {
                 agent.spec.deletion_policy = DeletionPolicy::KeepBucket;
             }
         });
+        self.audit(actor, "delete", name.as_str(), Vec::new(), now);
         Ok(())
     }
 
@@ -125,6 +133,7 @@ impl State {
 
     pub(super) fn set_suspend(
         &mut self,
+        actor: Option<&Actor>,
         name: &AgentName,
         suspend: bool,
         now: Now,
@@ -138,6 +147,7 @@ impl State {
         }
         let id = row.agent.id;
         self.set_spec(id, now, |agent| agent.spec.suspend = suspend);
+        self.audit(actor, "update", name.as_str(), vec!["suspend"], now);
         Ok(true)
     }
 

@@ -13,6 +13,7 @@ use talon_core::resource::{ResourceKind, ResourceRecord};
 use talon_core::snapshot::{AuthTokenRecord, SecretRecord, Work};
 use talon_core::{AgentId, AgentName, AgentSpec, Owner, Snapshot, TryId};
 
+use super::access::Access;
 use super::credentials::KeyRow;
 use super::tasks::Tasks;
 use crate::budget::Slot;
@@ -146,6 +147,7 @@ pub(super) struct State {
     pub(super) last_release: Option<Now>,
     pub(super) tasks: Tasks,
     pub(super) api_keys: Vec<KeyRow>,
+    pub(super) access: Access,
     pub(super) hosted: BTreeMap<String, (HostedAgent, HostedConnection)>,
     /// Counts what may change what a search finds.
     pub(super) cards_version: u64,
@@ -167,6 +169,7 @@ impl State {
             last_release: None,
             tasks: Tasks::default(),
             api_keys: Vec::new(),
+            access: Access::default(),
             hosted: BTreeMap::new(),
             cards_version: 0,
         }

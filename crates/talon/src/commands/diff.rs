@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 use talon_core::Snapshot;
 use talon_core::condition::ConditionType;
+use talon_plan::spec_diff::{self, FieldChange, Stage};
 
 use super::plan;
 use crate::exit::{Exit, Failure};
 use crate::manifests::{self, Source};
 use crate::output::safe;
 use crate::session::Session;
-use crate::spec_diff::{self, FieldChange};
 use crate::view;
 
 /// Arguments.
@@ -47,7 +47,7 @@ async fn against_rows(source: &Source, session: &Session) -> Result<Exit, Failur
                 items.push(json!({ "name": d.name, "exists": false, "changes": [] }));
             }
             Some(s) => {
-                let changes = spec_diff::diff(&s.agent.spec, &d.spec, plan::stage(&s));
+                let changes = spec_diff::diff(&s.agent.spec, &d.spec, Stage::of(&s));
                 if changes.is_empty() {
                     continue;
                 }

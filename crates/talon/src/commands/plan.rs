@@ -2,14 +2,13 @@
 
 use serde_json::json;
 use talon_core::Snapshot;
-use talon_core::resource::{ResourceKind, ResourceState};
+use talon_plan::spec_diff::{self, Effect, FieldChange, Stage};
 use talon_store::{ApplyOptions, Store, StoreError};
 
 use crate::exit::{Exit, Failure};
 use crate::manifests::{self, Document, Source};
 use crate::output::{Colour, age};
 use crate::session::Session;
-use crate::spec_diff::{self, Effect, FieldChange, Stage};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -56,21 +55,11 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// What decides which changes are still possible.
-pub fn stage(s: &Snapshot) -> Stage {
-    Stage {
-        deployed: s.agent.status.first_deployed_at.is_some(),
-        bucket_exists: s
-            .resource(ResourceKind::R2Bucket)
-            .is_some_and(|r| r.state != ResourceState::Absent),
-    }
-}
-
 async fn plan_one(store: &dyn Store, document: Document) -> Result<Planned, Failure> {
     let before = store.get(document.name.as_str(), false).await?;
     let changes = before
         .as_ref()
-        .map(|s| spec_diff::diff(&s.agent.spec, &document.spec, stage(s)))
+        .map(|s| spec_diff::diff(&s.agent.spec, &document.spec, Stage::of(s)))
         .unwrap_or_default();
     let rehearsal = ApplyOptions {
         if_generation: None,

@@ -5,7 +5,9 @@ use talon_core::AgentSpec;
 use talon_core::secret::SecretRef;
 use talon_core::spec::Skill;
 
-use crate::output::safe;
+use talon_core::Snapshot;
+use talon_core::resource::{ResourceKind, ResourceState};
+use talon_core::text::for_terminal;
 
 /// What a change causes (architecture.md, "Update classes").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -59,6 +61,22 @@ pub struct Stage {
     pub deployed: bool,
     /// Its bucket exists or is being made.
     pub bucket_exists: bool,
+}
+
+impl Stage {
+    /// What an agent's records say.
+    pub fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            deployed: snapshot.agent.status.first_deployed_at.is_some(),
+            bucket_exists: snapshot
+                .resource(ResourceKind::R2Bucket)
+                .is_some_and(|r| r.state != ResourceState::Absent),
+        }
+    }
+}
+
+fn safe(text: &str) -> String {
+    for_terminal(text).into_owned()
 }
 
 /// Compares two specs.

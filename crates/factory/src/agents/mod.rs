@@ -1,0 +1,48 @@
+//! Agents as resources: read, written, watched.
+
+mod actions;
+mod attempt;
+mod conditional;
+mod feed;
+mod list;
+mod look;
+mod plan;
+mod read;
+mod spec;
+mod view;
+mod wait;
+mod watch;
+mod write;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::App;
+
+pub use feed::Feed;
+pub use spec::components;
+
+/// Where agents live.
+pub const AGENTS: &str = "/api/v1/openclaw/agents";
+
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list::list, write::create))
+        .routes(routes!(
+            read::agent,
+            write::replace,
+            write::patch,
+            write::delete
+        ))
+        .routes(routes!(plan::last_plan, plan::plan))
+        .routes(routes!(read::events))
+        .routes(routes!(read::resources))
+        .routes(routes!(actions::reconcile))
+        .routes(routes!(actions::suspend))
+        .routes(routes!(actions::resume))
+        .routes(routes!(
+            actions::hold,
+            actions::set_hold,
+            actions::release_hold
+        ))
+}

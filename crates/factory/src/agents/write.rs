@@ -1,0 +1,644 @@
+//! Creating, replacing, changing and deleting agents.
+
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use talon_core::{AgentName, AgentSpec, Owner, Snapshot, validate};
+use talon_plan::spec_diff::{self, Effect, FieldChange, Stage};
+use talon_store::access::Outcome;
+use talon_store::{ApplyOptions, ApplyOutcome, StoreError};
+use utoipa::{IntoParams, ToSchema};
+
+use super::AGENTS;
+use super::attempt::{Begun, IdempotencyKey, end};
+use super::conditional::Conditional;
+use super::look::{actor, find, missing, must_find, response};
+use super::spec::{Spec, Unknown, read, shown};
+use super::view::{AgentView, Cleanup};
+use super::wait::{Goal, WaitParams, until};
+use crate::App;
+use crate::auth::{Caller, Operator};
+use crate::http::{
+    Answer, FieldError, Json, Kind, Params, Problem, ProblemBody, is_media_type, read_json,
+};
+
+const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// `?dryRun=server`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DryRun {
+    /// Do everything, then take it back.
+    Server,
+}
+
+/// `?fieldValidation=`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+pub enum FieldValidation {
+    /// Unknown fields are errors.
+    #[default]
+    Strict,
+    /// Unknown fields are left out, with a `Warning` header.
+    Warn,
+}
+
+/// How to write.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub struct WriteParams {
+    /// With `server`, everything is checked and nothing is written; the answer is the plan.
+    #[param(inline)]
+    dry_run: Option<DryRun>,
+    /// What unknown fields are: errors, or warnings.
+    #[param(inline)]
+    field_validation: Option<FieldValidation>,
+    /// Answer only when the agent is there, needs a person, or time is up; the header `Talon-Wait` says which.
+    #[param(inline)]
+    wait: Option<Goal>,
+    /// How long to wait: `60s`, `5m`. At most five minutes.
+    #[param(pattern = "^[0-9]{1,4}(s|m)$", example = "60s")]
+    timeout: Option<String>,
+}
+
+/// A new agent.
+#[derive(ToSchema)]
+#[allow(dead_code)] // Only its schema is used: bodies are read against the manifest's own schema.
+#[schema(example = json!({"name": "research-pro", "spec": {
+    "persona": "You are a careful research analyst.", "instructions": "Cite every claim.",
+    "model": "anthropic/claude-sonnet-4-6", "api_key_refs": {"anthropic": "env:TALON_SECRET_ANTHROPIC"}}}))]
+pub struct CreateAgent {
+    /// 3 to 30 lower-case letters, digits and single inner hyphens.
+    #[schema(min_length = 3, max_length = 30, pattern = "^[a-z0-9]+(-[a-z0-9]+)*$")]
+    name: String,
+    /// Whose it is; the token's owner if left out, else `default`.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[a-z0-9._-]+$")]
+    #[schema(nullable = false)]
+    owner: Option<String>,
+    /// What it shall be.
+    spec: Spec,
+    /// Keys of model providers, by provider. They reach the agent's Worker and nothing else.
+    #[schema(write_only, format = Password, value_type = Option<Object>, nullable = false)]
+    api_keys: Option<Value>,
+}
+
+/// An agent as it shall be.
+#[derive(ToSchema)]
+#[allow(dead_code)] // As above.
+#[schema(example = json!({"spec": {
+    "persona": "You are a careful research analyst.", "instructions": "Cite every claim.",
+    "model": "anthropic/claude-sonnet-4-6", "api_key_refs": {"anthropic": "env:TALON_SECRET_ANTHROPIC"}}}))]
+pub struct ReplaceAgent {
+    /// As in the path.
+    #[schema(nullable = false)]
+    name: Option<String>,
+    /// As it is: never changes.
+    #[schema(nullable = false)]
+    owner: Option<String>,
+    /// What it shall be.
+    spec: Spec,
+}
+
+/// A merge patch (RFC 7396): null takes a field out, a list replaces the whole list.
+#[derive(ToSchema)]
+#[allow(dead_code)] // As above.
+#[schema(example = json!({"spec": {"model": "openai/gpt-5", "display_name": null}}))]
+pub struct PatchAgent {
+    /// What shall change.
+    #[schema(value_type = Object)]
+    spec: Value,
+}
+
+/// What a write would do.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WritePlan {
+    /// `created`, `updated` or `unchanged`.
+    pub outcome: String,
+    /// The generation before; 0: there is none.
+    pub generation: i64,
+    /// Field by field.
+    pub changes: Vec<Change>,
+}
+
+/// One field that differs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Change {
+    /// Where: `spec.model`, `spec.skills[research].tags`.
+    pub field: String,
+    /// What is there, short.
+    pub from: Option<String>,
+    /// What will be there, short.
+    pub to: Option<String>,
+    /// What it causes: `router_only`, `secret_push`, `first_upload`, `first_bucket`, `behaviour` or `immutable`.
+    pub effect: String,
+}
+
+impl From<FieldChange> for Change {
+    fn from(change: FieldChange) -> Self {
+        let effect = match change.effect {
+            Effect::RouterOnly => "router_only",
+            Effect::SecretPush => "secret_push",
+            Effect::FirstUpload => "first_upload",
+            Effect::FirstBucket => "first_bucket",
+            Effect::Behaviour => "behaviour",
+            Effect::Immutable => "immutable",
+        };
+        // Names of skills and providers stand in brackets or are lower-case: only our own names are turned.
+        let (name, rest) = match change.field.split_once('[') {
+            Some((name, rest)) => match rest.rsplit_once(']') {
+                Some((inner, tail)) => (shown(name), format!("[{inner}]{}", shown(tail))),
+                None => (shown(name), String::new()),
+            },
+            None => (shown(&change.field), String::new()),
+        };
+        Self {
+            field: name + &rest,
+            from: change.from,
+            to: change.to,
+            effect: effect.to_owned(),
+        }
+    }
+}
+
+/// What a body says, checked as far as it can be without the database.
+struct Wanted {
+    name: AgentName,
+    owner: Option<Owner>,
+    spec: AgentSpec,
+    warnings: Vec<String>,
+}
+
+/// Reads a body, `/status` and all: everything that is wrong at once. `name`: the path's.
+fn wanted(mut body: Value, path: Option<&str>, validation: FieldValidation) -> Answer<Wanted> {
+    let unknown = match validation {
+        FieldValidation::Strict => Unknown::Refused,
+        FieldValidation::Warn => Unknown::Dropped,
+    };
+    let mut errors = Vec::new();
+    let mut wrong = |pointer: &str, code: &str, detail: String| {
+        errors.push(FieldError {
+            pointer: pointer.to_owned(),
+            code: code.to_owned(),
+            detail,
+        });
+    };
+    let named = body.get("name").and_then(Value::as_str).map(str::to_owned);
+    let name = match (path, named) {
+        (Some(path), Some(named)) if path != named => {
+            wrong(
+                "/name",
+                "immutable",
+                "a name never changes: leave it out".to_owned(),
+            );
+            None
+        }
+        (Some(path), _) => Some(path.to_owned()),
+        (None, Some(named)) => Some(named),
+        (None, None) => {
+            if body.get("name").is_none() && body.is_object() {
+                wrong("/name", "required", "name is missing: add it".to_owned());
+            }
+            None
+        }
+    };
+    let name = name.and_then(|name| match AgentName::parse(&name) {
+        Ok(name) => Some(name),
+        Err(e) => {
+            wrong("/name", "invalid", e.to_string());
+            None
+        }
+    });
+    let owner = body.get("owner").and_then(Value::as_str).map(|text| {
+        let owner = Owner::parse(text);
+        if owner.is_none() {
+            let detail = "an owner has 1 to 64 lower-case letters, digits, '.', '_' and '-'";
+            wrong("/owner", "invalid", detail.to_owned());
+        }
+        owner
+    });
+    let keys = body
+        .get("api_keys")
+        .is_some_and(|keys| keys.as_object().is_none_or(|o| !o.is_empty()));
+    let read = read(&mut body, unknown);
+    let (spec, warnings) = match read {
+        Ok(read) => read,
+        Err(more) => {
+            errors.extend(more);
+            return Err(invalid(errors));
+        }
+    };
+    // Any name will do to check the rest of the spec, if the real one is wrong.
+    let placeholder = AgentName::parse("placeholder").ok();
+    if let Some(any) = name.as_ref().or(placeholder.as_ref()) {
+        for violation in validate::validate(any, &spec) {
+            errors.push(FieldError {
+                pointer: shown(&violation.pointer),
+                code: "invalid".to_owned(),
+                detail: violation.detail,
+            });
+        }
+    }
+    match (name, errors.is_empty()) {
+        (Some(name), true) if keys => {
+            drop(name);
+            Err(Problem::new(
+                Kind::NotImplemented,
+                "this server takes no keys: leave api_keys out, and refer to them in spec.api_key_refs",
+            ))
+        }
+        (Some(name), true) => Ok(Wanted {
+            name,
+            owner: owner.flatten(),
+            spec,
+            warnings,
+        }),
+        _ => Err(invalid(errors)),
+    }
+}
+
+/// The spec of a body that speaks of the agent of this name.
+pub fn wanted_spec(body: Value, name: &str) -> Answer<AgentSpec> {
+    wanted(body, Some(name), FieldValidation::Strict).map(|wanted| wanted.spec)
+}
+
+fn invalid(errors: Vec<FieldError>) -> Problem {
+    let n = errors.len();
+    Problem::new(
+        Kind::Invalid,
+        format!("{n} thing(s) are not as they must be; see errors"),
+    )
+    .with_errors(errors)
+}
+
+/// How one write goes.
+struct Write<'a> {
+    app: &'a App,
+    caller: &'a Caller,
+    params: &'a WriteParams,
+    before: Option<Snapshot>,
+    /// The generation at which it may happen; 0: only if there is nothing.
+    if_generation: Option<i64>,
+}
+
+impl Write<'_> {
+    /// Applies, or rehearses; the answer, and whether it is new.
+    async fn run(self, wanted: Wanted) -> Answer<(Response, bool)> {
+        let wait = WaitParams {
+            wait: self.params.wait,
+            timeout: self.params.timeout.clone(),
+        };
+        let wait = wait.read(self.app)?;
+        let owner = self.owner(&wanted)?;
+        let dry_run = self.params.dry_run.is_some();
+        let options = ApplyOptions {
+            if_generation: self.if_generation,
+            dry_run,
+        };
+        let store = self.app.store();
+        let applied = store
+            .apply_as(
+                &actor(self.caller),
+                &wanted.name,
+                &owner,
+                &wanted.spec,
+                options,
+            )
+            .await
+            .map_err(|error| self.refused(error))?;
+        if dry_run {
+            let plan = write_plan(self.before.as_ref(), &wanted.spec, applied.outcome);
+            return Ok((axum::Json(plan).into_response(), false));
+        }
+        let mut ended = None;
+        let snapshot = match wait {
+            Some((goal, timeout)) => {
+                let (snapshot, how) = until(self.app, applied.id, goal, timeout).await?;
+                ended = Some(how);
+                snapshot
+            }
+            None => store.load(applied.id).await?.ok_or_else(missing)?,
+        };
+        let created = applied.outcome == ApplyOutcome::Created;
+        let status = if created {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        };
+        let mut answer = response(status, &snapshot);
+        let headers = answer.headers_mut();
+        if let Some(ended) = ended {
+            headers.insert("talon-wait", ended.header());
+        }
+        for warning in &wanted.warnings {
+            if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{warning}\"")) {
+                headers.append(header::WARNING, value);
+            }
+        }
+        if created {
+            located(headers, wanted.name.as_str());
+        }
+        Ok((answer, created))
+    }
+
+    /// Whose the agent is or will be.
+    fn owner(&self, wanted: &Wanted) -> Answer<Owner> {
+        let own = self.before.as_ref().map(|s| &s.agent.owner);
+        let own = own.or(self.caller.owner.as_ref());
+        match (own, &wanted.owner) {
+            (Some(own), Some(other)) if own != other => {
+                let error = FieldError {
+                    pointer: "/owner".to_owned(),
+                    code: "immutable".to_owned(),
+                    detail: "is another than the agent's or the token's: leave it out".to_owned(),
+                };
+                Err(invalid(vec![error]))
+            }
+            (Some(own), _) => Ok(own.clone()),
+            (None, Some(wanted)) => Ok(wanted.clone()),
+            (None, None) => Ok(Owner::default()),
+        }
+    }
+
+    /// A refusal of the database. That a name is taken is a conflict, unless the request itself asked for that to be looked
+    /// at.
+    fn refused(&self, error: StoreError) -> Problem {
+        match error {
+            StoreError::Stale { expected: 0, .. } if self.before.is_none() => Problem::new(
+                Kind::Conflict,
+                "the name is taken: choose another, or change the agent by PUT or PATCH",
+            ),
+            error => error.into(),
+        }
+    }
+}
+
+/// Where a new agent is.
+fn located(headers: &mut HeaderMap, name: &str) {
+    if let Ok(location) = HeaderValue::from_str(&format!("{AGENTS}/{name}")) {
+        headers.insert(header::LOCATION, location);
+    }
+}
+
+/// What writing this spec would do.
+pub fn write_plan(before: Option<&Snapshot>, spec: &AgentSpec, outcome: ApplyOutcome) -> WritePlan {
+    let changes = before.map(|s| spec_diff::diff(&s.agent.spec, spec, Stage::of(s)));
+    WritePlan {
+        outcome: match outcome {
+            ApplyOutcome::Created => "created",
+            ApplyOutcome::Updated => "updated",
+            ApplyOutcome::Unchanged => "unchanged",
+        }
+        .to_owned(),
+        generation: before.map_or(0, |s| s.agent.generation.0),
+        changes: changes.into_iter().flatten().map(Change::from).collect(),
+    }
+}
+
+/// Creates an agent. 409 if the name is taken.
+#[utoipa::path(post, path = "/api/v1/openclaw/agents", operation_id = "create_agent", tag = "agents",
+    security(("bearer" = ["operator"])),
+    params(WriteParams,
+        ("Idempotency-Key" = Option<String>, Header, description = "The same request with the same key is done once, for 24 hours")),
+    request_body = CreateAgent, responses(
+        (status = 201, description = "It is made", body = AgentView,
+            headers(("ETag" = String, description = "Its tag"), ("Location" = String, description = "Where it is"))),
+        (status = 200, description = "With `dryRun`: what would be done", body = WritePlan),
+        (status = 409, description = "The name is taken, or a request with this key is under way", content_type = "application/problem+json", body = ProblemBody),
+        (status = 422, description = "It can never be made as written", content_type = "application/problem+json", body = ProblemBody),
+        (status = 501, description = "This server takes no keys", content_type = "application/problem+json", body = ProblemBody),
+))]
+pub async fn create(
+    State(app): State<App>,
+    Operator(caller): Operator,
+    Params(params): Params<WriteParams>,
+    key: IdempotencyKey,
+    body: Json,
+) -> Answer<Response> {
+    let what = format!("create:{:?}", params);
+    let attempt = match key.begin(&app, &caller, &what, &body.value).await? {
+        Begun::Do(attempt) => attempt,
+        Begun::Again(outcome) => return again(&app, &caller, outcome).await,
+    };
+    let made = make(&app, &caller, &params, body.value).await;
+    let outcome = match &made {
+        Ok((name, answer, true)) => Some(Outcome {
+            status: answer.status().as_u16(),
+            agent: name.clone(),
+        }),
+        _ => None,
+    };
+    end(&app, attempt, outcome).await;
+    made.map(|(_, answer, _)| answer)
+}
+
+async fn make(
+    app: &App,
+    caller: &Caller,
+    params: &WriteParams,
+    body: Value,
+) -> Answer<(String, Response, bool)> {
+    let wanted = wanted(body, None, params.field_validation.unwrap_or_default())?;
+    let name = wanted.name.to_string();
+    let write = Write {
+        app,
+        caller,
+        params,
+        before: None,
+        if_generation: Some(0),
+    };
+    let (answer, created) = write.run(wanted).await?;
+    Ok((name, answer, created))
+}
+
+/// The answer of an earlier attempt, with the agent as it is now.
+async fn again(app: &App, caller: &Caller, outcome: Outcome) -> Answer<Response> {
+    let snapshot = must_find(app, caller, &outcome.agent, true).await?;
+    let status = StatusCode::from_u16(outcome.status).unwrap_or(StatusCode::OK);
+    let mut answer = response(status, &snapshot);
+    located(answer.headers_mut(), &outcome.agent);
+    Ok(answer)
+}
+
+/// Brings an agent to exactly this spec. Must say what it builds upon: `If-Match`, `If-Generation`, or `If-None-Match: *`
+/// for an agent that is not there yet.
+#[utoipa::path(put, path = "/api/v1/openclaw/agents/{name}", operation_id = "replace_agent", tag = "agents",
+    security(("bearer" = ["operator"])),
+    params(("name" = String, Path, description = "The agent's name", example = "research-pro"), WriteParams,
+        ("If-Match" = Option<String>, Header, description = "The tag of what is replaced, or *"),
+        ("If-None-Match" = Option<String>, Header, description = "*: only if there is no such agent"),
+        ("If-Generation" = Option<i64>, Header, description = "The generation of what is replaced; 0: there is none")),
+    request_body = ReplaceAgent, responses(
+        (status = 200, description = "It is so; with `dryRun`: what would be done", body = AgentView, headers(("ETag" = String, description = "Its tag"))),
+        (status = 201, description = "It is made", body = AgentView, headers(("ETag" = String, description = "Its tag"))),
+        (status = 404, description = "No such agent", content_type = "application/problem+json", body = ProblemBody),
+        (status = 409, description = "The agent is being deleted", content_type = "application/problem+json", body = ProblemBody),
+        (status = 412, description = "The agent has changed", content_type = "application/problem+json", body = ProblemBody),
+        (status = 422, description = "It can never be so", content_type = "application/problem+json", body = ProblemBody),
+        (status = 428, description = "It must say what it builds upon", content_type = "application/problem+json", body = ProblemBody),
+        (status = 501, description = "This server takes no keys", content_type = "application/problem+json", body = ProblemBody),
+))]
+pub async fn replace(
+    State(app): State<App>,
+    Operator(caller): Operator,
+    Path(name): Path<String>,
+    Params(params): Params<WriteParams>,
+    conditional: Conditional,
+    body: Json,
+) -> Answer<Response> {
+    if !conditional.is_given() {
+        return Err(Problem::new(
+            Kind::PreconditionRequired,
+            "say what this builds upon: If-Match and the agent's ETag, If-Generation, or If-None-Match: * for a new agent",
+        ));
+    }
+    let before = find(&app, &caller, &name, false).await?;
+    if before.is_none() && !conditional.creates_only() {
+        return Err(missing());
+    }
+    let if_generation = conditional.check(before.as_ref())?;
+    let validation = params.field_validation.unwrap_or_default();
+    let wanted = wanted(body.value, Some(&name), validation)?;
+    let write = Write {
+        app: &app,
+        caller: &caller,
+        params: &params,
+        before,
+        if_generation,
+    };
+    write.run(wanted).await.map(|(answer, _)| answer)
+}
+
+/// Changes parts of an agent by a merge patch.
+#[utoipa::path(patch, path = "/api/v1/openclaw/agents/{name}", operation_id = "patch_agent", tag = "agents",
+    security(("bearer" = ["operator"])),
+    params(("name" = String, Path, description = "The agent's name", example = "research-pro"), WriteParams,
+        ("If-Match" = Option<String>, Header, description = "The tag of what is changed, or *"),
+        ("If-Generation" = Option<i64>, Header, description = "The generation of what is changed")),
+    request_body(content = PatchAgent, content_type = "application/merge-patch+json"), responses(
+        (status = 200, description = "It is so; with `dryRun`: what would be done", body = AgentView, headers(("ETag" = String, description = "Its tag"))),
+        (status = 404, description = "No such agent", content_type = "application/problem+json", body = ProblemBody),
+        (status = 409, description = "The agent is being deleted", content_type = "application/problem+json", body = ProblemBody),
+        (status = 412, description = "The agent has changed", content_type = "application/problem+json", body = ProblemBody),
+        (status = 422, description = "It can never be so", content_type = "application/problem+json", body = ProblemBody),
+        (status = 501, description = "This server takes no keys", content_type = "application/problem+json", body = ProblemBody),
+))]
+pub async fn patch(
+    State(app): State<App>,
+    Operator(caller): Operator,
+    Path(name): Path<String>,
+    Params(params): Params<WriteParams>,
+    conditional: Conditional,
+    request: Request,
+) -> Answer<Response> {
+    if !is_media_type(request.headers(), MERGE_PATCH) {
+        return Err(Problem::new(
+            Kind::UnsupportedMediaType,
+            "send a merge patch, as application/merge-patch+json",
+        )
+        .with_header(
+            HeaderName::from_static("accept-patch"),
+            HeaderValue::from_static(MERGE_PATCH),
+        ));
+    }
+    let patch = read_json(request.into_body(), &app).await?.value;
+    let before = must_find(&app, &caller, &name, false).await?;
+    let if_generation = conditional.check(Some(&before))?;
+    let mut body = json!({"spec": Spec::from(&before.agent.spec).into_json()});
+    merge(&mut body, patch);
+    let validation = params.field_validation.unwrap_or_default();
+    let wanted = wanted(body, Some(&name), validation)?;
+    let write = Write {
+        app: &app,
+        caller: &caller,
+        params: &params,
+        // What was merged is what was read: if it changes in between, the write is refused.
+        if_generation: if_generation.or(Some(before.agent.generation.0)),
+        before: Some(before),
+    };
+    write.run(wanted).await.map(|(answer, _)| answer)
+}
+
+/// RFC 7396.
+fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let Value::Object(target) = target else {
+        return;
+    };
+    for (key, value) in patch {
+        if value.is_null() {
+            target.remove(&key);
+        } else {
+            merge(target.entry(key).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// How to delete.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DeleteParams {
+    /// Leaves the bucket and what is in it.
+    #[param(default = false)]
+    keep_bucket: Option<bool>,
+    /// With `deleted`: answer only when everything is cleaned up, a person is needed, or time is up.
+    #[param(inline)]
+    wait: Option<Goal>,
+    /// How long to wait: `60s`, `5m`. At most five minutes.
+    #[param(pattern = "^[0-9]{1,4}(s|m)$", example = "60s")]
+    timeout: Option<String>,
+}
+
+/// Asks for the deletion of an agent. The answer shows how far it is; asking again shows how far it is then.
+#[utoipa::path(delete, path = "/api/v1/openclaw/agents/{name}", operation_id = "delete_agent", tag = "agents",
+    security(("bearer" = ["operator"])),
+    params(("name" = String, Path, description = "The agent's name", example = "research-pro"), DeleteParams,
+        ("If-Match" = Option<String>, Header, description = "The tag of what is deleted, or *"),
+        ("If-Generation" = Option<i64>, Header, description = "The generation of what is deleted")),
+    responses(
+        (status = 202, description = "It is being deleted", body = Cleanup),
+        (status = 404, description = "No such agent, or deleted before", content_type = "application/problem+json", body = ProblemBody),
+        (status = 409, description = "It is protected", content_type = "application/problem+json", body = ProblemBody),
+        (status = 412, description = "The agent has changed", content_type = "application/problem+json", body = ProblemBody),
+))]
+pub async fn delete(
+    State(app): State<App>,
+    Operator(caller): Operator,
+    Path(name): Path<String>,
+    Params(params): Params<DeleteParams>,
+    conditional: Conditional,
+) -> Answer<Response> {
+    let wait = WaitParams {
+        wait: params.wait,
+        timeout: params.timeout,
+    };
+    let wait = wait.read(&app)?;
+    let before = must_find(&app, &caller, &name, false).await?;
+    conditional.check(Some(&before))?;
+    let keep_bucket = params.keep_bucket.unwrap_or_default();
+    let by = actor(&caller);
+    app.store()
+        .request_deletion_as(&by, &before.agent.name, keep_bucket)
+        .await?;
+    let id = before.agent.id;
+    let (snapshot, ended) = match wait {
+        Some((goal, timeout)) => {
+            let (snapshot, ended) = until(&app, id, goal, timeout).await?;
+            (snapshot, Some(ended))
+        }
+        None => (app.store().load(id).await?.ok_or_else(missing)?, None),
+    };
+    let mut answer = (StatusCode::ACCEPTED, axum::Json(Cleanup::from(&snapshot))).into_response();
+    if let Some(ended) = ended {
+        answer.headers_mut().insert("talon-wait", ended.header());
+    }
+    Ok(answer)
+}

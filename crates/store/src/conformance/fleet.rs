@@ -1,0 +1,106 @@
+//! Pages of the fleet.
+
+use talon_core::Owner;
+use talon_core::status::DeploymentStatus;
+
+use super::support::{Bench, name, spec};
+use crate::ApplyOptions;
+use crate::fleet::{PageFilter, PagePlace};
+
+async fn names(bench: &Bench, filter: &PageFilter, size: i64) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut after: Option<PagePlace> = None;
+    loop {
+        let page = bench.page(filter, after.as_ref(), size).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(PagePlace {
+            name: last.agent.name.to_string(),
+            id: last.agent.id,
+        });
+        all.extend(page.iter().map(|s| s.agent.name.to_string()));
+    }
+    assert_eq!(bench.count(filter).await.unwrap(), all.len() as i64);
+    all
+}
+
+pub(super) async fn pages_show_every_agent_once(bench: Bench) {
+    bench.archived("agent-b", None).await;
+    bench.archived("agent-b", None).await;
+    for agent in ["agent-b", "agent-a", "agent-b-c", "zebra"] {
+        bench.create(agent).await;
+    }
+    for size in [1, 2, 3, 100] {
+        let live = names(&bench, &PageFilter::default(), size).await;
+        assert_eq!(live, ["agent-a", "agent-b", "agent-b-c", "zebra"], "{size}");
+        let archived = PageFilter {
+            include_archived: true,
+            ..PageFilter::default()
+        };
+        let all = names(&bench, &archived, size).await;
+        assert_eq!(
+            all,
+            [
+                "agent-a",
+                "agent-b",
+                "agent-b",
+                "agent-b",
+                "agent-b-c",
+                "zebra"
+            ]
+        );
+    }
+}
+
+pub(super) async fn filters_are_joined_by_and(bench: Bench) {
+    let options = ApplyOptions::default();
+    for (agent, owner, display) in [
+        ("first", "ann", Some("The ÄRGER 100%")),
+        ("second", "ann", None),
+        ("third", "bob", Some("First of all")),
+    ] {
+        let mut wanted = spec();
+        wanted.display_name = display.map(str::to_owned);
+        let owner = Owner(owner.to_owned());
+        bench
+            .apply(&name(agent), &owner, &wanted, options)
+            .await
+            .unwrap();
+    }
+    let filter = |owner: Option<&str>, text: Option<&str>, status| PageFilter {
+        owner: owner.map(|o| Owner(o.to_owned())),
+        text: text.map(str::to_owned),
+        status,
+        include_archived: false,
+    };
+    for (filter, expected) in [
+        (filter(Some("ann"), None, None), vec!["first", "second"]),
+        (filter(None, Some("FIRST"), None), vec!["first", "third"]),
+        (filter(Some("bob"), Some("first"), None), vec!["third"]),
+        // No wildcards, and only ASCII letters are folded.
+        (filter(None, Some("100%"), None), vec!["first"]),
+        (filter(None, Some("%"), None), vec!["first"]),
+        (filter(None, Some("_"), None), vec![]),
+        (filter(None, Some("Är"), None), vec!["first"]),
+        (filter(None, Some("är"), None), vec![]),
+        (
+            filter(None, None, Some(DeploymentStatus::Pending)),
+            vec!["first", "second", "third"],
+        ),
+        (filter(None, None, Some(DeploymentStatus::Failed)), vec![]),
+    ] {
+        assert_eq!(names(&bench, &filter, 2).await, expected, "{filter:?}");
+    }
+}
+
+pub(super) async fn the_feed_tells_where_it_begins(bench: Bench) {
+    assert!(bench.first_change().await.unwrap() <= 1);
+    bench.create("agent-a").await;
+    let last = bench.last_change().await.unwrap();
+    let first = bench.first_change().await.unwrap();
+    assert!(first <= last);
+    bench.create("agent-b").await;
+    // What is numbered only when somebody reads it counts as well.
+    let last = bench.last_change().await.unwrap();
+    bench.prune(std::time::Duration::ZERO).await.unwrap();
+    assert!(bench.first_change().await.unwrap() >= last);
+}

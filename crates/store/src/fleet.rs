@@ -1,0 +1,84 @@
+//! What the HTTP API asks about many agents at once, and in whose name it writes. Apart from [`Store`](crate::Store), so that
+//! the controller depends on none of it.
+
+use async_trait::async_trait;
+use talon_core::status::DeploymentStatus;
+use talon_core::{AgentId, AgentName, AgentSpec, Owner, Snapshot};
+
+use crate::{Applied, ApplyOptions, StoreResult};
+
+/// Which agents a page shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PageFilter {
+    /// Only this status.
+    pub status: Option<DeploymentStatus>,
+    /// Only this owner.
+    pub owner: Option<Owner>,
+    /// Only those whose name or display name holds this text, whatever the case of its ASCII letters.
+    pub text: Option<String>,
+    /// Archived rows too.
+    pub include_archived: bool,
+}
+
+/// Behind which agent a page begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PagePlace {
+    /// Its name.
+    pub name: String,
+    /// Its id: archived agents may share a name.
+    pub id: AgentId,
+}
+
+/// In whose name a person's write is made, for the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// Who.
+    pub name: String,
+    /// From where.
+    pub source: String,
+}
+
+/// The fleet, as the HTTP API sees it.
+#[async_trait]
+pub trait FleetStore: Send + Sync + 'static {
+    /// At most `limit` agents that fit, in the order of names (then ids), behind `after`.
+    async fn page(
+        &self,
+        filter: &PageFilter,
+        after: Option<&PagePlace>,
+        limit: i64,
+    ) -> StoreResult<Vec<Snapshot>>;
+
+    /// How many agents fit.
+    async fn count(&self, filter: &PageFilter) -> StoreResult<i64>;
+
+    /// The number from which on every entry of the change feed is kept (at most 1 if nothing was ever pruned): who has seen
+    /// the one before it has missed nothing.
+    async fn first_change(&self) -> StoreResult<i64>;
+
+    /// [`Store::apply`](crate::Store::apply) in somebody's name.
+    async fn apply_as(
+        &self,
+        actor: &Actor,
+        name: &AgentName,
+        owner: &Owner,
+        spec: &AgentSpec,
+        options: ApplyOptions,
+    ) -> StoreResult<Applied>;
+
+    /// [`Store::request_deletion`](crate::Store::request_deletion) in somebody's name.
+    async fn request_deletion_as(
+        &self,
+        actor: &Actor,
+        name: &AgentName,
+        keep_bucket: bool,
+    ) -> StoreResult<()>;
+
+    /// [`Store::set_suspend`](crate::Store::set_suspend) in somebody's name.
+    async fn set_suspend_as(
+        &self,
+        actor: &Actor,
+        name: &AgentName,
+        suspend: bool,
+    ) -> StoreResult<bool>;
+}
