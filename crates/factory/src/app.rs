@@ -5,6 +5,7 @@ use std::sync::Arc;
 use talon_core::clock::{Clock, Random};
 use talon_core::deliver::Deliver;
 use talon_core::search::AgentSearch;
+use talon_core::secret_writer::SecretWriter;
 use talon_hub::Hub;
 use talon_store::WholeStore;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,8 @@ pub struct FactoryParts {
     pub search: Option<Arc<dyn AgentSearch>>,
     /// Takes tasks; without it, tasks are answered 501.
     pub deliver: Option<Arc<dyn Deliver>>,
+    /// Hands keys through to Workers; without it, keys are answered 501.
+    pub secrets: Option<Arc<dyn SecretWriter>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Chance.
@@ -77,6 +80,10 @@ impl App {
 
     pub fn deliver(&self) -> Option<&Arc<dyn Deliver>> {
         self.0.parts.deliver.as_ref()
+    }
+
+    pub fn secrets(&self) -> Option<&Arc<dyn SecretWriter>> {
+        self.0.parts.secrets.as_ref()
     }
 
     pub fn operator(&self) -> &OperatorToken {

@@ -5,4 +5,5 @@
 mod agent;
 mod network;
 mod requests;
+mod secrets;
 mod world;
