@@ -5,6 +5,7 @@
 
 pub mod canary;
 pub mod chaos;
+pub mod openbao;
 pub mod oracle;
 pub mod postgres;
 pub mod process;

@@ -81,7 +81,10 @@ impl Scope {
 /// in a scope would otherwise hand them to the agents of that owner.
 fn is_the_daemons(name: &str) -> bool {
     let own = name.starts_with("TALON_") && !name.starts_with("TALON_SECRET_");
-    own || matches!(name, "CLOUDFLARE_API_TOKEN" | "CLOUDFLARE_ACCOUNT_ID")
+    own || matches!(
+        name,
+        "CLOUDFLARE_API_TOKEN" | "CLOUDFLARE_ACCOUNT_ID" | "VAULT_TOKEN" | "BAO_TOKEN"
+    )
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod runtime;
 mod service;
 mod session;
 mod sql;
+mod vault;
 mod view;
 mod workers;
 

@@ -16,4 +16,5 @@ mod resync;
 mod sweep;
 mod tampered;
 mod updates;
+mod vault;
 mod verify;
