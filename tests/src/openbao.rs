@@ -43,6 +43,8 @@ fn binary() -> Result<PathBuf> {
 impl OpenBao {
     /// Starts one.
     pub async fn start(token: &str) -> Result<Self> {
+        // A second installation is refused, which is as good: the first one stays.
+        let _already = rustls::crypto::ring::default_provider().install_default();
         let home = TempDir::with_prefix("talon-bao-")?;
         // The port is free by the time it is named; the server takes none of its own choice.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();

@@ -3,7 +3,7 @@
 use talon_core::cloud::CallClass;
 use talon_core::condition::{ConditionType, StoredCondition, Truth};
 use talon_core::{AgentId, Snapshot};
-use talon_plan::{Input, Knock};
+use talon_plan::{Block, Input, Knock};
 use talon_store::StoreResult;
 
 use crate::failure::Verdict;
@@ -74,8 +74,9 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<R
                 world: &world,
             });
             let untold = plan.held.is_some() && !says_held(&snapshot);
+            let stuck = plan.block.as_ref().is_some_and(|b| !says(&snapshot, b));
             let knocks = matches!(plan.knock, Knock::Now { .. });
-            if !plan.steps.is_empty() || !plan.needs.is_empty() || knocks || untold {
+            if !plan.steps.is_empty() || !plan.needs.is_empty() || knocks || untold || stuck {
                 wake.push(id);
             }
         }
@@ -85,6 +86,14 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<R
         }
     }
     Ok(Ok(report))
+}
+
+/// Whether the row already tells people why nothing can be done: a Worker that is gone with its keys leaves nothing to
+/// be done, and is to be told all the same.
+fn says(snapshot: &Snapshot, block: &Block) -> bool {
+    snapshot.conditions.iter().any(|c| {
+        c.condition.kind == ConditionType::Reconciling && c.condition.reason == block.reason
+    })
 }
 
 /// Whether the row already tells people that effects are withheld.

@@ -229,7 +229,7 @@ fn wanted(mut body: Value, path: Option<&str>, validation: FieldValidation) -> A
         Some(_) => Err(()),
     });
     let read = read(&mut body, unknown);
-    let (spec, warnings) = match read {
+    let (spec, mut warnings) = match read {
         Ok(read) => read,
         Err(more) => {
             errors.extend(more);
@@ -261,6 +261,7 @@ fn wanted(mut body: Value, path: Option<&str>, validation: FieldValidation) -> A
             Vec::new()
         }
     };
+    warnings.extend(looks_like_keys(&spec));
     match (name, errors.is_empty()) {
         (Some(name), true) => Ok(Wanted {
             name,
@@ -271,6 +272,12 @@ fn wanted(mut body: Value, path: Option<&str>, validation: FieldValidation) -> A
         }),
         _ => Err(invalid(errors)),
     }
+}
+
+/// Where a text that is stored and published looks like it holds a key; never what stands there.
+fn looks_like_keys(spec: &AgentSpec) -> impl Iterator<Item = String> {
+    let found = validate::warnings(spec).into_iter();
+    found.map(|w| format!("{}: {}", shown(&w.pointer), w.detail))
 }
 
 /// The spec of a body that speaks of the agent of this name.

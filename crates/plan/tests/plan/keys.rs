@@ -545,3 +545,25 @@ fn another_auth_token_is_pushed_and_promoted_and_the_card_follows() {
     let answer = stage.request(&Ask::RotateAuth).expect("alive");
     assert!(matches!(answer, Err(Refusal::Conflict(_))), "{answer:?}");
 }
+
+#[test]
+fn a_server_of_secrets_that_is_down_costs_no_call() {
+    let mut stage = crate::fixture::deployed();
+    let problem = talon_plan::SecretProblem {
+        reason: Reason::SecretValueMissing,
+        message: "no answer".to_owned(),
+        transient: true,
+    };
+    stage.keys.insert(KEY.to_owned(), Err(problem));
+    stage.resync();
+    stage.one_pass();
+    assert_eq!(stage.calls, [""; 0]);
+    let (truth, reason, _) = stage.db.condition(ConditionType::SecretsReady);
+    assert_eq!((truth, reason), ("False", Reason::SecretValueMissing));
+    // It comes back with another value: one call.
+    stage.keys.insert(KEY.to_owned(), Ok("rotated".to_owned()));
+    stage.resync();
+    stage.converge();
+    assert_eq!(stage.calls, ["push-secrets"]);
+    assert_deployed_with(&mut stage, KEY, "rotated");
+}
