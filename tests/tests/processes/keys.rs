@@ -127,7 +127,9 @@ fn faults(site: &Site<'_>) -> Result<()> {
         FaultRule::on("workers.secrets.bulk", Fault::ResetBefore).times(1),
         FaultRule::on(
             "workers.secrets.bulk",
-            Fault::Throttle { retry_after: None },
+            Fault::Throttle {
+                retry_after: Some(1),
+            },
         )
         .times(1),
         FaultRule::on("tokens.create", refused("json")).times(1),
