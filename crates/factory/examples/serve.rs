@@ -53,6 +53,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         deliver: Some(Arc::new(hub.clone())),
         hub: Some(hub),
         search: Some(search),
+        secrets: None,
         clock,
         random: Arc::new(OsRandom),
         operator: OperatorToken::of(&operator),

@@ -152,6 +152,8 @@ pub enum Command {
     Agents(commands::agents::Args),
     /// API keys of agents that people run themselves
     Keys(commands::keys::Args),
+    /// The keys on an agent's Worker: list, set, unset; another auth token
+    Secrets(commands::secrets::Args),
     /// Delete agents, with everything they have at Cloudflare
     Delete(commands::delete::Args),
     /// Compare an agent with reality now, rather than at the next regular time

@@ -173,6 +173,7 @@ impl Service {
             deliver: hub.clone().map(|hub| Arc::new(hub) as Arc<dyn Deliver>),
             hub: hub.clone(),
             search: search.clone(),
+            secrets: Some(daemon.secret_writer()),
             clock,
             random,
             operator,

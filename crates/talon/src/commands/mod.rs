@@ -22,6 +22,7 @@ pub mod release_hold;
 pub mod run;
 pub mod schema;
 pub mod search;
+pub mod secrets;
 pub mod simulate;
 pub mod suspend;
 pub mod task;
@@ -135,6 +136,7 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Failure> {
         Command::Search(args) => search::run(args, session).await,
         Command::Agents(args) => agents::run(args, session).await,
         Command::Keys(args) => keys::run(args, session).await,
+        Command::Secrets(args) => secrets::run(args, session).await,
         Command::Schema(_) => schema::run(&session),
         Command::Completion(args) => Ok(completion::run(&args, &session)),
         Command::Doctor(args) => doctor::run(args, session).await,
