@@ -8,4 +8,5 @@ mod deleting;
 mod exit_codes;
 mod local;
 mod reading;
+mod secrets;
 mod waiting;
