@@ -160,7 +160,7 @@ impl Service {
         let dashboard = Dashboard::new(DashboardParts {
             store: parts.store.clone(),
             operator_sha256: operator_sha256.clone(),
-            secrets: None,
+            secrets: Some(daemon.secret_writer()),
             session_key,
             // Who reaches the Hub by TLS reaches this server by TLS.
             https: hub_url.starts_with("wss:"),
