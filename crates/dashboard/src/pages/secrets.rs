@@ -60,10 +60,11 @@ pub async fn show(
         .into_iter()
         .map(|line| Line {
             name: line.name,
-            set: if line.set {
-                pill("good", "check", "set")
-            } else {
-                pill("warn", "warn", "not set")
+            set: match (line.set, line.state.as_str()) {
+                (false, _) => pill("warn", "warn", "not set"),
+                // Its answer was lost, or it is on its way.
+                (true, "pushing") => pill("busy", "dots", "not certain"),
+                (true, _) => pill("good", "check", "set"),
             },
             fingerprint: line.fingerprint,
             source: line.source,
