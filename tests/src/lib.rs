@@ -5,8 +5,10 @@
 
 pub mod canary;
 pub mod chaos;
+pub mod network_chaos;
 pub mod oracle;
 pub mod postgres;
+pub mod pretender;
 pub mod process;
 pub mod secrets;
 pub mod simulation;

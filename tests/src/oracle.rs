@@ -1,7 +1,6 @@
 //! What must hold of the local Cloudflare and the rows once everything is settled.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use talon_core::name::{WorkerMarks, agent_of_token, bucket_looks_ours};
@@ -11,7 +10,7 @@ use talon_core::snapshot::AuthTokenState;
 use talon_core::status::DeploymentStatus;
 use talon_core::{AgentId, Snapshot};
 use talon_simulator::{StateView, WorkerView};
-use talon_store::Store;
+use talon_store::WholeStore;
 use talon_worker::IDENTITY_MODULE;
 
 use crate::site::{ANTHROPIC_KEY, Site, unsettled};
@@ -27,6 +26,11 @@ pub struct Found {
 
 /// Compares rows and Cloudflare. The error names everything that is wrong.
 pub async fn verify(site: &Site<'_>) -> Result<Found> {
+    verify_with(site, &|_| ANTHROPIC_KEY.to_owned()).await
+}
+
+/// As [`verify`], where each agent has a key of its own.
+pub async fn verify_with(site: &Site<'_>, key_of: &dyn Fn(&str) -> String) -> Result<Found> {
     let rows = site.rows().await?;
     let state = site.sim.state();
     let mut wrong: Vec<String> = rows.iter().filter_map(unsettled).collect();
@@ -34,7 +38,7 @@ pub async fn verify(site: &Site<'_>) -> Result<Found> {
         rows.iter().partition(|r| r.agent.is_archived());
     nothing_is_left(site, &live, &state, &mut wrong);
     for row in &live {
-        if let Err(error) = agent(site, row, &state).await {
+        if let Err(error) = agent(site, row, &state, key_of).await {
             wrong.push(format!("{}: {error:#}", row.agent.name));
         }
     }
@@ -114,7 +118,12 @@ fn marks(worker: &WorkerView) -> Option<WorkerMarks> {
 }
 
 /// A live agent's things are there and fit each other and its row.
-async fn agent(site: &Site<'_>, row: &Snapshot, state: &StateView) -> Result<()> {
+async fn agent(
+    site: &Site<'_>,
+    row: &Snapshot,
+    state: &StateView,
+    key_of: &dyn Fn(&str) -> String,
+) -> Result<()> {
     let (agent, status) = (&row.agent, &row.agent.status);
     let name = status.worker_name.as_deref().context("no Worker name")?;
     let worker = state.workers.iter().find(|w| w.name == name);
@@ -168,7 +177,7 @@ async fn agent(site: &Site<'_>, row: &Snapshot, state: &StateView) -> Result<()>
         "the Worker has another keep-alive"
     );
     ensure!(
-        opened(&secret("ANTHROPIC_API_KEY")?) == ANTHROPIC_KEY,
+        opened(&secret("ANTHROPIC_API_KEY")?) == key_of(agent.name.as_str()),
         "the Worker has another key"
     );
     let identity = site.sim.module_text(name, IDENTITY_MODULE);
@@ -176,7 +185,7 @@ async fn agent(site: &Site<'_>, row: &Snapshot, state: &StateView) -> Result<()>
         identity.is_some() && identity == status.identity_md,
         "IDENTITY.md is not the recorded one"
     );
-    let card = card(&site.store, agent.id).await?;
+    let card = card(&*site.store, agent.id).await?;
     ensure!(
         card.authentication.map(|a| a.credentials).as_ref() == Some(&auth),
         "the card has another auth token"
@@ -197,7 +206,7 @@ fn opened(value: &talon_core::secret::SecretValue) -> String {
     value.expose().to_owned()
 }
 
-async fn card(store: &Arc<dyn Store>, id: AgentId) -> Result<talon_core::card::AgentCard> {
+async fn card(store: &dyn WholeStore, id: AgentId) -> Result<talon_core::card::AgentCard> {
     store.card(id).await?.context("it has no card")
 }
 

@@ -10,7 +10,7 @@ use talon_core::condition::{ConditionType, Truth};
 use talon_core::status::DeploymentStatus;
 use talon_core::{InstallId, Owner, Snapshot};
 use talon_simulator::{DEV_API_TOKEN, SimConfig, SimHandle, Simulator};
-use talon_store::{ApplyOptions, ListFilter, Store, StoreError};
+use talon_store::{ApplyOptions, ListFilter, StoreError, WholeStore};
 use talon_store_postgres::PostgresStore;
 use talon_store_sqlite::SqliteStore;
 use tempfile::TempDir;
@@ -49,7 +49,7 @@ pub struct Site<'s> {
     /// The local Cloudflare.
     pub sim: SimHandle,
     /// The database, as an administrator reads and writes it.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn WholeStore>,
     /// This installation.
     pub install: InstallId,
     /// How to start the binary; settings changed here hold for what is started afterwards.
@@ -102,7 +102,7 @@ impl<'s> Site<'s> {
             "talon migrate: {}",
             String::from_utf8_lossy(&migrated.stderr)
         );
-        let store: Arc<dyn Store> = match &database {
+        let store: Arc<dyn WholeStore> = match &database {
             None => Arc::new(SqliteStore::open(&administrator).await?),
             Some(_) => Arc::new(PostgresStore::open(&administrator).await?),
         };
@@ -276,7 +276,10 @@ fn settings(sim: &SimHandle) -> Vec<(&'static str, String)> {
             sim.s3_endpoint().to_string(),
         ),
         ("TALON_CLOUDFLARE_BUDGET_CALLS", text("1000000")),
+        ("TALON_LISTEN", text("127.0.0.1:0")),
+        // Stays the same from one daemon to the next: another address is another upload.
         ("TALON_HUB_URL", text("ws://127.0.0.1:9/ws/agents")),
+        ("TALON_RUNTIME_BUNDLE", text("placeholder")),
         ("TALON_INSTALL_KEY_FILE", text("install.key")),
         ("TALON_SECRET_ANTHROPIC", text(ANTHROPIC_KEY)),
         ("TALON_RESYNC_SECONDS", text("2")),

@@ -9,6 +9,7 @@ use talon_controller::budget::CallBudget;
 use talon_controller::clock::{OsRandom, SystemClock};
 use talon_controller::{ControllerConfig, Daemon, Parts};
 use talon_core::cloud::Budget;
+use talon_core::deliver::WorkerDoor;
 use talon_core::secret::{Provider, SecretRef, SecretValue};
 use talon_core::spec::{AgentSpec, Skill};
 use talon_core::status::DeploymentStatus;
@@ -47,6 +48,8 @@ pub struct Stage {
     pub key: Arc<InstallKey>,
     /// The code that daemons deploy.
     pub bundle: Bundle,
+    /// The Workers themselves, as daemons reach them.
+    pub door: Option<Arc<dyn WorkerDoor>>,
     /// Settings for daemons; change them before [`Stage::daemon`].
     pub config: ControllerConfig,
 }
@@ -156,6 +159,7 @@ impl Stage {
             install,
             key,
             bundle: Bundle::embedded(),
+            door: None,
             config: quick(),
         }
     }
@@ -188,6 +192,7 @@ impl Stage {
             registry: Arc::new(EmbeddedRegistry::new(self.store.clone())),
             secrets: self.secrets.clone(),
             bundle: Arc::new(self.bundle.clone()),
+            door: self.door.clone(),
             install: self.install.clone(),
             key: self.key.clone(),
             r2_endpoint: R2Endpoint::Fixed(self.sim.s3_endpoint().to_string()),

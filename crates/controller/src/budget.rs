@@ -51,8 +51,9 @@ struct State {
     /// What Cloudflare said is left, and until when (monotonic) that holds.
     told: Option<(u32, Duration)>,
     paused_until: Duration,
-    /// The other daemons have not been told of the pause yet.
-    pause_to_share: bool,
+    /// Until when Cloudflare asked this daemon to pause, and until when the others know of it.
+    asked_until: Duration,
+    told_until: Duration,
     refused: BTreeMap<CallClass, Refused>,
 }
 
@@ -108,8 +109,15 @@ impl State {
         wait.max(LEAST_WAIT)
     }
 
-    fn pause(&mut self, until: Duration) {
-        self.paused_until = self.paused_until.max(until);
+    fn pause(&mut self, now: Duration, pause: Duration) {
+        if self.paused_until <= now {
+            let pause_s = pause.as_secs();
+            tracing::warn!(
+                pause_s,
+                "Cloudflare asks for a pause: no call before it ends"
+            );
+        }
+        self.paused_until = self.paused_until.max(now + pause);
     }
 }
 
@@ -134,6 +142,27 @@ impl CallBudget {
         let mut budget = Self::in_process(clock, calls);
         budget.shared = Some(Shared { store, account });
         budget
+    }
+
+    /// Calls that this process granted within the window that ends now. Those granted through the database are counted there.
+    pub fn used(&self) -> u32 {
+        let now_ms = i64::try_from(self.clock.monotonic().as_millis()).unwrap_or(i64::MAX / 4);
+        let window_ms = i64::try_from(WINDOW.as_millis()).unwrap_or(0);
+        let state = self.lock();
+        let counting = state
+            .slots
+            .iter()
+            .filter(|s| s.start_ms > now_ms - window_ms);
+        counting.fold(0, |sum, slot| sum.saturating_add(slot.used))
+    }
+
+    /// For how much longer nothing is asked of Cloudflare because it wants a pause.
+    pub fn pause_left(&self) -> Option<Duration> {
+        let left = self
+            .lock()
+            .paused_until
+            .saturating_sub(self.clock.monotonic());
+        (!left.is_zero()).then_some(left)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -193,7 +222,7 @@ impl CallBudget {
             state.granted(class, now);
             Ok(())
         } else if grant.paused {
-            state.pause(now + grant.retry_in);
+            state.pause(now, grant.retry_in);
             Err(grant.retry_in.max(LEAST_WAIT))
         } else {
             Err(state.refuse(class, now, grant.retry_in))
@@ -225,22 +254,16 @@ impl CallBudget {
     /// Tells the other daemons of a pause that Cloudflare asked this one for, while it lasts.
     async fn share_pause(&self, shared: &Shared) {
         let now = self.clock.monotonic();
-        let left = {
-            let mut state = self.lock();
-            let untold = std::mem::take(&mut state.pause_to_share);
-            state
-                .paused_until
-                .checked_sub(now)
-                .filter(|left| untold && !left.is_zero())
+        let asked = {
+            let state = self.lock();
+            (state.asked_until > state.told_until.max(now)).then_some(state.asked_until)
         };
-        if let Some(left) = left
-            && shared
-                .store
-                .pause_budget(&shared.account, left)
-                .await
-                .is_err()
-        {
-            self.lock().pause_to_share = true;
+        let Some(asked) = asked else { return };
+        let told = shared.store.pause_budget(&shared.account, asked - now);
+        // Noted only now: whoever drops this in the middle has told nobody.
+        if told.await.is_ok() {
+            let mut state = self.lock();
+            state.told_until = state.told_until.max(asked);
         }
     }
 }
@@ -271,15 +294,8 @@ impl Budget for CallBudget {
         let mut state = self.lock();
         if signal.limited {
             let pause = signal.retry_after.unwrap_or(BLIND_PAUSE);
-            if state.paused_until <= now {
-                let pause_s = pause.as_secs();
-                tracing::warn!(
-                    pause_s,
-                    "Cloudflare asks for a pause: no call before it ends"
-                );
-            }
-            state.pause(now + pause);
-            state.pause_to_share = true;
+            state.pause(now, pause);
+            state.asked_until = state.asked_until.max(now + pause);
         }
         if let Some(remaining) = signal.remaining {
             state.told = Some((remaining, now + signal.reset_in.unwrap_or(WINDOW)));

@@ -213,3 +213,19 @@ async fn what_cloudflare_says_is_left_is_kept_for_the_urgent() {
     assert_eq!(drain(&one, CallClass::Resync).await, 50);
     assert_eq!(drain(&one, CallClass::Delete).await, 100);
 }
+
+#[tokio::test]
+async fn what_was_granted_and_a_pause_can_be_seen() {
+    let clock = Arc::new(Hand::default());
+    let budget = CallBudget::in_process(clock.clone(), 100);
+    clock.turn(Duration::from_secs(1000));
+    assert_eq!((budget.used(), budget.pause_left()), (0, None));
+    for _ in 0..3 {
+        assert!(budget.admit(CallClass::Delete).await.is_ok());
+    }
+    assert_eq!(budget.used(), 3);
+    budget.observe(signal(Some(Duration::from_secs(40)), true));
+    assert_eq!(budget.pause_left(), Some(Duration::from_secs(40)));
+    clock.turn(Duration::from_secs(400));
+    assert_eq!((budget.used(), budget.pause_left()), (0, None));
+}

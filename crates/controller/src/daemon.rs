@@ -27,7 +27,8 @@ use crate::brake::Brake;
 use crate::config::{ControllerConfig, seconds};
 use crate::inventory::Surveyor;
 use crate::lease::Lease;
-use crate::pass::{self, Shared};
+use crate::pass;
+use crate::shared::Shared;
 use crate::tell::{HoldTold, safe};
 use crate::waker::AgentWaker;
 use crate::{high_water, resync, sweep};
@@ -49,6 +50,9 @@ pub struct Parts {
     pub secrets: Arc<dyn SecretReader>,
     /// The code to deploy.
     pub bundle: Arc<Bundle>,
+    /// The Workers themselves, at their own addresses; without it none is woken after a write, and what was pushed stays
+    /// unverified.
+    pub door: Option<Arc<dyn WorkerDoor>>,
     /// This installation.
     pub install: InstallId,
     /// The root of control tokens.
@@ -118,6 +122,7 @@ impl Daemon {
             hub_url: config.hub_url.clone(),
             r2_endpoint: parts.r2_endpoint,
             bundle: parts.bundle.manifest.clone(),
+            knocks: parts.door.is_some(),
             timing: config.timing(),
             held: None,
         };
@@ -128,6 +133,7 @@ impl Daemon {
             registry: parts.registry,
             secrets: parts.secrets,
             bundle: parts.bundle,
+            door: parts.door,
             key: parts.key,
             clock: parts.clock,
             random: parts.random,

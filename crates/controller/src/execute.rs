@@ -1,8 +1,11 @@
 //! Executes a plan, step by step: intent → call → record. Makes no choices.
 
+mod made;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use talon_core::Snapshot;
 use talon_core::clock::{Clock, Random};
 use talon_core::cloud::{
     Binding, BucketRef, CallClass, CallCx, Cloud, CloudError, Migration, SecretChange, WorkerUpload,
@@ -10,22 +13,20 @@ use talon_core::cloud::{
 use talon_core::mutation::Mutation;
 use talon_core::name::WorkerMarks;
 use talon_core::registry::{Registry, RegistryError};
-use talon_core::secret::SecretValue;
-use talon_core::{Snapshot, TryId};
 use talon_plan::desired::{BUCKET_BINDING, OBJECT_BINDING, TRY_VARIABLE};
 use talon_plan::effect::{self, Answer, StepCx};
 use talon_plan::status::PassFailure;
 use talon_plan::step::{StepId, UploadPlan, brings_auth_token};
-use talon_plan::{Plan, Step, StepKind, Supply, SupplySource, World};
-use talon_secrets::Redactor;
+use talon_plan::{Plan, Step, StepKind, World};
 use talon_store::{Store, StoreError};
 use talon_worker::Bundle;
 
 use crate::brake::Brake;
 use crate::failure::{self, Verdict};
 use crate::lease::Lease;
-use crate::observe::{Values, knows};
+use crate::observe::Values;
 use crate::tell;
+use made::Made;
 
 /// What an execution needs from the daemon.
 pub struct Executor<'a> {
@@ -60,16 +61,6 @@ pub struct Outcome {
     pub interrupted: bool,
     /// Whether something could not be finished in its time slice and wants to go on at once.
     pub unfinished: bool,
-}
-
-/// What a pass made and must hand from one step to the next; wiped with it.
-struct Made {
-    try_id: TryId,
-    auth_token: Option<SecretValue>,
-    auth_sha256: Option<String>,
-    auth_placed: bool,
-    r2_token_id: Option<String>,
-    r2_token_value: Option<SecretValue>,
 }
 
 enum StepError {
@@ -116,7 +107,7 @@ impl Executor<'_> {
         values: &Values,
         class: CallClass,
     ) -> Result<Outcome, StoreError> {
-        let mut made = self.begin(snapshot, &plan);
+        let mut made = Made::begin(self.random, snapshot, &plan);
         let mut outcome = Outcome::default();
         let mut failed: Vec<StepId> = Vec::new();
         let mut pending: Vec<Mutation> = plan.opening;
@@ -129,9 +120,7 @@ impl Executor<'_> {
                 failed.push(step.id);
                 continue;
             }
-            if let StepKind::RegisterCard(card) = &mut step.kind {
-                fill_credentials(card, snapshot, &made);
-            }
+            made.fill(&mut step.kind, snapshot, values);
             let cx_sha = made.auth_sha256.clone();
             let cx_try = made.try_id.clone();
             let token_name = talon_core::name::token_name(&self.world.install, snapshot.agent.id);
@@ -158,13 +147,18 @@ impl Executor<'_> {
                         outcome.unfinished = true;
                         failed.push(step.id);
                     }
-                    pending.extend(effect::done(&step.kind, &answer, &cx));
+                    let cloud_now = self.cloud.clock_now();
+                    pending.extend(effect::done(
+                        &step.kind,
+                        &answer,
+                        &StepCx { cloud_now, ..cx },
+                    ));
                 }
                 Err(StepError::Registry(RegistryError::StaleEpoch)) => {
                     return Err(StoreError::StaleEpoch);
                 }
                 Err(error) => {
-                    let verdict = error.verdict().redacted(&redactor(values, &made));
+                    let verdict = error.verdict().redacted(&made.redactor(values));
                     verdict.tell(snapshot.agent.name.as_str(), step.kind.name());
                     pending.extend(effect::failed(&step.kind, &verdict.failure, &cx));
                     outcome.retry_after = outcome.retry_after.max(verdict.retry_after);
@@ -183,43 +177,6 @@ impl Executor<'_> {
             self.store.commit(&lease.claim, &pending).await?;
         }
         Ok(outcome)
-    }
-
-    /// Draws the try and, if the plan brings one, the auth token.
-    fn begin(&self, snapshot: &Snapshot, plan: &Plan) -> Made {
-        let mut dice = [0u8; 10];
-        self.random.fill(&mut dice);
-        let random = dice.iter().fold(0u128, |n, b| (n << 8) | u128::from(*b));
-        let ms = u64::try_from(snapshot.now.timestamp_millis()).unwrap_or_default();
-        let brings = plan.steps.iter().any(|s| match &s.kind {
-            StepKind::Upload(u) => u.brings_auth_token(),
-            StepKind::PushSecrets { set, .. } => brings_auth_token(set),
-            StepKind::Record(_)
-            | StepKind::CreateBucket(_)
-            | StepKind::CreateToken(_)
-            | StepKind::RollToken { .. }
-            | StepKind::DropToken { .. }
-            | StepKind::EnableRoute { .. }
-            | StepKind::RegisterCard(_)
-            | StepKind::DeleteWorker { .. }
-            | StepKind::EmptyBucket(_)
-            | StepKind::DeleteBucket(_)
-            | StepKind::DeleteToken { .. }
-            | StepKind::DeregisterCard => false,
-        });
-        let auth_token = brings.then(|| {
-            let mut bytes = [0u8; 32];
-            self.random.fill(&mut bytes);
-            talon_secrets::token::generate(bytes)
-        });
-        Made {
-            try_id: TryId::new(ms, random),
-            auth_sha256: auth_token.as_ref().map(SecretValue::sha256_hex),
-            auth_token,
-            auth_placed: false,
-            r2_token_id: None,
-            r2_token_value: None,
-        }
     }
 
     async fn call(
@@ -271,7 +228,7 @@ impl Executor<'_> {
             StepKind::PushSecrets { worker, set, unset } => {
                 let mut changes = Vec::with_capacity(set.len() + unset.len());
                 for supply in set {
-                    let value = Some(resolve(supply, values, made)?);
+                    let value = Some(made.resolve(supply, values)?);
                     changes.push(SecretChange {
                         name: supply.name.clone(),
                         value,
@@ -332,7 +289,7 @@ impl Executor<'_> {
             class_name: manifest.durable_object_class.clone(),
         });
         for supply in &upload.supply {
-            let value = resolve(supply, values, made)?;
+            let value = made.resolve(supply, values)?;
             bindings.push(Binding::SecretText {
                 name: supply.name.clone(),
                 value,
@@ -460,65 +417,11 @@ impl Executor<'_> {
     }
 }
 
-/// Knows every secret of the pass: an answer may speak of one that an earlier call of it carried.
-fn redactor(values: &Values, made: &Made) -> Redactor {
-    let mut redactor = knows(values);
-    for value in [&made.auth_token, &made.r2_token_value]
-        .into_iter()
-        .flatten()
-    {
-        redactor.add(value);
-    }
-    if let Some(value) = &made.r2_token_value {
-        redactor.add(&SecretValue::new(value.sha256_hex()));
-    }
-    redactor
-}
-
 /// A deletion: what was not there counts as done.
 fn gone(answer: Result<(), CloudError>) -> Result<Answer, StepError> {
     match answer {
         Ok(()) => Ok(Answer::Done),
         Err(CloudError::NotFound(_)) => Ok(Answer::WasAbsent),
         Err(e) => Err(e.into()),
-    }
-}
-
-/// The card carries the hash of the token that is on the Worker by now.
-fn fill_credentials(card: &mut talon_core::card::AgentCard, snapshot: &Snapshot, made: &Made) {
-    let current = snapshot.agent.status.auth_token_hash.clone();
-    let hash = made
-        .auth_sha256
-        .clone()
-        .filter(|_| made.auth_placed)
-        .or(current);
-    if let (Some(hash), Some(authentication)) = (hash, card.authentication.as_mut()) {
-        authentication.credentials = hash;
-    }
-}
-
-fn resolve(supply: &Supply, values: &Values, made: &Made) -> Result<SecretValue, StepError> {
-    let lacking = || StepError::Defect(format!("no value for {} at hand", supply.name));
-    match &supply.source {
-        SupplySource::Text(text) => Ok(SecretValue::new(text.clone())),
-        SupplySource::Reference { .. } | SupplySource::ControlToken => values
-            .get(&supply.name)
-            .map(SecretValue::duplicate)
-            .ok_or_else(lacking),
-        SupplySource::AuthToken => made
-            .auth_token
-            .as_ref()
-            .map(SecretValue::duplicate)
-            .ok_or_else(lacking),
-        SupplySource::R2AccessKeyId => made
-            .r2_token_id
-            .clone()
-            .map(SecretValue::new)
-            .ok_or_else(lacking),
-        SupplySource::R2SecretAccessKey => made
-            .r2_token_value
-            .as_ref()
-            .map(|v| SecretValue::new(v.sha256_hex()))
-            .ok_or_else(lacking),
     }
 }

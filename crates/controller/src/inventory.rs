@@ -31,6 +31,8 @@ pub struct Inventory {
     pub tokens: BTreeMap<String, Vec<TokenInfo>>,
     /// The jurisdictions that were listed.
     pub jurisdictions: BTreeSet<Jurisdiction>,
+    /// Those that Cloudflare refuses to list, and why: the agents that live there cannot be observed, all others can.
+    pub refused: BTreeMap<Jurisdiction, CloudError>,
 }
 
 /// Looks at two inventories in a row before the newer one is used. If it cannot, the newer one is not used at all.
@@ -92,8 +94,9 @@ impl Surveyor {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+        let asked = |i: &Inventory, j| i.jurisdictions.contains(j) || i.refused.contains_key(j);
         self.latest()
-            .filter(|i| i.taken > after && wanted.is_subset(&i.jurisdictions))
+            .filter(|i| i.taken > after && wanted.iter().all(|j| asked(i, j)))
     }
 
     /// An inventory whose fetch began after this monotonic time. Waits for the spacing to be over if there is none yet;
@@ -138,17 +141,25 @@ impl Surveyor {
             class,
             remaining: None,
         };
-        let jurisdictions = self
+        let mut jurisdictions = BTreeSet::new();
+        let wanted = self
             .wanted
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let taken = self.clock.monotonic();
         let workers = self.cloud.list_workers(cx).await?;
-        let mut buckets = BTreeMap::new();
-        for jurisdiction in &jurisdictions {
-            for bucket in self.cloud.list_buckets(cx, *jurisdiction).await? {
-                buckets.insert(bucket.name.clone(), bucket);
+        let (mut buckets, mut refused) = (BTreeMap::new(), BTreeMap::new());
+        for jurisdiction in wanted {
+            match self.cloud.list_buckets(cx, jurisdiction).await {
+                Ok(listed) => {
+                    buckets.extend(listed.into_iter().map(|b| (b.name.clone(), b)));
+                    jurisdictions.insert(jurisdiction);
+                }
+                Err(error) if jurisdiction != Jurisdiction::Default && is_refusal(&error) => {
+                    refused.insert(jurisdiction, error);
+                }
+                Err(error) => return Err(error),
             }
         }
         let mut tokens: BTreeMap<String, Vec<TokenInfo>> = BTreeMap::new();
@@ -165,7 +176,21 @@ impl Surveyor {
             buckets,
             tokens,
             jurisdictions,
+            refused,
         })
+    }
+}
+
+/// Whether Cloudflare answered and does not show it: not every account has every jurisdiction.
+fn is_refusal(error: &CloudError) -> bool {
+    match error {
+        CloudError::Auth(_)
+        | CloudError::Invalid(_)
+        | CloudError::NotFound(_)
+        | CloudError::Conflict(_)
+        | CloudError::Exists(_)
+        | CloudError::NotEmpty(_) => true,
+        CloudError::Throttled { .. } | CloudError::Transient(_) | CloudError::Ambiguous(_) => false,
     }
 }
 

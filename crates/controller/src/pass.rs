@@ -1,30 +1,25 @@
 //! One pass over one agent: load → observe → plan → execute, until nothing is left to do now, then finish.
 
-use std::sync::Arc;
+mod knock;
+
 use std::time::Duration;
 
 use talon_core::Snapshot;
-use talon_core::clock::{Clock, Random};
-use talon_core::cloud::{CallClass, CallCx, Cloud, WorkerSettings};
+use talon_core::cloud::{CallClass, CallCx, WorkerSettings};
 use talon_core::condition::Reason;
 use talon_core::mutation::{Finish, Mutation, Progress};
-use talon_core::registry::Registry;
 use talon_plan::status::PassFailure;
-use talon_plan::{Held, HeldScope, Input, Need, Observed, Plan, World, report};
-use talon_secrets::{InstallKey, SecretReader};
-use talon_store::{HoldKind, Store, StoreError, StoreResult};
-use talon_worker::Bundle;
+use talon_plan::{Input, Need, Plan, World, report};
+use talon_store::{StoreError, StoreResult};
 
-use crate::account::Account;
 use crate::backoff::RetryPolicy;
-use crate::brake::Brake;
-use crate::config::{ControllerConfig, seconds};
+use crate::config::seconds;
 use crate::execute::{Executor, Outcome};
 use crate::failure::{self, Verdict};
-use crate::inventory::{Inventory, Surveyor};
 use crate::lease::Lease;
-use crate::observe::{Anchor, Observer, Values, disown_foreign_token, knows};
-use crate::tell::{self, HoldTold};
+use crate::observe::{Anchor, knows};
+use crate::shared::{Seen, Shared};
+use crate::tell;
 
 /// How often a pass plans before it gives others their turn.
 const ROUNDS: usize = 8;
@@ -36,127 +31,6 @@ const NEXT_SLICE: Duration = Duration::from_millis(20);
 const CIRCLES: i64 = 5;
 /// How soon a pass comes back that used up its rounds.
 const SOON: Duration = Duration::from_secs(1);
-
-/// What every pass shares.
-pub struct Shared {
-    /// The database.
-    pub store: Arc<dyn Store>,
-    /// Cloudflare.
-    pub cloud: Arc<dyn Cloud>,
-    /// The Router.
-    pub registry: Arc<dyn Registry>,
-    /// Reads references.
-    pub secrets: Arc<dyn SecretReader>,
-    /// The code.
-    pub bundle: Arc<Bundle>,
-    /// The root of control tokens.
-    pub key: Arc<InstallKey>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Chance.
-    pub random: Arc<dyn Random>,
-    /// Settings.
-    pub config: ControllerConfig,
-    /// The account as a whole.
-    pub account: Account,
-    /// The lists.
-    pub surveyor: Arc<Surveyor>,
-    /// The mass-change brake.
-    pub brake: Arc<Brake>,
-    /// What was said of holds.
-    pub hold_told: HoldTold,
-    /// The world, without subdomain and hold, which are looked up for each pass.
-    pub base: World,
-}
-
-/// An agent as one round of a pass sees it.
-pub struct Seen {
-    /// Desired state and records.
-    pub snapshot: Snapshot,
-    /// What was seen.
-    pub observed: Observed,
-    /// Values of its secrets.
-    pub values: Values,
-    /// Ties the clocks.
-    pub anchor: Anchor,
-}
-
-impl Shared {
-    /// The world as it is now: subdomain and hold included.
-    pub async fn world(&self, class: CallClass) -> Result<World, Verdict> {
-        let mut world = self.base.clone();
-        world.held = self
-            .held()
-            .await
-            .map_err(|e| failure::internal(e.to_string()))?;
-        self.hold_told.tell(world.held.as_ref());
-        world.subdomain = self
-            .account
-            .subdomain(self.cloud.as_ref(), class)
-            .await
-            .map_err(|e| failure::of_cloud(&e))?;
-        Ok(world)
-    }
-
-    async fn held(&self) -> StoreResult<Option<Held>> {
-        if self.config.observe_only {
-            let message = "the daemon only observes (--observe-only)".to_owned();
-            return Ok(Some(Held {
-                reason: Reason::ObserveOnly,
-                message,
-                scope: HeldScope::All,
-                since: None,
-            }));
-        }
-        Ok(self.store.hold().await?.map(|hold| {
-            let (reason, scope) = match hold.kind {
-                HoldKind::MassChange => (Reason::MassChange, HeldScope::Risky),
-                HoldKind::RestoredDatabase => (Reason::RestoredDatabase, HeldScope::Risky),
-                HoldKind::Operator => (Reason::HeldByOperator, HeldScope::All),
-            };
-            Held {
-                reason,
-                message: hold.reason,
-                scope,
-                since: Some(hold.since),
-            }
-        }))
-    }
-
-    /// Whether the latest lists began after this.
-    fn seen_since(&self, moment: Duration) -> bool {
-        self.surveyor.latest().is_some_and(|i| i.taken > moment)
-    }
-
-    /// Observes one agent with the given lists.
-    pub async fn observe(
-        &self,
-        world: &World,
-        mut snapshot: Snapshot,
-        inventory: Option<&Inventory>,
-        anchor: Anchor,
-        card: Option<Option<String>>,
-        settings: Option<WorkerSettings>,
-    ) -> Seen {
-        if let Some(inventory) = inventory {
-            disown_foreign_token(&mut snapshot, inventory, &world.install);
-        }
-        let observer = Observer {
-            secrets: self.secrets.as_ref(),
-            key: &self.key,
-            world,
-        };
-        let (observed, values) = observer
-            .observe(&snapshot, inventory, anchor, card, settings)
-            .await;
-        Seen {
-            snapshot,
-            observed,
-            values,
-            anchor,
-        }
-    }
-}
 
 /// Why a pass did not get to see what it must see.
 enum NotSeen {
@@ -171,6 +45,8 @@ pub struct Pass<'a> {
     shared: &'a Shared,
     lease: &'a Lease,
     settings: Option<WorkerSettings>,
+    /// Whether the Worker itself was spoken to.
+    knocked: bool,
 }
 
 /// Runs one pass and finishes it. `Err` when the database fails or the lease is lost: then nothing more was written.
@@ -179,6 +55,7 @@ pub async fn run(shared: &Shared, lease: &Lease) -> StoreResult<()> {
         shared,
         lease,
         settings: None,
+        knocked: false,
     }
     .run()
     .await
@@ -225,6 +102,9 @@ impl Pass<'_> {
             let ends = plan.archiving().is_some();
             if over || moved || ends || (plan.steps.is_empty() && plan.needs.is_empty()) {
                 if !over && !moved && plan.is_converged() && self.latch(&seen.snapshot).await? {
+                    continue;
+                }
+                if !moved && !outcome.interrupted && self.knock(&world, &seen, &plan).await? {
                     continue;
                 }
                 if over && self.others_wait(&seen, &plan, &outcome) {
@@ -325,6 +205,9 @@ impl Pass<'_> {
                 Err(e) => return Ok(Err((Box::new(snapshot), failure::of_cloud(&e)))),
             },
         };
+        if let Some(error) = inventory.refused.get(&snapshot.agent.spec.r2.jurisdiction) {
+            return Ok(Err((Box::new(snapshot), failure::of_cloud(error))));
+        }
         let card = match shared.registry.lookup(snapshot.agent.id).await {
             Ok(card) => Some(card.map(|c| c.hash())),
             Err(e) => return Ok(Err((Box::new(snapshot), failure::of_registry(&e)))),
@@ -505,6 +388,10 @@ impl Pass<'_> {
         } else {
             (None, Progress::Ok)
         };
+        // What failed waits for its own time: coming back for the Worker's sake would try it again before.
+        let waits = outcome.failure.is_none() && !archived;
+        let knock = plan.knock.due_in().filter(|_| waits);
+        let next_due_in = [next_due_in, knock].into_iter().flatten().min();
         let mut mutations = Vec::new();
         if let Some(last) = archiving {
             mutations.append(&mut plan.opening);

@@ -3,13 +3,13 @@
 use talon_core::cloud::CallClass;
 use talon_core::condition::{ConditionType, StoredCondition, Truth};
 use talon_core::{AgentId, Snapshot};
-use talon_plan::Input;
+use talon_plan::{Input, Knock};
 use talon_store::StoreResult;
 
 use crate::failure::Verdict;
 use crate::inventory::Inventory;
 use crate::observe::Anchor;
-use crate::pass::Shared;
+use crate::shared::Shared;
 
 /// Rows read at a time.
 const PAGE: i64 = 500;
@@ -66,7 +66,8 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<R
                 world: &world,
             });
             let untold = plan.held.is_some() && !says_held(&seen.snapshot);
-            if !plan.steps.is_empty() || !plan.needs.is_empty() || untold {
+            let knocks = matches!(plan.knock, Knock::Now { .. });
+            if !plan.steps.is_empty() || !plan.needs.is_empty() || knocks || untold {
                 wake.push(id);
             }
         }

@@ -13,7 +13,7 @@ use talon_store::{HoldKind, RowState, StoreResult};
 
 use crate::clock::fraction;
 use crate::inventory::Inventory;
-use crate::pass::Shared;
+use crate::shared::Shared;
 use remove::Remover;
 
 /// Things a sweep tries to remove at most, so that it never holds up a resync nor uses up the budget.

@@ -8,7 +8,7 @@ use talon_core::cloud::CallClass;
 use talon_core::deliver::{WakeError, Waker, WorkerDoor};
 use talon_core::name;
 
-use crate::pass::Shared;
+use crate::shared::Shared;
 
 /// Wakes the agents of one installation.
 pub struct AgentWaker {

@@ -1,9 +1,11 @@
 //! How a task reaches an agent, and how a sleeping agent is woken: the traits between Router, Hub and controller.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::id::TryId;
 use crate::secret::SecretValue;
 use crate::task::{NewTask, Task, TaskId, TaskState};
 
@@ -80,9 +82,25 @@ pub enum WakeError {
     /// The Worker does not accept our control token.
     #[error("its Worker refused the control token")]
     Refused,
+    /// It answers with something that no Worker of ours says.
+    #[error("its Worker's answer cannot be understood: {0}")]
+    Unintelligible(String),
     /// There is no Worker to wake.
     #[error("it has no live Worker")]
     NotDeployed,
+}
+
+/// What a Worker says of itself at `GET {worker_url}/status`. Checked for length and characters by whoever reads it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WorkerReport {
+    /// The upload that brought what runs (`TALON_TRY`).
+    pub try_id: Option<TryId>,
+    /// SHA-256 (hex) of the runtime's bundle.
+    pub runtime: Option<String>,
+    /// Which push of secrets it runs with (`TALON_SECRETS_REV`).
+    pub secrets_rev: Option<String>,
+    /// For each secret it holds, its fingerprint (`SecretValue::fingerprint`, keyed by the control token), hex.
+    pub fingerprints: BTreeMap<String, String>,
 }
 
 /// Wakes a managed agent by `POST {worker_url}/wake`. Implemented where the install key is.
@@ -103,4 +121,13 @@ pub trait WorkerDoor: Send + Sync {
         control: &SecretValue,
         timeout: Duration,
     ) -> Result<(), WakeError>;
+
+    /// `GET {worker_url}/status` with the control token as bearer, once. No redirect is followed, and no more is read
+    /// than a Worker of ours would say.
+    async fn status(
+        &self,
+        worker_url: &str,
+        control: &SecretValue,
+        timeout: Duration,
+    ) -> Result<WorkerReport, WakeError>;
 }

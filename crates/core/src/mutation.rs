@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::card::AgentCard;
 use crate::condition::Condition;
+use crate::contact::ContactWrite;
 use crate::event::NewEvent;
 use crate::id::{Generation, TryId};
 use crate::resource::{CleanupResult, ResourceKind, ResourceState};
@@ -63,6 +64,8 @@ pub enum Mutation {
     },
     /// Writes status columns; only those that are `Some` change, and nothing is written if none differs.
     Status(StatusWrite),
+    /// Writes what came of speaking to the Worker.
+    Contact(ContactWrite),
     /// Writes a condition, if it differs.
     Condition(Condition),
     /// Appends or folds an event.

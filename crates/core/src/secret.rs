@@ -52,13 +52,18 @@ impl fmt::Debug for SecretValue {
 
 /// HMAC-SHA256 over the joined parts, in lower-case hex.
 pub fn keyed_hex(key: &[u8], parts: &[&[u8]]) -> String {
+    hex::encode(keyed_bytes(key, parts))
+}
+
+/// HMAC-SHA256 over the joined parts.
+pub fn keyed_bytes(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     // Cannot happen: a key longer than a block is hashed first, a shorter one padded; no length is refused.
     let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(key)
         .unwrap_or_else(|_| unreachable!("HMAC takes any key"));
     for part in parts {
         mac.update(part);
     }
-    hex::encode(mac.finalize().into_bytes())
+    mac.finalize().into_bytes().into()
 }
 
 /// A model provider, as it stands before the `/` of a model name: `^[a-z][a-z0-9_]{0,31}$`.

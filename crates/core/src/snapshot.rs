@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
 use crate::condition::StoredCondition;
+use crate::contact::Contact;
 use crate::id::{Epoch, TryId};
 use crate::presence::Presence;
 use crate::resource::{ResourceKind, ResourceRecord, snake_words};
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub conditions: Vec<StoredCondition>,
     /// Its last connection to the Hub; `None` if it never was connected.
     pub presence: Option<Presence>,
+    /// What came of speaking to its Worker; `None` if nobody did.
+    pub contact: Option<Contact>,
 }
 
 impl Snapshot {
@@ -45,6 +48,7 @@ impl Snapshot {
             auth_tokens: Vec::new(),
             conditions: Vec::new(),
             presence: None,
+            contact: None,
         }
     }
 

@@ -22,6 +22,8 @@ pub struct HubConfig {
     pub recheck: Duration,
     /// How often signs of life are stored.
     pub seen_every: Duration,
+    /// How often it is looked which agents are being deleted: so late may their followers hear it.
+    pub deletions_every: Duration,
     /// Lifetime of a token traded for an API key.
     pub token_lifetime: Duration,
     /// How long a delegating agent waits for the result.
@@ -102,6 +104,7 @@ impl Default for HubConfig {
             close_timeout: seconds(2),
             recheck: seconds(60),
             seen_every: seconds(30),
+            deletions_every: seconds(1),
             token_lifetime: seconds(900),
             delegation_timeout: seconds(180),
             database_patience: seconds(30),

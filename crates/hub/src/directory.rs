@@ -46,6 +46,8 @@ pub enum Command {
     Ended(TaskId),
     /// Somebody else wants to register in its place: is the peer alive?
     Probe,
+    /// The agent is being deleted.
+    Deleting,
 }
 
 /// A registered connection, as others see it.
@@ -107,6 +109,11 @@ impl Link {
     /// Makes the connection show that its peer is alive, or end.
     pub fn probe(&self) {
         let _ = self.commands.try_send(Command::Probe);
+    }
+
+    /// Tells that the agent is being deleted. To be repeated: a busy connection does not hear it.
+    pub fn deleting(&self) {
+        let _ = self.commands.try_send(Command::Deleting);
     }
 
     /// Returns once a command has been missed: the connection then looks into the database.

@@ -26,10 +26,12 @@ pub async fn deliver(shared: &Arc<Shared>, task: NewTask) -> Result<Followed, De
     if shared.stopping.is_cancelled() {
         return Err(DeliverError::Unavailable("the Hub stops".to_owned()));
     }
-    let followed =
-        shared
-            .streams
-            .follow(&task.id, shared.store.clone(), shared.config.follow_recheck);
+    let followed = shared.streams.follow(
+        &task.id,
+        &task.agent,
+        shared.store.clone(),
+        shared.config.follow_recheck,
+    );
     let target = match target(shared, &task.agent).await {
         Ok(target) => target,
         // Asked again for a task whose agent is gone since: its answer is still there.
@@ -59,6 +61,7 @@ pub async fn deliver(shared: &Arc<Shared>, task: NewTask) -> Result<Followed, De
             Ok(followed.caught_up(&known))
         }
         Submitted::Taken => Err(DeliverError::IdTaken(task.id)),
+        Submitted::Deleting => Err(DeliverError::Deleting(task.agent)),
         Submitted::Full(_) => Err(DeliverError::Busy(task.agent)),
     }
 }

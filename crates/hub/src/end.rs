@@ -1,6 +1,7 @@
 //! Why a connection ends, and what its peer is told.
 
 use talon_store::StoreError;
+use talon_store::network::AGENT_DELETED;
 
 use crate::outbox::Gone;
 
@@ -21,6 +22,8 @@ pub enum End {
     Replaced,
     /// Its token was retired, or its API key revoked.
     Unwelcome,
+    /// The agent is being deleted.
+    Deleting,
     /// A frame was too large.
     Oversize,
     /// A frame was no text.
@@ -43,6 +46,7 @@ impl End {
             Self::Silent => (1008, "no heartbeat"),
             Self::Replaced => (1008, "no answer to a ping"),
             Self::Unwelcome => (1008, "the token is not valid any more"),
+            Self::Deleting => (1008, AGENT_DELETED),
             Self::Oversize => (1009, "the frame is too large"),
             Self::NoText => (1003, "text frames only"),
             Self::Garbled => (1007, "the frame is garbled"),

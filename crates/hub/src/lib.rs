@@ -9,9 +9,28 @@
 //!   parsed parts), what waits to be written to it (2 MiB), 32 tasks handed to it (32 KiB each): 4 MiB by the defaults; an
 //!   idle one costs about 14 KiB. A slow or hostile peer is dropped and delays nobody else.
 //! - Nothing that it logs holds a token, or more of a task's text than its length.
+//! - An agent whose deletion was requested gets no task from that moment on. Its open ones ended with the request; whoever
+//!   follows them hears it within [`HubConfig::deletions_every`], and so does the agent, whose connection is closed.
 //!
 //! Assumes: an [`HubStore`](talon_store::network::HubStore), and that no other live process uses the same
-//! [`HubConfig::name`].
+//! [`HubConfig::name`]. What comes before a WebSocket is opened is the server's business that carries
+//! [`Hub::routes`]: it should time out requests whose headers do not come, and where strangers can reach it something must
+//! limit connections by address, since half a minute of 512 connections that never register keeps others from registering.
+//!
+//! # Several Hubs on one database
+//!
+//! One Hub serves one installation today. What several would need is kept apart, and partly there: tasks and their ends
+//! are in the database and safe against any number of writers (the first end stands, each expired task is told to one);
+//! presence names the Hub that holds a connection, and a Hub that starts ends only what its own name held; followers look
+//! at the row now and then, so that they hear an end wherever it was written; signs of life and ends of connections count
+//! only for an agent's last connection. Missing is everything that one Hub must tell another, and
+//! the module `directory` is the place for it:
+//! - a task handed in here for an agent that is connected there is stored, but the other Hub does not look for it (its
+//!   agent is woken instead, which changes nothing), and a cancellation is not passed on;
+//! - pieces of answers reach only followers in the process that holds the connection;
+//! - "one live connection per agent" holds in one process; between two, the later registration is the one that counts,
+//!   and nobody ends the other;
+//! - limits (rates, connections, API keys traded per second) are counted by each for itself. All must share the signing key.
 
 mod auth;
 mod config;
@@ -23,6 +42,7 @@ mod dispatch;
 mod end;
 mod fields;
 mod frame;
+mod leaving;
 mod outbox;
 mod presence;
 mod rate;
@@ -118,6 +138,7 @@ impl Hub {
         }
         shared.spawn(presence::store_signs_of_life(shared.clone()));
         shared.spawn(deadline::watch(shared.clone()));
+        shared.spawn(leaving::watch(shared.clone()));
         Ok(Self { shared })
     }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use talon_core::presence::HubAgent;
-use talon_store::network::{HostedConnection, Registration};
+use talon_store::network::{AGENT_DELETED, HostedConnection, Registration};
 use talon_store::{StoreError, StoreResult};
 use tokio::sync::mpsc;
 
 use crate::auth::{self, BadToken, Holder, Presented};
 use crate::config::HubConfig;
 use crate::directory::{Command, Kind, Link};
+use crate::end::End;
 use crate::fields::Fields;
 use crate::shared::Shared;
 
@@ -32,7 +33,7 @@ pub enum Refusal {
     #[error("authentication failed: {0}")]
     Unauthenticated(&'static str),
     /// Its deletion was requested.
-    #[error("the agent is being deleted")]
+    #[error("{AGENT_DELETED}")]
     Deleting,
     /// The database does not answer.
     #[error("temporarily unavailable")]
@@ -207,20 +208,24 @@ async fn record(shared: &Shared, request: &Request, link: &Link) -> Result<(), R
     }
 }
 
-/// Whether a live connection would be let in again: its token was not retired, its key not revoked.
-pub async fn is_still_welcome(shared: &Shared, link: &Link) -> StoreResult<bool> {
+/// Why a live connection would not be let in again, if so: its token was retired, its key revoked, its agent is being
+/// deleted.
+pub async fn unwelcome(shared: &Shared, link: &Link) -> StoreResult<Option<End>> {
     let managed = shared.store.hub_agent(&link.name).await?;
     match &link.kind {
-        Kind::Managed { id, token_sha256 } => {
-            Ok(managed.is_some_and(|agent| agent.id == *id && auth::accepts(&agent, token_sha256)))
-        }
+        Kind::Managed { id, token_sha256 } => Ok(match managed {
+            Some(agent) if agent.id == *id && auth::accepts(&agent, token_sha256) => {
+                agent.deleting.then_some(End::Deleting)
+            }
+            Some(_) | None => Some(End::Unwelcome),
+        }),
         Kind::Hosted { key } => {
             let keys = shared.store.api_keys(Some(&link.owner)).await?;
             let now = shared.clock.now();
             let usable = keys.iter().any(|k| {
                 k.id == *key && k.revoked_at.is_none() && k.expires_at.is_none_or(|at| at > now)
             });
-            Ok(managed.is_none() && usable)
+            Ok((managed.is_some() || !usable).then_some(End::Unwelcome))
         }
     }
 }

@@ -127,7 +127,20 @@ impl Session {
                 }
                 Ok(())
             }
+            Event::Command(Command::Deleting) => self.deleting().await,
             Event::Time => self.time().await,
+        }
+    }
+
+    /// The agent is being deleted: its tasks have ended, it stops them, and goes.
+    async fn deleting(&mut self) -> Result<(), End> {
+        match register::unwelcome(&self.shared, &self.link).await {
+            Ok(Some(end)) => {
+                self.window.stop_ended().await?;
+                Err(end)
+            }
+            // The next agent of its name; or said again soon.
+            Ok(None) | Err(_) => Ok(()),
         }
     }
 
@@ -187,9 +200,8 @@ impl Session {
         self.silent = Limit::after(self.shared.config.heartbeat_timeout);
         if now >= self.recheck_at {
             self.recheck_at = now + self.shared.spread(self.shared.config.recheck);
-            match register::is_still_welcome(&self.shared, &self.link).await {
-                Ok(true) | Err(_) => {}
-                Ok(false) => return Err(End::Unwelcome),
+            if let Ok(Some(end)) = register::unwelcome(&self.shared, &self.link).await {
+                return Err(end);
             }
         }
         self.outbox.send(frame::heartbeat_ack()).await?;

@@ -1,7 +1,7 @@
 //! Who follows a task, and what they hear: pieces of the answer as they come, then its end. A follower that reads slowly
 //! misses pieces, never the end, which holds the whole answer; it costs a bounded amount of memory and nobody else's time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,8 +23,10 @@ pub struct Streams {
 }
 
 struct Follower {
+    agent: String,
     waiting: Mutex<Waiting>,
     news: Notify,
+    look: Notify,
 }
 
 #[derive(Default)]
@@ -101,12 +103,15 @@ impl Streams {
     pub fn follow(
         self: &Arc<Self>,
         id: &TaskId,
+        agent: &str,
         store: Arc<dyn HubStore>,
         recheck: Duration,
     ) -> Followed {
         let follower = Arc::new(Follower {
+            agent: agent.to_owned(),
             waiting: Mutex::default(),
             news: Notify::new(),
+            look: Notify::new(),
         });
         self.followers()
             .entry(id.clone())
@@ -133,6 +138,15 @@ impl Streams {
     pub fn end(&self, id: &TaskId, state: TaskState, text: &str) {
         for follower in self.of(id) {
             follower.end(state, text);
+        }
+    }
+
+    /// Makes those who follow tasks of these agents look at the rows now: they may have ended without the Hub.
+    pub fn look(&self, agents: &HashSet<String>) {
+        for follower in self.followers().values().flatten() {
+            if agents.contains(&follower.agent) {
+                follower.look.notify_one();
+            }
         }
     }
 
@@ -182,17 +196,18 @@ impl Followed {
                 return Some(update);
             }
             tokio::select! {
-                () = self.follower.news.notified() => {}
+                () = self.follower.news.notified() => continue,
                 () = self.streams.stopping.cancelled() => return self.follower.next(),
+                () = self.follower.look.notified() => {}
                 // Whoever ended it may live in another process.
-                () = tokio::time::sleep(self.recheck) => {
-                    if let Ok(Some(task)) = self.store.task(&self.id).await
-                        && task.state.is_final()
-                    {
-                        let text = task.answer.unwrap_or_default();
-                        return Some(TaskUpdate::Done { state: task.state, text });
-                    }
-                }
+                () = tokio::time::sleep(self.recheck) => {}
+            }
+            if let Ok(Some(task)) = self.store.task(&self.id).await
+                && task.state.is_final()
+            {
+                let text = task.answer.unwrap_or_default();
+                let state = task.state;
+                return Some(TaskUpdate::Done { state, text });
             }
         }
     }

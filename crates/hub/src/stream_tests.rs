@@ -38,7 +38,8 @@ impl Bench {
     }
 
     fn follow(&self) -> Followed {
-        self.streams.follow(&self.id, self.store.clone(), RECHECK)
+        self.streams
+            .follow(&self.id, "agent", self.store.clone(), RECHECK)
     }
 
     fn piece(&self, text: &str) {

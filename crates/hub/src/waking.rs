@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use talon_core::task::TaskState;
 use talon_store::StoreResult;
+use talon_store::network::AGENT_DELETED;
 use tokio::sync::Semaphore;
 
 use crate::shared::{Shared, Target};
@@ -130,7 +131,7 @@ async fn need(shared: &Shared, name: &str) -> StoreResult<Need> {
         // It comes back by itself or not at all; the task's deadline decides.
         Some(Target::Hosted(_)) => Ok(Need::None),
         Some(Target::Managed(_)) => {
-            fail_all(shared, name, "the agent is being deleted").await?;
+            fail_all(shared, name, AGENT_DELETED).await?;
             Ok(Need::None)
         }
         None => {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use serde_json::json;
 use talon_core::task::{Task, TaskId, TaskState};
-use talon_store::StoreResult;
 use tokio::time::Instant;
 
 use crate::directory::Link;
@@ -95,22 +94,30 @@ impl Window {
     /// Tasks may wait in the database, and tasks that were sent may have ended without us.
     pub async fn look(&mut self) -> Result<(), End> {
         self.backlog = true;
-        if self.forget_ended().await.is_err() {
+        if !self.stop_ended().await? {
             self.retry_at = Some(Instant::now() + RETRY);
             return Ok(());
         }
         self.refill().await
     }
 
-    async fn forget_ended(&mut self) -> StoreResult<()> {
+    /// Tells the agent to stop what has ended without it. `false` if the database does not answer.
+    pub async fn stop_ended(&mut self) -> Result<bool, End> {
         let ids: Vec<TaskId> = self.sent.keys().cloned().collect();
         for id in ids {
-            let task = self.shared.store.task(&id).await?;
-            if task.is_none_or(|task| task.state.is_final()) {
-                self.sent.remove(&id);
+            match self.shared.store.task(&id).await {
+                Ok(Some(task)) if !task.state.is_final() => {}
+                Ok(_) => self.stop(&id).await?,
+                Err(_) => return Ok(false),
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    async fn stop(&mut self, id: &TaskId) -> Result<(), End> {
+        self.sent.remove(id);
+        let stop = frame::notification("task.cancel", json!({"id": id, "task_id": id}));
+        Ok(self.outbox.send(stop).await?)
     }
 
     /// Sends what waits in the database, as far as there is room.
@@ -227,9 +234,8 @@ impl Window {
 
     /// The task ended without the agent.
     pub async fn ended(&mut self, id: &TaskId) -> Result<(), End> {
-        if self.sent.remove(id).is_some() {
-            let stop = frame::notification("task.cancel", json!({"id": id, "task_id": id}));
-            self.outbox.send(stop).await?;
+        if self.sent.contains_key(id) {
+            self.stop(id).await?;
             self.refill().await?;
         }
         Ok(())

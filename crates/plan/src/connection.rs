@@ -5,14 +5,13 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use talon_core::Snapshot;
 use talon_core::condition::{Reason, Truth};
 
+use crate::knock::told;
+
 /// The condition `HubConnected`. Says nothing that changes with every sign of life.
 pub(crate) fn hub_connected(snapshot: &Snapshot) -> (Truth, Reason, String) {
     let Some(presence) = &snapshot.presence else {
-        return (
-            Truth::Unknown,
-            Reason::NotObserved,
-            "never seen at the Hub".to_owned(),
-        );
+        let text = with_wake(snapshot, "never seen at the Hub".to_owned());
+        return (Truth::Unknown, Reason::NotObserved, text);
     };
     if presence.connected {
         let text = format!("connected since {}", moment(presence.connected_at));
@@ -20,11 +19,19 @@ pub(crate) fn hub_connected(snapshot: &Snapshot) -> (Truth, Reason, String) {
     }
     let since = moment(presence.disconnected_at.unwrap_or(presence.last_seen));
     if snapshot.agent.spec.keep_alive {
-        let text = format!("not connected since {since}");
+        let text = with_wake(snapshot, format!("not connected since {since}"));
         (Truth::False, Reason::Disconnected, text)
     } else {
         let text = format!("asleep since {since}; a task wakes it (keepAlive is false)");
         (Truth::False, Reason::Asleep, text)
+    }
+}
+
+/// And when it last was woken, or that was tried, and what came of it.
+fn with_wake(snapshot: &Snapshot, text: String) -> String {
+    match &snapshot.contact {
+        Some(contact) => format!("{text}; {}", told(contact)),
+        None => text,
     }
 }
 

@@ -22,7 +22,8 @@ use crate::know::{self, Facts, Known, Unknown};
 use crate::report::{Action, Verdict};
 use crate::step::{Block, Need, Plan, Step, StepId, StepKind, brings_auth_token};
 use drift::Pending;
-pub(crate) use drift::code_half;
+pub(crate) use drift::after_push;
+pub(crate) use landed::{adopted, event};
 
 /// How often an open outcome is looked at while the request may still land.
 const POLL: Duration = Duration::from_secs(5);

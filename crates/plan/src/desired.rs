@@ -16,6 +16,8 @@ pub use secrets::{Missing, Secrets, made_secrets, needs_no_key, secrets};
 
 /// Binding of the bucket in `env`.
 pub const BUCKET_BINDING: &str = "AGENT_BUCKET";
+/// Variable that names the runtime, so that `/status` can tell it.
+pub const RUNTIME_VARIABLE: &str = "TALON_RUNTIME";
 /// Variable that names the upload's try.
 pub const TRY_VARIABLE: &str = "TALON_TRY";
 
@@ -114,6 +116,7 @@ pub fn code(input: &Input<'_>, names: &Names) -> Code {
             input.world.r2_endpoint(agent.spec.r2.jurisdiction),
         ),
         ("R2_BUCKET".to_owned(), names.bucket.clone()),
+        (RUNTIME_VARIABLE.to_owned(), bundle.sha256.clone()),
     ];
     let mut h = Sha256::new();
     let mut part = |s: &str| {

@@ -19,6 +19,7 @@ use talon_core::{Snapshot, TryId};
 
 pub use failed::failed;
 
+use crate::converge::after_push;
 use crate::step::{StepKind, Supply, SupplySource, brings_auth_token};
 
 /// What stays the same while a step is executed.
@@ -34,7 +35,7 @@ pub struct StepCx<'a> {
     pub token_name: &'a str,
     /// How long its request may still land after being sent.
     pub settle: Duration,
-    /// Cloudflare's clock, where an answer has told it.
+    /// Cloudflare's clock, where an answer has told it; as of the answer, once there is one.
     pub cloud_now: Option<DateTime<Utc>>,
 }
 
@@ -319,7 +320,7 @@ pub fn done(step: &StepKind, answer: &Answer, cx: &StepCx<'_>) -> Vec<Mutation> 
         }
         StepKind::PushSecrets { set, unset, .. } => {
             let mut writes = vec![Mutation::Resource(ResourceWrite {
-                observed_hash: Some(after_push(cx.snapshot)),
+                observed_hash: Some(after_push(cx.snapshot, cx.cloud_now)),
                 version_id: Some(version_of(answer).version_id.clone()),
                 ..present(kind, &name)
             })];
@@ -460,13 +461,6 @@ fn placed(supply: &[Supply], cx: &StepCx<'_>) -> Vec<Mutation> {
         )));
     }
     writes
-}
-
-/// The baseline that outlives a secrets call: of the code, so that an edit of it between the call and the next list is
-/// not taken for ours.
-fn after_push(snapshot: &Snapshot) -> Option<String> {
-    let worker = snapshot.resource(ResourceKind::Worker)?;
-    crate::converge::code_half(worker.observed_hash.as_deref()?)
 }
 
 /// When the intent is written on Cloudflare's clock, which stamps buckets: the database's may be hours off. Left alone

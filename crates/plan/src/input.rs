@@ -36,6 +36,8 @@ pub struct World {
     pub r2_endpoint: R2Endpoint,
     /// The code to deploy.
     pub bundle: BundleManifest,
+    /// Whether Workers can be spoken to at their own addresses.
+    pub knocks: bool,
     /// Durations.
     pub timing: Timing,
     /// Whether effects are withheld.

@@ -2,7 +2,7 @@
 //!
 //! [`plan`] compares desired state, records and observation and gives a [`Plan`]; [`effect`] says what is written to
 //! the database around each step; [`status()`] says what people read, and [`blind()`] what they read of a pass that saw
-//! nothing. Guarantees: no I/O, no clock, no chance; the same input gives the same output. `Cargo.toml` keeps it so: nothing here can reach a runtime or the network.
+//! nothing; [`heard::heard`] says what is made of a Worker's answer. Guarantees: no I/O, no clock, no chance; the same input gives the same output. `Cargo.toml` keeps it so: nothing here can reach a runtime or the network.
 
 pub mod blind;
 pub mod cleanup;
@@ -10,9 +10,12 @@ mod connection;
 pub mod converge;
 pub mod desired;
 pub mod effect;
+pub mod heard;
 pub mod input;
+pub mod knock;
 pub mod know;
 pub mod lint;
+mod placed;
 pub mod report;
 pub mod spec_diff;
 pub mod status;
@@ -22,6 +25,7 @@ pub use blind::blind;
 pub use input::{
     Held, HeldScope, Input, Look, Observed, R2Endpoint, SecretProblem, Subdomain, Timing, World,
 };
+pub use knock::Knock;
 pub use lint::lint;
 pub use report::{Action, Verdict};
 pub use status::{StatusReport, status};
@@ -36,7 +40,9 @@ pub fn plan(input: &Input<'_>) -> Plan {
     let plan = if agent.is_deleting() {
         cleanup::plan(input)
     } else {
-        converge::plan(input)
+        let mut plan = converge::plan(input);
+        plan.knock = knock::knock(input, &plan);
+        plan
     };
     match &input.world.held {
         Some(held) => plan.withhold(held, agent.is_deleting()),

@@ -54,6 +54,18 @@ pub struct FieldChange {
     pub effect: Effect,
 }
 
+impl FieldChange {
+    /// `old → new`, in the form that fits.
+    pub fn values(&self) -> String {
+        match (&self.from, &self.to) {
+            (Some(from), Some(to)) => format!("{from} → {to}"),
+            (None, Some(to)) => format!("+ {to}"),
+            (Some(from), None) => format!("- {from}"),
+            (None, None) => "changed".to_owned(),
+        }
+    }
+}
+
 /// What is known of the agent that decides what a change causes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stage {

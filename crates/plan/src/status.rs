@@ -13,6 +13,7 @@ use crate::connection::hub_connected;
 use crate::desired::Names;
 use crate::input::Input;
 use crate::know::{Facts, Known};
+use crate::placed::secrets_ready;
 use crate::step::Plan;
 
 /// How the last step that failed in this pass failed.
@@ -373,7 +374,7 @@ fn conditions(
     say(ConditionType::StorageReady, truth, reason, text);
     let (truth, reason, text) = known(&facts.token, None);
     say(ConditionType::TokenReady, truth, reason, text);
-    let (truth, reason, text) = secrets(input, plan);
+    let (truth, reason, text) = secrets_ready(input, plan);
     say(ConditionType::SecretsReady, truth, reason, text);
     if facts.card {
         say(
@@ -459,39 +460,5 @@ fn known<T>(known: &Known<T>, lacking: Option<&str>) -> (Truth, Reason, String) 
             format!("{name} is not ours"),
         ),
         (Known::Unknown(u), _) => (Truth::Unknown, Reason::Unsettled, u.why.clone()),
-    }
-}
-
-fn secrets(input: &Input<'_>, plan: &Plan) -> (Truth, Reason, String) {
-    if let Some(block) = plan.block.as_ref().filter(|b| b.at.starts_with("Secrets")) {
-        return (
-            Truth::False,
-            block.reason,
-            format!("{}: {}", block.at, block.message),
-        );
-    }
-    let missing = crate::desired::secrets(input).missing;
-    if let Some(m) = missing.first() {
-        return (
-            Truth::False,
-            m.problem.reason,
-            format!("{}: {}", m.name, m.problem.message),
-        );
-    }
-    let records = &input.snapshot.secrets;
-    let open = records
-        .iter()
-        .filter(|r| r.state == SecretState::Pushing)
-        .count();
-    let verified = records.iter().all(|r| r.state == SecretState::Verified);
-    match records.len() {
-        0 => (Truth::False, Reason::NotDeployed, String::new()),
-        _ if open > 0 => (
-            Truth::Unknown,
-            Reason::InProgress,
-            format!("{open} on their way"),
-        ),
-        n if verified => (Truth::True, Reason::Pushed, format!("{n} of {n}")),
-        n => (Truth::True, Reason::PushedUnverified, format!("{n} of {n}")),
     }
 }

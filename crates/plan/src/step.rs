@@ -11,6 +11,7 @@ use talon_core::resource::ResourceKind;
 use talon_core::secret::SecretRef;
 
 use crate::input::{Held, HeldScope};
+use crate::knock::Knock;
 use crate::know::Facts;
 use crate::report::{Action, Verdict};
 
@@ -31,12 +32,15 @@ pub struct Plan {
     pub held: Option<Held>,
     /// When to come back although nothing is to be done now.
     pub recheck_in: Option<Duration>,
+    /// Whether the Worker itself is to be spoken to; no part of what makes the agent deployed.
+    pub knock: Knock,
     /// What is known of each resource.
     pub facts: Facts,
 }
 
 impl Plan {
-    /// Whether reality is as desired, as far as is known: nothing to do, to look at, or to wait for.
+    /// Whether reality is as desired, as far as is known: nothing to do, to look at, or to wait for. Whether the Worker
+    /// has been spoken to is not asked.
     pub fn is_converged(&self) -> bool {
         self.steps.is_empty()
             && self.opening.is_empty()

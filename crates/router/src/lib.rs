@@ -8,15 +8,18 @@
 mod embed;
 mod embedded;
 mod index;
+mod model;
 mod rank;
 mod remote;
 mod route;
 mod router;
 mod skill;
 mod text;
+mod wordpiece;
 
 pub use embed::{EmbedError, Embedder};
 pub use embedded::EmbeddedRegistry;
+pub use model::StaticModel;
 pub use remote::{RemoteConfig, RemoteError, RemoteRegistry};
 pub use route::{DEFAULT_DEADLINE, RouteError, Routed, TaskFor, TaskRequest, TaskRouter};
 pub use router::{MAX_FOUND, MAX_QUERY, Router};

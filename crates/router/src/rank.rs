@@ -4,18 +4,18 @@
 //! words cover. A word that no skill knows counts as information too, so that a long sentence
 //! which shares one everyday word with a skill is not mistaken for a match. **Meaning** is the cosine of the two vectors.
 //!
-//! **Together**: `1 − (1 − meaning)(1 − 0.8 share)`. Either alone is enough, both add up, neither can take away from the other,
+//! **Together**: `1 − (1 − meaning)(1 − 1.3 share²)`. Either alone is enough, both add up, neither can take away from the other,
 //! and the result stays between 0 and 1 as the protocol wants it. Reciprocal rank fusion knows ranks only: the best of three
 //! skills that share the word "write" with the query would weigh as much as a skill whose meaning is the same. A
 //! skill of average length that holds every word of the query once has a share of 0.62: so it is worth a cosine of one half,
-//! where paraphrases begin.
+//! where paraphrases begin. The square, because one word in common with a sentence is chance, and most of its words are not.
 
 /// How fast a repeated word stops counting.
 const K1: f32 = 0.6;
 /// How much longer texts are held back.
 const B: f32 = 0.5;
-/// What the best match of words is worth.
-const WORDS: f32 = 0.8;
+/// What a match of words is worth; at most one, for those beyond every expectation.
+const WORDS: f32 = 1.3;
 
 /// How rare a word is that stands in `count` of `total` skills.
 pub(crate) fn rarity(count: usize, total: usize) -> f32 {
@@ -32,7 +32,10 @@ pub(crate) fn weight(often: f32, length: f32) -> f32 {
 pub(crate) fn fused(share: f32, meaning: Option<f32>) -> f32 {
     let share = share.clamp(0.0, 1.0);
     match meaning {
-        Some(meaning) => 1.0 - (1.0 - meaning.clamp(0.0, 1.0)) * (1.0 - WORDS * share),
+        Some(meaning) => {
+            let words = (WORDS * share * share).min(1.0);
+            1.0 - (1.0 - meaning.clamp(0.0, 1.0)) * (1.0 - words)
+        }
         None => share,
     }
 }
@@ -59,10 +62,11 @@ mod tests {
     #[test]
     fn each_side_alone_is_enough_and_both_add_up() {
         assert_eq!(fused(0.0, Some(0.6)), 0.6);
-        assert_eq!(fused(1.0, Some(0.0)), WORDS);
+        assert_eq!(fused(1.0, Some(0.0)), 1.0);
         assert!(fused(0.5, Some(0.6)) > 0.6);
         assert_eq!(fused(0.4, None), 0.4);
-        assert_eq!(fused(9.0, Some(-3.0)), WORDS);
+        assert_eq!(fused(9.0, Some(-3.0)), 1.0);
+        assert!((fused(0.625, Some(0.0)) - 0.5).abs() < 0.01);
         assert_eq!(fused(1.0, Some(1.0)), 1.0);
     }
 

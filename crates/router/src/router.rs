@@ -33,13 +33,13 @@ pub const MAX_FOUND: usize = 50;
 
 /// What counts as fitting at all: more than chance. With vectors, above nearly all pairs of texts that have nothing to do
 /// with each other.
-const FLOOR: f32 = 0.15;
+const FLOOR: f32 = 0.1;
 /// The same where only words are compared.
 const WORDS_FLOOR: f32 = 0.02;
 /// What an agent counts that cannot answer now.
 const AWAY: f64 = 0.8;
-/// How many of those that fit are looked up at once; more than are ever asked for.
-const CHUNK: usize = 64;
+/// How many more than are asked for are looked up at once, for those that do not stand.
+const SPARE: usize = 8;
 /// How many agents' skills are handed to the model at once.
 const BATCH: usize = 64;
 /// How long a search waits for vectors before it goes on without those that are missing.
@@ -339,20 +339,26 @@ impl AgentSearch for Router {
         let floor = if vector.is_some() { FLOOR } else { WORDS_FLOOR };
         let fits = self.read().fits(asker, &Query::new(query, vector), floor);
         let limit = limit.min(MAX_FOUND);
-        let mut found = Vec::new();
-        for chunk in fits.chunks(CHUNK) {
+        let mut found: Vec<(FoundAgent, bool)> = Vec::new();
+        let mut rest = fits.as_slice();
+        // Until nobody who was not looked up could come before the last one that is asked for.
+        while let Some(next) = rest.first()
+            && limit > 0
+            && found
+                .get(limit - 1)
+                .is_none_or(|(last, _)| last.score < f64::from(next.score))
+        {
+            let (chunk, later) = rest.split_at(rest.len().min(limit + SPARE));
+            rest = later;
             found.extend(self.stand(asker, chunk).await.map_err(unavailable)?);
-            if found.len() >= limit {
-                break;
-            }
+            found.sort_by(|(a, a_connected), (b, b_connected)| {
+                let by_score = b.score.total_cmp(&a.score);
+                let by_presence = || b_connected.cmp(a_connected);
+                by_score
+                    .then_with(by_presence)
+                    .then_with(|| a.name.cmp(&b.name))
+            });
         }
-        found.sort_by(|(a, a_connected), (b, b_connected)| {
-            let by_score = b.score.total_cmp(&a.score);
-            let by_presence = || b_connected.cmp(a_connected);
-            by_score
-                .then_with(by_presence)
-                .then_with(|| a.name.cmp(&b.name))
-        });
         found.truncate(limit);
         Ok(found.into_iter().map(|(agent, _)| agent).collect())
     }

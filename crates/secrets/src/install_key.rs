@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use talon_core::AgentId;
-use talon_core::secret::{SecretValue, keyed_hex};
+use talon_core::secret::{SecretValue, keyed_bytes, keyed_hex};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// What the operator's token starts with, so that scanners and people recognise one.
@@ -143,6 +143,16 @@ impl InstallKey {
             &self.0,
             &[b"wake:", agent.to_string().as_bytes()],
         ))
+    }
+
+    /// `HMAC(key, "hub-signing-key")`: signs the short tokens that the Hub gives for API keys, and nothing else.
+    pub fn hub_signing_key(&self) -> [u8; 32] {
+        keyed_bytes(&self.0, &[b"hub-signing-key"])
+    }
+
+    /// `HMAC(key, "dashboard-session")`: signs the cookies of the dashboard, and nothing else.
+    pub fn session_key(&self) -> [u8; 32] {
+        keyed_bytes(&self.0, &[b"dashboard-session"])
     }
 
     /// The operator's token at the HTTP API, `HMAC(key, "operator-token")` in hex behind [`OPERATOR_PREFIX`]: whoever can

@@ -121,6 +121,10 @@ fn derived_values_are_the_documented_ones() {
         key.control_token(agent).expose(),
         keyed_hex(&BYTES, &[b"wake:6f0c2a8e-1111-4222-8333-444455556666"])
     );
+    assert_eq!(
+        hex::encode(key.hub_signing_key()),
+        keyed_hex(&BYTES, &[b"hub-signing-key"])
+    );
     let other: AgentId = "00000000-0000-0000-0000-000000000000".parse().unwrap();
     assert_ne!(
         key.control_token(agent).expose(),
@@ -129,6 +133,11 @@ fn derived_values_are_the_documented_ones() {
     assert_eq!(
         key.operator_token().expose(),
         format!("talon_op_{}", keyed_hex(&BYTES, &[b"operator-token"]))
+    );
+    let session = key.session_key();
+    assert_eq!(
+        hex::encode(session),
+        keyed_hex(&BYTES, &[b"dashboard-session"])
     );
     assert_eq!(format!("{key:?}"), "InstallKey(…)");
 }

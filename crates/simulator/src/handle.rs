@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use bytes::Bytes;
 use talon_core::secret::SecretValue;
 use talon_core::spec::Jurisdiction;
 use tokio::net::TcpListener;
@@ -278,6 +279,19 @@ impl SimHandle {
         let key = (jurisdiction, name.to_owned());
         self.shared
             .with_world(|w, now| w.fill_bucket(&key, "object-", count, now))
+    }
+
+    /// The objects of a bucket with their bodies, by key.
+    pub fn objects(&self, jurisdiction: Jurisdiction, name: &str) -> Vec<(String, Bytes)> {
+        let key = (jurisdiction, name.to_owned());
+        self.shared.with_world(|w, _| {
+            let store = w.objects.get(&key);
+            store
+                .iter()
+                .flat_map(|store| &store.objects)
+                .map(|(key, object)| (key.clone(), object.body.clone()))
+                .collect()
+        })
     }
 
     /// Leaves `count` multipart uploads unfinished in a bucket.

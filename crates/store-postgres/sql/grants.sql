@@ -20,8 +20,8 @@ BEGIN
     GRANT INSERT, UPDATE, DELETE ON talon.agent_resource, talon.agent_condition, talon.agent_secret,
         talon.agent_auth_token, talon.agent_card, talon.agent_event, talon.install, talon.controller_hold,
         talon.controller_lease, talon.api_budget, talon.api_pause, talon.task, talon.agent_presence,
-        talon.agent_api_key, talon.hosted_agent, talon.skill_embedding, talon.api_token, talon.api_attempt
-        TO talon_controller;
+        talon.agent_api_key, talon.hosted_agent, talon.agent_contact, talon.skill_embedding, talon.api_token,
+        talon.api_attempt TO talon_controller;
     GRANT INSERT ON talon.audit_log TO talon_controller;
     GRANT UPDATE (seq), DELETE ON talon.agent_change TO talon_controller;
     GRANT UPDATE (seq) ON talon.agent_change_head TO talon_controller;
@@ -43,7 +43,8 @@ BEGIN
         ON talon.agent_source TO talon_writer;
     GRANT DELETE ON talon.agent_source TO talon_writer;
     GRANT SELECT ON talon.agent_work, talon.agent_resource, talon.agent_condition, talon.agent_secret,
-        talon.agent_event, talon.controller_hold, talon.task, talon.hosted_agent, talon._sqlx_migrations TO talon_writer;
+        talon.agent_event, talon.controller_hold, talon.task, talon.hosted_agent, talon.agent_contact,
+        talon._sqlx_migrations TO talon_writer;
     GRANT SELECT (agent_id, connected, connection_id, hub, runtime, connected_at, last_seen, disconnected_at)
         ON talon.agent_presence TO talon_writer;
     GRANT SELECT (seq, id, owner, label, created_at, expires_at, revoked_at) ON talon.agent_api_key TO talon_writer;

@@ -121,6 +121,18 @@ impl CredentialStore for PostgresStore {
         retrying(|| hub_agent(&self.pool, name)).await
     }
 
+    async fn deleting_agents(&self) -> StoreResult<Vec<String>> {
+        retrying(|| async {
+            Ok(sqlx::query_scalar(
+                "SELECT name FROM agent_source WHERE deletion_requested_at IS NOT NULL AND deleted_at IS NULL
+                 ORDER BY name COLLATE \"C\"",
+            )
+            .fetch_all(&self.pool)
+            .await?)
+        })
+        .await
+    }
+
     async fn create_api_key(
         &self,
         owner: &str,

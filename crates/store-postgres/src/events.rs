@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{PgConnection, Postgres, QueryBuilder};
 use talon_core::AgentId;
 use talon_core::event::{Event, NewEvent};
@@ -75,24 +75,24 @@ pub(crate) async fn read(pool: &PgPool, filter: &EventFilter) -> Work<Vec<Event>
         .push_bind(limit)
         .push(") latest ORDER BY last_at, id");
     let rows = query.build().fetch_all(pool).await?;
-    let events: StoreResult<Vec<Event>> = rows
-        .iter()
-        .map(|row| {
-            Ok(Event {
-                agent: cell(row, "agent")?,
-                event: NewEvent {
-                    severity: word(row, "severity")?,
-                    reason: word(row, "reason")?,
-                    object: cell(row, "object")?,
-                    message: cell(row, "message")?,
-                },
-                count: cell(row, "count")?,
-                first_at: cell(row, "first_at")?,
-                last_at: cell(row, "last_at")?,
-            })
-        })
-        .collect();
+    let events: StoreResult<Vec<Event>> = rows.iter().map(event).collect();
     Ok(events?)
+}
+
+/// One row of `agent_event`, with the agent's name.
+pub(crate) fn event(row: &PgRow) -> StoreResult<Event> {
+    Ok(Event {
+        agent: cell(row, "agent")?,
+        event: NewEvent {
+            severity: word(row, "severity")?,
+            reason: word(row, "reason")?,
+            object: cell(row, "object")?,
+            message: cell(row, "message")?,
+        },
+        count: cell(row, "count")?,
+        first_at: cell(row, "first_at")?,
+        last_at: cell(row, "last_at")?,
+    })
 }
 
 /// Removes what is older of events, the change feed and the audit log, and retired auth tokens.

@@ -19,6 +19,7 @@ mod error;
 mod events;
 mod feed;
 mod fleet;
+mod glance;
 mod installation;
 mod listen;
 mod migrate;

@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use talon_core::agent::AgentStatus;
 use talon_core::card::AgentCard;
 use talon_core::condition::Condition;
+use talon_core::contact::ContactWrite;
 use talon_core::mutation::{Mutation, ResourceWrite, SecretWrite, StatusWrite};
 use talon_core::snapshot::{AuthTokenState, SecretState};
 use talon_core::{AgentId, Generation};
@@ -54,6 +55,7 @@ impl<'c> Writer<'c> {
             Mutation::Identity { markdown, sha256 } => self.identity(markdown, sha256).await?,
             Mutation::Latch { generation } => return Ok(Some(self.latch(*generation).await?)),
             Mutation::Status(write) => self.status(write).await?,
+            Mutation::Contact(write) => self.contact(write).await?,
             Mutation::Condition(condition) => self.condition(condition).await?,
             Mutation::Event(event) => {
                 events::record(&mut *self.connection, Some(self.id), event).await?
@@ -286,6 +288,30 @@ impl<'c> Writer<'c> {
         .fetch_one(&mut *self.connection)
         .await?;
         Ok(status(&row)?)
+    }
+
+    async fn contact(&mut self, write: &ContactWrite) -> Work<()> {
+        sqlx::query(
+            "INSERT INTO agent_contact AS old
+                 (agent_id, mark, tries, tried_at, answered_at, problem, repairs, try, runtime)
+             VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN $4 END, $6, $7, $8, $9)
+             ON CONFLICT (agent_id) DO UPDATE SET
+                 mark = EXCLUDED.mark, tries = EXCLUDED.tries, tried_at = EXCLUDED.tried_at,
+                 answered_at = coalesce(EXCLUDED.answered_at, old.answered_at), problem = EXCLUDED.problem,
+                 repairs = EXCLUDED.repairs, try = EXCLUDED.try, runtime = EXCLUDED.runtime",
+        )
+        .bind(self.id.0)
+        .bind(&write.mark)
+        .bind(write.tries)
+        .bind(self.now)
+        .bind(write.answered)
+        .bind(&write.problem)
+        .bind(write.repairs)
+        .bind(write.try_id.as_ref().map(|t| t.as_str()))
+        .bind(&write.runtime)
+        .execute(&mut *self.connection)
+        .await?;
+        Ok(())
     }
 
     async fn condition(&mut self, condition: &Condition) -> Work<()> {

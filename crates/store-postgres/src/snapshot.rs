@@ -13,6 +13,7 @@ use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{PgConnection, Row};
 use talon_core::agent::{Agent, AgentStatus};
 use talon_core::condition::{Condition, StoredCondition};
+use talon_core::contact::Contact;
 use talon_core::resource::ResourceRecord;
 use talon_core::snapshot::{AuthTokenRecord, SecretRecord, Work as WorkRow};
 use talon_core::{AgentId, AgentName, Epoch, Generation, Owner, Snapshot, TryId};
@@ -54,7 +55,7 @@ pub(crate) use {spec_columns, status_columns};
 
 /// Selects agents, as far as the role may; the caller adds WHERE and ORDER BY.
 macro_rules! select_agents {
-    ($sight:expr, $rest:literal) => {
+    ($sight:expr, $rest:expr) => {
         match $sight {
             Sight::Full => select_agents!(@ "s.auth_token_hash", "p.token_sha256", $rest),
             Sight::WithoutTokens => {
@@ -62,7 +63,7 @@ macro_rules! select_agents {
             }
         }
     };
-    (@ $auth_token_hash:literal, $token_sha256:literal, $rest:literal) => {
+    (@ $auth_token_hash:literal, $token_sha256:literal, $rest:expr) => {
         concat!(
             "SELECT s.id, s.name, s.owner, s.generation, ",
             spec_columns!(),
@@ -79,6 +80,7 @@ macro_rules! select_agents {
         )
     };
 }
+pub(crate) use select_agents;
 
 /// What the connecting role may read of an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,13 +228,13 @@ pub(crate) async fn fleet(
     Ok(readable(found))
 }
 
-async fn read(pool: &PgPool) -> Work<sqlx::PgTransaction<'static>> {
+pub(crate) async fn read(pool: &PgPool) -> Work<sqlx::PgTransaction<'static>> {
     Ok(pool
         .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?)
 }
 
-fn readable(found: Vec<StoreResult<Snapshot>>) -> Vec<Snapshot> {
+pub(crate) fn readable(found: Vec<StoreResult<Snapshot>>) -> Vec<Snapshot> {
     found
         .into_iter()
         .filter_map(|one| {
@@ -245,7 +247,7 @@ fn readable(found: Vec<StoreResult<Snapshot>>) -> Vec<Snapshot> {
 }
 
 /// Adds what is recorded about each row.
-async fn assemble(
+pub(crate) async fn assemble(
     connection: &mut PgConnection,
     sight: Sight,
     rows: Vec<PgRow>,
@@ -292,6 +294,13 @@ async fn assemble(
             .await?,
         condition,
     )?;
+    let mut contacts = children(
+        sqlx::query("SELECT * FROM agent_contact WHERE agent_id = ANY ($1)")
+            .bind(&ids)
+            .fetch_all(&mut *connection)
+            .await?,
+        contact,
+    )?;
     Ok(ids
         .iter()
         .zip(&rows)
@@ -311,6 +320,10 @@ async fn assemble(
                 presence: cell::<Option<&str>>(row, "connection_id")?
                     .map(|_| presence::read(row))
                     .transpose()?,
+                contact: contacts
+                    .remove(id)
+                    .transpose()?
+                    .and_then(|mut one| one.pop()),
             })
         })
         .collect())
@@ -457,6 +470,20 @@ fn auth_token(row: &PgRow) -> StoreResult<AuthTokenRecord> {
         sha256: cell(row, "sha256")?,
         state: word(row, "state")?,
         created_at: cell::<DateTime<Utc>>(row, "created_at")?,
+    })
+}
+
+fn contact(row: &PgRow) -> StoreResult<Contact> {
+    Ok(Contact {
+        mark: cell(row, "mark")?,
+        tries: cell(row, "tries")?,
+        tried_at: cell(row, "tried_at")?,
+        answered_at: cell(row, "answered_at")?,
+        problem: cell(row, "problem")?,
+        repairs: cell(row, "repairs")?,
+        // Another program's spelling is no reason to lose the agent: the next answer tells it again.
+        try_id: cell::<Option<&str>>(row, "try")?.and_then(TryId::parse),
+        runtime: cell(row, "runtime")?,
     })
 }
 

@@ -55,6 +55,8 @@ async fn submit(pool: &PgPool, task: &NewTask, max_open: i64) -> Work<Submitted>
             "INSERT INTO task (id, agent, session, asked_by, metadata, text, created_at, deadline_at)
              SELECT $1, $2, $3, $4, $5::json, $6, at, at + make_interval(secs => $7) FROM clock_timestamp() AS at
              WHERE (SELECT count(*) FROM task WHERE agent = $2 AND finished_at IS NULL) < $8
+             AND NOT EXISTS (SELECT FROM agent_source
+                 WHERE name = $2 AND deletion_requested_at IS NOT NULL AND deleted_at IS NULL)
              ON CONFLICT (id) DO NOTHING RETURNING *",
         )
         .bind(task.id.as_str())
@@ -84,6 +86,16 @@ async fn submit(pool: &PgPool, task: &NewTask, max_open: i64) -> Work<Submitted>
                 Submitted::Taken
             });
         }
+        let deleting: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM agent_source
+             WHERE name = $1 AND deletion_requested_at IS NOT NULL AND deleted_at IS NULL)",
+        )
+        .bind(&task.agent)
+        .fetch_one(&mut *tx)
+        .await?;
+        if deleting {
+            return Ok(Submitted::Deleting);
+        }
         let open: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM task WHERE agent = $1 AND finished_at IS NULL",
         )
@@ -93,7 +105,7 @@ async fn submit(pool: &PgPool, task: &NewTask, max_open: i64) -> Work<Submitted>
         if open >= max_open {
             return Ok(Submitted::Full(open));
         }
-        // A place became free, or the other task was pruned, between two statements: look again.
+        // A place became free, the other task was pruned, or the agent was archived, between two statements: look again.
         tx.rollback().await?;
     }
 }

@@ -87,6 +87,15 @@ impl CredentialStore for SqliteStore {
         }))
     }
 
+    async fn deleting_agents(&self) -> StoreResult<Vec<String>> {
+        sqlx::query_scalar(
+            "SELECT name FROM agent_source WHERE deletion_requested_at IS NOT NULL AND deleted_at IS NULL ORDER BY name",
+        )
+        .fetch_all(&self.readers)
+        .await
+        .map_err(translate)
+    }
+
     async fn create_api_key(
         &self,
         owner: &str,

@@ -10,6 +10,7 @@ mod credentials;
 mod error;
 mod fleet;
 mod gather;
+mod glance;
 mod installation;
 mod lock;
 mod mutate;

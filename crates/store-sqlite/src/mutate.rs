@@ -4,6 +4,7 @@ use sqlx::QueryBuilder;
 use sqlx::sqlite::SqliteConnection;
 use talon_core::card::AgentCard;
 use talon_core::condition::Condition;
+use talon_core::contact::ContactWrite;
 use talon_core::mutation::{Mutation, ResourceWrite, SecretWrite, StatusWrite};
 use talon_core::snapshot::AuthTokenState;
 use talon_core::{AgentId, TryId};
@@ -101,6 +102,7 @@ pub(crate) async fn apply(
             .map_err(translate);
         }
         Mutation::Status(write) => status(db, &key, write).await?,
+        Mutation::Contact(write) => contact(db, key, write).await?,
         Mutation::Condition(condition) => write_condition(db, &key, condition).await?,
         Mutation::Event(event) => write_event(db, Some(id), event).await?,
         Mutation::Card(card) => write_card(db, &key, card).await?,
@@ -321,6 +323,32 @@ async fn status(db: &mut SqliteConnection, key: &str, write: &StatusWrite) -> St
     }
     query.push(" WHERE id = ").push_bind(key.to_owned());
     query.build().execute(db).await.map_err(translate)?;
+    Ok(())
+}
+
+async fn contact(db: &mut SqliteConnection, key: String, write: &ContactWrite) -> StoreResult<()> {
+    run(
+        sqlx::query(concat!(
+            "INSERT INTO agent_contact (agent_id, mark, tries, tried_at, answered_at, problem, repairs, try, runtime)",
+            " VALUES (?1, ?2, ?3, ",
+            now!(),
+            ", CASE WHEN ?4 THEN ",
+            now!(),
+            " END, ?5, ?6, ?7, ?8) ON CONFLICT (agent_id) DO UPDATE SET mark = excluded.mark, tries = excluded.tries,",
+            " tried_at = excluded.tried_at, answered_at = coalesce(excluded.answered_at, answered_at),",
+            " problem = excluded.problem, repairs = excluded.repairs, try = excluded.try, runtime = excluded.runtime"
+        ))
+        .bind(key)
+        .bind(&write.mark)
+        .bind(write.tries)
+        .bind(write.answered)
+        .bind(&write.problem)
+        .bind(write.repairs)
+        .bind(write.try_id.as_ref().map(|t| t.as_str().to_owned()))
+        .bind(&write.runtime),
+        db,
+    )
+    .await?;
     Ok(())
 }
 

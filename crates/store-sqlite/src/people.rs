@@ -359,7 +359,7 @@ impl SqliteStore {
     }
 }
 
-fn event(c: &Columns<'_>) -> StoreResult<Event> {
+pub(crate) fn event(c: &Columns<'_>) -> StoreResult<Event> {
     Ok(Event {
         agent: c.text("agent")?,
         event: NewEvent {

@@ -6,6 +6,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, Sqlite};
 use talon_core::agent::{Agent, AgentStatus};
 use talon_core::condition::{Condition, StoredCondition};
+use talon_core::contact::Contact;
 use talon_core::resource::ResourceRecord;
 use talon_core::snapshot::{AuthTokenRecord, SecretRecord, Snapshot, Work};
 use talon_core::validate::Violation;
@@ -92,7 +93,7 @@ struct Child {
     add: fn(&mut Snapshot, &Columns<'_>) -> StoreResult<()>,
 }
 
-const CHILDREN: [Child; 4] = [
+const CHILDREN: [Child; 5] = [
     Child {
         select: "SELECT * FROM agent_resource WHERE agent_id IN (SELECT value FROM json_each(?))",
         add: |snapshot, row| {
@@ -122,6 +123,13 @@ const CHILDREN: [Child; 4] = [
             Ok(())
         },
     },
+    Child {
+        select: "SELECT * FROM agent_contact WHERE agent_id IN (SELECT value FROM json_each(?))",
+        add: |snapshot, row| {
+            snapshot.contact = Some(contact(row)?);
+            Ok(())
+        },
+    },
 ];
 
 fn snapshot(row: &SqliteRow) -> StoreResult<Snapshot> {
@@ -138,6 +146,7 @@ fn snapshot(row: &SqliteRow) -> StoreResult<Snapshot> {
             Some(_) => Some(presence::read(&c)?),
             None => None,
         },
+        contact: None,
     })
 }
 
@@ -274,6 +283,20 @@ fn auth_token(c: &Columns<'_>) -> StoreResult<AuthTokenRecord> {
         sha256: c.text("sha256")?,
         state: c.word("state")?,
         created_at: c.time("created_at")?,
+    })
+}
+
+fn contact(c: &Columns<'_>) -> StoreResult<Contact> {
+    Ok(Contact {
+        mark: c.text("mark")?,
+        tries: c.int("tries")?,
+        tried_at: c.time("tried_at")?,
+        answered_at: c.maybe_time("answered_at")?,
+        problem: c.maybe_text("problem")?,
+        repairs: c.int("repairs")?,
+        // Another program's spelling is no reason to lose the agent: the next answer tells it again.
+        try_id: c.maybe_text("try")?.as_deref().and_then(TryId::parse),
+        runtime: c.maybe_text("runtime")?,
     })
 }
 

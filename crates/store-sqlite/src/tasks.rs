@@ -81,6 +81,17 @@ impl Write for Submit {
                 Submitted::Taken
             });
         }
+        let deleting: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM agent_source
+             WHERE name = ? AND deletion_requested_at IS NOT NULL AND deleted_at IS NULL)",
+        )
+        .bind(&task.agent)
+        .fetch_one(&mut *db)
+        .await
+        .map_err(translate)?;
+        if deleting {
+            return Ok(Submitted::Deleting);
+        }
         let open: i64 =
             sqlx::query_scalar("SELECT count(*) FROM task WHERE agent = ? AND finished_at IS NULL")
                 .bind(&task.agent)

@@ -11,6 +11,7 @@ pub mod columns;
 pub mod conformance;
 pub mod error;
 pub mod fleet;
+pub mod glance;
 pub mod memory;
 pub mod network;
 pub mod search;
@@ -32,13 +33,23 @@ pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use types::*;
 
-/// All of a store: what the controller and the commands need, what the Hub, the Router and the HTTP API need.
+/// All of a store: what the controller and the commands need, what the Hub, the Router, the HTTP API and the dashboard need.
 pub trait WholeStore:
-    Store + network::HubStore + search::SearchStore + fleet::FleetStore + access::AccessStore
+    Store
+    + network::HubStore
+    + search::SearchStore
+    + fleet::FleetStore
+    + access::AccessStore
+    + glance::GlanceStore
 {
 }
 impl<T> WholeStore for T where
-    T: Store + network::HubStore + search::SearchStore + fleet::FleetStore + access::AccessStore
+    T: Store
+        + network::HubStore
+        + search::SearchStore
+        + fleet::FleetStore
+        + access::AccessStore
+        + glance::GlanceStore
 {
 }
 

@@ -22,13 +22,22 @@ pub enum Submitted {
     Taken,
     /// The agent has this many open tasks already, which is the limit.
     Full(i64),
+    /// The deletion of the agent was requested.
+    Deleting,
 }
 
+/// What a task says that ended because the deletion of its agent was requested.
+pub const AGENT_DELETED: &str = "the agent is being deleted";
+
 /// Tasks. No task is lost, none is answered twice: the first final state stands.
+///
+/// When the deletion of a managed agent is requested, in whatever way, its open tasks end in the same transaction (`Failed`,
+/// [`AGENT_DELETED`]). An archived agent has none open, so that the next one of its name inherits none.
 #[async_trait]
 pub trait TaskStore: Send + Sync + 'static {
     /// Stores a task unless its id is known, or `max_open` tasks of the agent are open: never more, however many are handed
-    /// in at once. `Rejected` if its text holds a NUL character, which not every database can keep.
+    /// in at once. None is stored for a managed agent that is being deleted. `Rejected` if its text holds a NUL character,
+    /// which not every database can keep.
     async fn submit_task(&self, task: &NewTask, max_open: i64) -> StoreResult<Submitted>;
 
     /// One task.
@@ -124,6 +133,9 @@ pub struct HostedConnection {
 pub trait CredentialStore: Send + Sync + 'static {
     /// A live managed agent by name, with the hashes of the tokens that let it in.
     async fn hub_agent(&self, name: &str) -> StoreResult<Option<HubAgent>>;
+
+    /// Names of the managed agents that are being deleted and not yet archived, in order.
+    async fn deleting_agents(&self) -> StoreResult<Vec<String>>;
 
     /// Stores the hash (SHA-256, hex) of a new API key.
     async fn create_api_key(

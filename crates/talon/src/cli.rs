@@ -118,7 +118,7 @@ pub enum Format {
 pub enum Command {
     /// Run the daemon: bring Cloudflare to what the rows say, and keep it there
     Run(commands::run::Args),
-    /// Everything on this machine: database, local Cloudflare, daemon; stays until Ctrl-C
+    /// Everything on this machine: database, local Cloudflare, daemon, Hub; stays until Ctrl-C
     Dev(commands::dev::Args),
     /// Show the whole life of two agents on this machine, then clean up (some seconds)
     Demo(commands::demo::Args),
@@ -144,6 +144,14 @@ pub enum Command {
     Events(commands::events::Args),
     /// Wait until something holds of an agent
     Wait(commands::wait::Args),
+    /// Give an agent a task, and print its answer
+    Task(commands::task::Args),
+    /// Find agents by what is needed
+    Search(commands::search::Args),
+    /// Who is connected
+    Agents(commands::agents::Args),
+    /// API keys of agents that people run themselves
+    Keys(commands::keys::Args),
     /// Delete agents, with everything they have at Cloudflare
     Delete(commands::delete::Args),
     /// Compare an agent with reality now, rather than at the next regular time

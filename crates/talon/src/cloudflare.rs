@@ -1,9 +1,11 @@
 //! The Cloudflare client, from the configuration.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use talon_cloudflare::{Client, ClientConfig};
+use talon_cloudflare::{Client, ClientConfig, WorkersDev};
 use talon_core::cloud::Budget;
+use talon_core::deliver::WorkerDoor;
 use url::Url;
 
 use crate::config::settings::CloudflareSettings;
@@ -31,7 +33,7 @@ pub fn client_config(settings: &CloudflareSettings) -> Result<ClientConfig, Fail
             "set TALON_CLOUDFLARE_API_TOKEN (or point cloudflare.apiToken at env:NAME or file:PATH)",
         )
     })?;
-    let token = TokenSource::parse(token)?.read()?;
+    let token = TokenSource::parse("cloudflare.apiToken", token)?.read("cloudflare.apiToken")?;
     let mut config = ClientConfig::new(account, token).map_err(|e| wrong(&e.to_string()))?;
     config.api_base = address(&settings.api_base, "cloudflare.apiBase")?;
     config.s3_endpoint = settings
@@ -56,4 +58,18 @@ fn wrong(what: &str) -> Failure {
 /// A client that asks this budget before each call.
 pub fn client(config: ClientConfig, budget: Arc<dyn Budget>) -> Result<Client, Failure> {
     Client::new(config, budget).map_err(|e| wrong(&e.to_string()))
+}
+
+/// The Workers at their own addresses: of an account of the real Cloudflare, or behind the front door of a local one. Those
+/// of any other account are not on the real workers.dev: whoever has that name there must not get the control token.
+pub fn door(
+    config: &ClientConfig,
+    front_door: Option<SocketAddr>,
+) -> Result<Option<Arc<dyn WorkerDoor>>, Failure> {
+    let is_real = config.api_base.host_str() == Some("api.cloudflare.com");
+    if !is_real && front_door.is_none() {
+        return Ok(None);
+    }
+    let door = WorkersDev::new(front_door).map_err(|e| wrong(&e.to_string()))?;
+    Ok(Some(Arc::new(door)))
 }

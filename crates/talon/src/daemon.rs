@@ -1,25 +1,23 @@
 //! Puts the daemon together: store, Cloudflare client, secrets, key.
 
-use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::cloudflare;
+use crate::exit::Failure;
 use talon_cloudflare::ClientConfig;
 use talon_controller::budget::CallBudget;
 use talon_controller::clock::{OsRandom, SystemClock};
 use talon_controller::{ControllerConfig, Daemon, Parts};
+use talon_core::InstallId;
 use talon_core::clock::Clock;
 use talon_core::cloud::Budget;
+use talon_core::deliver::WorkerDoor;
+use talon_core::registry::Registry;
 use talon_plan::R2Endpoint;
-use talon_router::EmbeddedRegistry;
-use talon_secrets::SecretReader;
+use talon_secrets::{InstallKey, SecretReader};
 use talon_store::Store;
 use talon_worker::Bundle;
-use tokio_util::sync::CancellationToken;
-
-use crate::cloudflare;
-use crate::exit::{Exit, Failure};
-use crate::install_key::Keyed;
 
 /// What a daemon is made of.
 pub struct Wiring {
@@ -27,60 +25,68 @@ pub struct Wiring {
     pub store: Arc<dyn Store>,
     /// How to reach Cloudflare.
     pub cloudflare: ClientConfig,
+    /// Where Agent Cards are registered.
+    pub registry: Arc<dyn Registry>,
     /// Where secrets come from.
     pub secrets: Arc<dyn SecretReader>,
-    /// The install and its key.
-    pub keyed: Keyed,
+    /// What is deployed.
+    pub bundle: Bundle,
+    /// This installation.
+    pub install: InstallId,
+    /// The root of its control tokens.
+    pub key: Arc<InstallKey>,
+    /// The Workers themselves; `None` where their addresses lead nowhere.
+    pub door: Option<Arc<dyn WorkerDoor>>,
+    /// How many calls to Cloudflare may be made.
+    pub budget: Arc<dyn Budget>,
     /// Settings.
     pub config: ControllerConfig,
 }
 
-/// Makes the daemon. Nothing is done before the future it gives is polled, and until `stop` is cancelled.
-pub fn build(
-    wiring: Wiring,
-    stop: CancellationToken,
-) -> Result<impl Future<Output = Result<(), Failure>> + Send + 'static, Failure> {
+/// The budget of an account's calls, as the settings want it.
+pub fn budget(config: &ControllerConfig, store: Arc<dyn Store>, account: String) -> CallBudget {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let budget: Arc<dyn Budget> = if wiring.config.budget_shared {
-        Arc::new(CallBudget::shared(
-            Arc::clone(&clock),
-            wiring.config.budget_calls,
-            Arc::clone(&wiring.store),
-            wiring.cloudflare.account_id.clone(),
-        ))
+    if config.budget_shared {
+        CallBudget::shared(clock, config.budget_calls, store, account)
     } else {
-        Arc::new(CallBudget::in_process(
-            Arc::clone(&clock),
-            wiring.config.budget_calls,
-        ))
-    };
+        CallBudget::in_process(clock, config.budget_calls)
+    }
+}
+
+/// Shows a budget that this process keeps for itself.
+pub struct Gauge(pub Arc<CallBudget>);
+
+impl talon_dashboard::CallGauge for Gauge {
+    fn calls(&self) -> talon_dashboard::Calls {
+        talon_dashboard::Calls {
+            used: self.0.used(),
+            paused_for: self.0.pause_left(),
+        }
+    }
+}
+
+/// Makes the daemon. Nothing is done before it is run.
+pub fn build(wiring: Wiring) -> Result<Daemon, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let r2_endpoint = match &wiring.cloudflare.s3_endpoint {
         Some(url) => R2Endpoint::Fixed(url.as_str().trim_end_matches('/').to_owned()),
         None => R2Endpoint::Cloudflare,
     };
-    let cloud = cloudflare::client(wiring.cloudflare, budget)?;
+    let cloud = cloudflare::client(wiring.cloudflare, wiring.budget)?;
     let parts = Parts {
-        registry: Arc::new(EmbeddedRegistry::new(Arc::clone(&wiring.store))),
+        registry: wiring.registry,
         store: wiring.store,
         cloud: Arc::new(cloud),
         secrets: wiring.secrets,
-        bundle: Arc::new(Bundle::embedded()),
-        install: wiring.keyed.install.id,
-        key: Arc::new(wiring.keyed.key),
+        bundle: Arc::new(wiring.bundle),
+        door: wiring.door,
+        install: wiring.install,
+        key: wiring.key,
         r2_endpoint,
         clock,
         random: Arc::new(OsRandom),
     };
-    let daemon = Daemon::new(parts, wiring.config);
-    Ok(async move {
-        daemon.run(stop).await.map_err(|error| {
-            Failure::new(
-                Exit::Failure,
-                format!("the daemon ended: {error}"),
-                "talon doctor looks at what it depends on; then start it again",
-            )
-        })
-    })
+    Ok(Daemon::new(parts, wiring.config))
 }
 
 /// Where the highest change ever seen is kept, to notice a database that was set back: beside the install key.

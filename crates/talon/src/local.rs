@@ -1,10 +1,11 @@
-//! Everything on this machine: a database, a local Cloudflare and the daemon, in one process. Behind `dev` and `demo`.
+//! Everything on this machine: a database, a local Cloudflare that runs Workers, the daemon and the Hub, in one process. Behind `dev` and `demo`.
 //!
 //! Needs no configuration and no account. Unless a folder or a database is named, all of it lives in one temporary
 //! directory and dies with it.
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,17 +15,20 @@ use talon_controller::ControllerConfig;
 use talon_core::secret::SecretValue;
 use talon_secrets::{ScopedReader, Scopes};
 use talon_simulator::{DEV_API_TOKEN, SimConfig, SimHandle, Simulator};
-use talon_store::{ListFilter, Store};
+use talon_store::{ListFilter, Store, WholeStore};
 use talon_store_sqlite::DaemonLock;
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::keys::SECRET_PREFIX;
-use crate::daemon::{self, Wiring};
+use crate::config::settings::HubSettings;
+use crate::daemon;
 use crate::database::{self, Database};
 use crate::exit::{Exit, Failure};
 use crate::install_key;
+use crate::output::Output;
+use crate::runtime::Wanted;
+use crate::service::{self, Ingredients, Service};
+use crate::workers::Workers;
 
 /// The example manifests, so that they are there wherever the binary is.
 pub const EXAMPLES: [(&str, &str); 2] = [
@@ -58,109 +62,92 @@ pub enum Place {
     Database(Database, PathBuf),
 }
 
+/// How to set up.
+pub struct Plan {
+    /// Where to live.
+    pub place: Place,
+    /// Settings of the daemon.
+    pub config: ControllerConfig,
+    /// The Hub.
+    pub hub: HubSettings,
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// What is deployed.
+    pub wanted: Wanted,
+}
+
 /// A running set-up.
 pub struct Local {
     /// The database.
     pub database: Database,
     /// The rows.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn WholeStore>,
     /// The local Cloudflare.
     pub cloud: SimHandle,
-    stop: CancellationToken,
-    daemon: JoinHandle<Result<(), Failure>>,
+    /// The daemon and the Hub.
+    pub service: Service,
+    /// Whether Workers run, so that agents answer; if not, why.
+    pub runs: Result<(), String>,
     lock: Option<DaemonLock>,
     /// Removed when this is dropped.
     folder: Option<TempDir>,
 }
 
 impl Local {
-    /// Sets everything up and starts the daemon.
-    pub async fn start(place: Place, mut config: ControllerConfig) -> Result<Self, Failure> {
-        let mut folder = None;
-        let (database, key_file) = match place {
-            Place::Temporary => {
-                let made = tempfile::Builder::new()
-                    .prefix("talon-")
-                    .permissions(Permissions::from_mode(0o700))
-                    .tempdir()
-                    .map_err(|e| Failure::io("no temporary directory", &e))?;
-                let database = Database::Sqlite(made.path().join("talon.db"));
-                folder = Some(made);
-                let key_file = database.default_key_file();
-                (database, key_file)
-            }
-            Place::Folder(path) => {
-                std::fs::create_dir_all(&path)
-                    .map_err(|e| Failure::io(&path.display().to_string(), &e))?;
-                let database = Database::Sqlite(absolute(&path)?.join("talon.db"));
-                let key_file = database.default_key_file();
-                (database, key_file)
-            }
-            Place::Database(database, key_file) => (database, key_file),
-        };
+    /// Sets everything up and starts the daemon. Builds and fetches what is not there yet, which may take a minute.
+    pub async fn start(plan: Plan, output: &Output) -> Result<Self, Failure> {
+        let (database, key_file, folder) = settle(plan.place)?;
         database::migrate(&database, false).await?;
         let opened = database::open(&database).await?;
         let lock = opened.lock_daemon()?;
         let store = opened.store;
         let keyed = install_key::ensure(&*store, &key_file).await?;
-        let cloud = Simulator::start(SimConfig::default())
-            .await
-            .map_err(|e| Failure::io("the local Cloudflare cannot listen", &e))?;
+        let listener = service::listen(plan.listen).await?;
+        let state = folder.as_ref().map(|folder| folder.path().to_owned());
+        let workers = Workers::prepare(plan.wanted, state, output).await?;
+        let cloud = Simulator::start(SimConfig {
+            runner: workers.runner,
+            front_door: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+            ..SimConfig::default()
+        })
+        .await
+        .map_err(|e| Failure::io("the local Cloudflare cannot listen", &e))?;
         refuse_real_agents(&*store, cloud.account_id()).await?;
+        let mut config = plan.config;
         config.high_water_file = Some(daemon::high_water_file(&key_file));
-        let stop = CancellationToken::new();
-        let wiring = Wiring {
-            store: store.clone(),
+        let service = Service::start(Ingredients {
+            store: Arc::clone(&store),
             cloudflare: client_config(&cloud)?,
+            front_door: cloud.front_door(),
             secrets: Arc::new(dev_secrets()),
             keyed,
+            bundle: workers.bundle,
+            hub: plan.hub,
+            remote_router: None,
+            hub_name: "hub".to_owned(),
             config,
-        };
-        let daemon = tokio::spawn(daemon::build(wiring, stop.clone())?);
+            listener,
+        })
+        .await?;
         Ok(Self {
             database,
             store,
             cloud,
-            stop,
-            daemon,
+            service,
+            runs: workers.runs,
             lock,
             folder,
         })
     }
 
-    /// Whether everything is removed at the end.
+    /// Whether all of it dies with this.
     pub fn is_temporary(&self) -> bool {
         self.folder.is_some()
     }
 
-    /// Ends when the daemon does, which it should not.
-    pub async fn daemon_ended(&mut self) -> Failure {
-        match (&mut self.daemon).await {
-            Ok(Err(failure)) => failure,
-            Ok(Ok(())) => Failure::new(
-                Exit::Failure,
-                "the daemon ended by itself",
-                "start it again",
-            ),
-            Err(error) => Failure::new(
-                Exit::Failure,
-                format!("the daemon died: {error}"),
-                "this is a defect of talon; the log above says more",
-            ),
-        }
-    }
-
-    /// Stops the daemon in good order, then the rest; removes the temporary directory.
+    /// Stops everything in good order; removes the temporary directory.
     pub async fn shutdown(mut self) -> Result<(), Failure> {
-        self.stop.cancel();
-        let ended = if self.daemon.is_finished() {
-            Ok(())
-        } else {
-            match (&mut self.daemon).await {
-                Ok(result) => result,
-                Err(_) => Err(self.daemon_ended().await),
-            }
-        };
+        let ended = self.service.stop().await;
         self.cloud.shutdown().await;
         drop(self.lock.take());
         drop(self.store);
@@ -171,6 +158,28 @@ impl Local {
         }
         ended
     }
+}
+
+/// Database, key file, and the temporary directory if there is one.
+fn settle(place: Place) -> Result<(Database, PathBuf, Option<TempDir>), Failure> {
+    let (database, folder) = match place {
+        Place::Database(database, key_file) => return Ok((database, key_file, None)),
+        Place::Temporary => {
+            let made = tempfile::Builder::new()
+                .prefix("talon-")
+                .permissions(Permissions::from_mode(0o700))
+                .tempdir()
+                .map_err(|e| Failure::io("no temporary directory", &e))?;
+            (Database::Sqlite(made.path().join("talon.db")), Some(made))
+        }
+        Place::Folder(path) => {
+            std::fs::create_dir_all(&path)
+                .map_err(|e| Failure::io(&path.display().to_string(), &e))?;
+            (Database::Sqlite(absolute(&path)?.join("talon.db")), None)
+        }
+    };
+    let key_file = database.default_key_file();
+    Ok((database, key_file, folder))
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {

@@ -19,7 +19,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// These never say more than warnings, whatever is asked for: their debug lines hold headers and statements.
+/// These never say more than warnings, whatever is asked for: their debug lines hold headers, statements and frames.
 const CAPPED: &[&str] = &[
     "reqwest",
     "hyper",
@@ -28,6 +28,9 @@ const CAPPED: &[&str] = &[
     "rustls",
     "sqlx",
     "tower",
+    // Frames, and in them tokens.
+    "tungstenite",
+    "tokio_tungstenite",
 ];
 
 /// Starts logging. `TALON_LOG` (as `RUST_LOG`, for example `debug` or `talon_controller=debug`) overrides `default`.

@@ -1,15 +1,13 @@
 //! `talon`: desired-state rows in, Cloudflare converged, status out. The commands and the daemon in one binary.
 
 mod cli;
+mod client;
 mod cloudflare;
 mod commands;
 mod config;
 mod daemon;
 mod database;
 mod exit;
-mod explain;
-#[cfg(test)]
-mod fixtures;
 mod follow;
 mod hygiene;
 mod install_key;
@@ -18,11 +16,17 @@ mod local;
 mod logging;
 mod manifests;
 mod output;
+mod runtime;
+mod service;
 mod session;
 mod sql;
-mod view;
+mod workers;
 
 use std::process::ExitCode;
+
+#[cfg(test)]
+use talon_explain::fixtures;
+use talon_explain::{view, why as explain};
 
 fn main() -> ExitCode {
     hygiene::keep_memory_private();

@@ -14,6 +14,9 @@ use crate::{Bundle, BundleError, carried};
 /// The oldest node that can build the runtime.
 const OLDEST_NODE: u32 = 20;
 
+/// How the folders of builds under way begin.
+const BUILD: &str = "build-";
+
 /// Why there is no bundle.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -69,7 +72,9 @@ impl Workshop {
                 .filter(|v: &OsString| !v.is_empty())
                 .map(PathBuf::from)
         };
-        let cache = || variable("XDG_CACHE_HOME").or(Some(variable("HOME")?.join(".cache")));
+        let cache = || {
+            variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")))
+        };
         target
             .or_else(|| Some(cache()?.join("talon").join("worker")))
             .map(Self::at)
@@ -104,7 +109,8 @@ impl Workshop {
             "building the agent runtime from pinned npm packages (once; nothing is installed globally)",
         );
         check_tools()?;
-        let home = self.root.join(format!("build-{}", std::process::id()));
+        self.sweep();
+        let home = self.root.join(format!("{BUILD}{}", std::process::id()));
         let done = self.build_apart(&home, say);
         let removed = fs::remove_dir_all(&home);
         let bundle = done?;
@@ -152,6 +158,17 @@ impl Workshop {
             say,
         )?;
         Ok(Bundle::load(&out)?)
+    }
+
+    /// Removes what builds left that were killed. Only for whoever has the turn.
+    fn sweep(&self) {
+        let entries = fs::read_dir(&self.root).into_iter().flatten();
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(BUILD) {
+                // What cannot be removed is in nobody's way.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     /// Held while this process builds.
@@ -297,6 +314,17 @@ mod tests {
         let got = obtain(Some(dir.path()), &mut |line| said.push(line.to_owned()));
         assert!(matches!(got, Err(BuildError::Bundle(_))), "{got:?}");
         assert!(said.is_empty(), "{said:?}");
+    }
+
+    #[test]
+    fn what_a_killed_build_left_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for name in ["build-4711/src", "packages", "0123456789abcdef"] {
+            fs::create_dir_all(dir.path().join(name)).expect("a folder");
+        }
+        Workshop::at(dir.path()).sweep();
+        let left = fs::read_dir(dir.path()).expect("the folder").count();
+        assert_eq!(left, 2);
     }
 
     #[test]

@@ -17,6 +17,15 @@ pub struct Args {
     /// Seed of the history: the same seed chooses the same writes and moments
     #[arg(long)]
     seed: Option<u64>,
+    /// Agents in workerd are asked for things while the Hub, their Workers and their keys suffer
+    #[arg(long, conflicts_with_all = ["kills", "database"])]
+    network: bool,
+    /// With --network: for about so many minutes
+    #[arg(long, requires = "network", default_value_t = 10)]
+    minutes: u64,
+    /// With --network: how many agents
+    #[arg(long, requires = "network", default_value_t = 20)]
+    agents: u16,
 }
 
 /// Builds the daemon and plays.
@@ -32,10 +41,14 @@ pub fn run(args: &Args) -> Result<()> {
         "--bin",
         "chaos",
         "--",
-        "--kills",
     ]);
-    play.arg(args.kills.to_string())
-        .args(["--database", &args.database]);
+    if args.network {
+        play.args(["--network", "--minutes", &args.minutes.to_string()])
+            .args(["--agents", &args.agents.to_string()]);
+    } else {
+        play.args(["--kills", &args.kills.to_string()])
+            .args(["--database", &args.database]);
+    }
     if let Some(seed) = args.seed {
         play.arg("--seed").arg(seed.to_string());
     }

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod chaos;
+mod dashboard;
 mod fuzz_api;
+mod node;
 mod shell;
 mod test;
 mod verify_cloudflare;
@@ -29,6 +31,8 @@ enum Command {
     FuzzApi(fuzz_api::Args),
     /// Builds the Worker bundle from pinned npm packages (needs node 20 or newer with npm; installs nothing globally)
     Worker(worker::Args),
+    /// Tests the dashboard in Debian's Chromium (needs node 20 or newer with npm), and leaves pictures of every page
+    Dashboard(dashboard::Args),
     /// Checks on a real account what Talon assumes of Cloudflare (makes one throw-away agent and removes it)
     VerifyCloudflare(verify_cloudflare::Args),
 }
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
         Command::Chaos(args) => chaos::run(&args),
         Command::FuzzApi(args) => fuzz_api::run(&args),
         Command::Worker(args) => worker::run(&args),
+        Command::Dashboard(args) => dashboard::run(&args),
         Command::VerifyCloudflare(args) => verify_cloudflare::run(args),
     };
     match done {

@@ -15,8 +15,13 @@ pub struct Args {
     filter: Option<String>,
 }
 
-/// What the tests use beside cargo: a program (or folder) that shows it is there, and Debian's package.
-const NEEDED: [(&str, &str); 2] = [("sqlite3", "sqlite3"), ("postgres", "postgresql")];
+/// A program that the tests use beside cargo, and Debian's package that holds it.
+pub type Needed = (&'static str, &'static str);
+
+const NEEDED: [Needed; 2] = [("sqlite3", "sqlite3"), ("postgres", "postgresql")];
+
+/// The browser that the dashboard is tested in.
+pub const CHROMIUM: Needed = ("chromium", "chromium");
 
 fn run_all(args: &Args) -> Result<Tally> {
     install_what_is_missing()?;
@@ -42,6 +47,8 @@ fn run_all(args: &Args) -> Result<Tally> {
     if filter.is_empty() {
         // The Worker's own runtime: types, style, and its tests in workerd.
         tally.add(cargo().args(["xtask", "worker", "--test"]))?;
+        // Every page of the dashboard, in a browser.
+        tally.add(cargo().args(["xtask", "dashboard"]))?;
     }
     Ok(tally)
 }
@@ -113,7 +120,12 @@ fn counted(line: &str, word: &str) -> u64 {
 
 /// Installs Debian packages that the tests need and that are not there, and says so.
 pub fn install_what_is_missing() -> Result<()> {
-    let missing: Vec<&str> = NEEDED
+    install(&NEEDED)
+}
+
+/// Installs those of the programs that are not there.
+pub fn install(needed: &[Needed]) -> Result<()> {
+    let missing: Vec<&str> = needed
         .iter()
         .filter(|(program, _)| !is_there(program))
         .map(|(_, p)| *p)

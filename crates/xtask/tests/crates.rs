@@ -9,10 +9,11 @@ use serde_json::Value;
 
 /// Every crate of the workspace and the ones it may link, from the bottom up: each names only crates that stand before it,
 /// so that there is no way round. A new crate must be given its place.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("talon-core", &[]),
     ("talon-secrets", &["talon-core"]),
     ("talon-plan", &["talon-core"]),
+    ("talon-explain", &["talon-core"]),
     ("talon-worker", &["talon-core"]),
     ("talon-store", &["talon-core"]),
     ("talon-store-sqlite", &["talon-core", "talon-store"]),
@@ -21,6 +22,14 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("talon-simulator", &["talon-core", "talon-cloudflare"]),
     ("talon-router", &["talon-core", "talon-store"]),
     ("talon-hub", &["talon-core", "talon-store"]),
+    (
+        "talon-factory",
+        &["talon-core", "talon-plan", "talon-store", "talon-hub"],
+    ),
+    (
+        "talon-dashboard",
+        &["talon-core", "talon-plan", "talon-explain", "talon-store"],
+    ),
     (
         "talon-controller",
         &[
@@ -38,6 +47,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
             "talon-core",
             "talon-secrets",
             "talon-plan",
+            "talon-explain",
             "talon-worker",
             "talon-store",
             "talon-store-sqlite",
@@ -45,6 +55,9 @@ const LAYERS: [(&str, &[&str]); 14] = [
             "talon-cloudflare",
             "talon-simulator",
             "talon-router",
+            "talon-hub",
+            "talon-factory",
+            "talon-dashboard",
             "talon-controller",
         ],
     ),
@@ -55,7 +68,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
 const TESTS: &str = "talon-tests";
 
 /// The crates that hold no I/O.
-const PURE: [&str; 2] = ["talon-core", "talon-plan"];
+const PURE: [&str; 3] = ["talon-core", "talon-plan", "talon-explain"];
 
 /// How the names of crates begin that do I/O or bring a runtime for it.
 const WORLDLY: [&str; 21] = [

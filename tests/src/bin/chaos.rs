@@ -1,10 +1,12 @@
-//! Kills the daemon again and again: `cargo xtask chaos`.
+//! Kills the daemon again and again: `cargo xtask chaos`, and with `--network` the Hub and the Workers.
 
+use std::fmt::Display;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, ValueEnum};
 use talon_tests::chaos::{self, Options};
+use talon_tests::network_chaos::{self, Troubles};
 use talon_tests::site::Engine;
 
 /// Kills the daemon with SIGKILL at random moments while fifty agents come, change and go, and checks what is left.
@@ -19,6 +21,31 @@ struct Arguments {
     /// Chooses writes and moments [default: another one each time]
     #[arg(long)]
     seed: Option<u64>,
+    /// Instead: agents in workerd are asked for things while Hub, Workers and keys suffer
+    #[arg(long, conflicts_with_all = ["kills", "database"])]
+    network: bool,
+    /// With --network: for about so long
+    #[arg(long, requires = "network", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    minutes: u64,
+    /// With --network: how many agents
+    #[arg(long, requires = "network", default_value_t = 20, value_parser = clap::value_parser!(u16).range(2..=99))]
+    agents: u16,
+}
+
+/// Mean pause between two troubles in the network.
+const PAUSE: Duration = Duration::from_secs(3);
+
+impl Arguments {
+    fn network(&self, seed: u64) -> network_chaos::Options {
+        let agents = usize::from(self.agents);
+        network_chaos::Options {
+            agents,
+            customers: agents,
+            troubles: Troubles::lasting(Duration::from_secs(60 * self.minutes), PAUSE),
+            pause: PAUSE,
+            seed,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -45,6 +72,11 @@ async fn main() -> ExitCode {
     let seed = arguments
         .seed
         .unwrap_or_else(|| clock().map_or(1, |t| u64::from(t.subsec_nanos())));
+    if arguments.network {
+        let options = arguments.network(seed);
+        eprintln!("network chaos, seed {seed}: {options:?}");
+        return told(network_chaos::play(options).await);
+    }
     for engine in arguments.database.engines() {
         eprintln!(
             "chaos on {}, seed {seed}: {} kills",
@@ -56,13 +88,23 @@ async fn main() -> ExitCode {
             kills: arguments.kills,
             seed,
         };
-        match chaos::play(options).await {
-            Ok(report) => println!("{report}"),
-            Err(error) => {
-                eprintln!("{error:#}");
-                return ExitCode::FAILURE;
-            }
+        let code = told(chaos::play(options).await);
+        if code != ExitCode::SUCCESS {
+            return code;
         }
     }
     ExitCode::SUCCESS
+}
+
+fn told(played: anyhow::Result<impl Display>) -> ExitCode {
+    match played {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

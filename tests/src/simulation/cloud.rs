@@ -421,6 +421,10 @@ impl Cloud for SimCloud {
         _cx: CallCx,
         jurisdiction: Jurisdiction,
     ) -> CloudResult<Vec<BucketInfo>> {
+        if self.account.state().world.secretive == Some(jurisdiction) {
+            let text = "this account has no such jurisdiction";
+            return Err(CloudError::Auth(said("GET buckets", Some(403), None, text)));
+        }
         self.list("GET buckets", |c, _| c.list_buckets(jurisdiction))
             .await
     }

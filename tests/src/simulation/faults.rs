@@ -48,6 +48,8 @@ pub struct Weather {
     pub always: bool,
     /// How long a fresh Worker is listed without its tags.
     pub tagless: Duration,
+    /// Of a thousand words to a Worker, how many go wrong; beyond the budget.
+    pub doors: u64,
     /// No more faults than this.
     pub budget: u64,
 }

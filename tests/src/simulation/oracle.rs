@@ -8,7 +8,7 @@ use talon_core::clock::Clock;
 use talon_core::name;
 use talon_core::resource::ResourceKind;
 use talon_core::secret::names as secret_names;
-use talon_core::snapshot::AuthTokenState;
+use talon_core::snapshot::{AuthTokenState, SecretRecord, SecretState};
 use talon_core::spec::DeletionPolicy;
 use talon_core::status::DeploymentStatus;
 use talon_core::{Snapshot, card};
@@ -185,6 +185,7 @@ fn of_agent(
             wrong.extend(of_worker(sim, snapshot, worker, value));
         }
     }
+    wrong.extend(of_contact(sim, snapshot));
     let current = snapshot
         .auth_tokens
         .iter()
@@ -199,6 +200,22 @@ fn of_agent(
         wrong.push(format!("O6: {current} current and {open} candidate tokens"));
     }
     wrong
+}
+
+/// O12: where Workers can be spoken to, each was, and what it confirmed is recorded.
+fn of_contact(sim: &Sim, snapshot: &Snapshot) -> Option<String> {
+    sim.door.as_ref()?;
+    let Some(contact) = &snapshot.contact else {
+        return Some("O12: nobody has spoken to its Worker".to_owned());
+    };
+    let verified = |s: &SecretRecord| s.state == SecretState::Verified;
+    let all = snapshot.secrets.iter().all(verified);
+    (contact.problem.is_none() && !all).then(|| {
+        format!(
+            "O12: what it confirmed is not recorded: {:?}",
+            snapshot.secrets
+        )
+    })
 }
 
 /// O6: what the Worker holds is what works.

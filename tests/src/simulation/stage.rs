@@ -1,11 +1,13 @@
 //! A history's stage: one database, one account, and the processes that come and go.
 
-use std::sync::Arc;
+use std::ops::Not;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use talon_controller::{ControllerConfig, Daemon, Parts};
 use talon_core::clock::Clock;
+use talon_core::deliver::WorkerDoor;
 use talon_core::spec::AgentSpec;
 use talon_core::{AgentName, InstallId, Owner, Snapshot};
 use talon_plan::R2Endpoint;
@@ -20,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cloud::{Account, SimCloud};
 use super::dice::{Dice, SharedDice};
+use super::door::{DoorDice, SimDoor};
 use super::faults::Weather;
 use super::oracle;
 use super::seat::Seat;
@@ -93,6 +96,8 @@ pub struct Sim {
     pub config: ControllerConfig,
     /// Processes started from now on are never told that something may be due.
     pub deaf: bool,
+    /// Whether processes started from now on can speak to Workers, and the dice of that.
+    pub door: Option<DoorDice>,
     /// Those that run.
     pub processes: Vec<Process>,
 }
@@ -141,6 +146,10 @@ impl Sim {
                 ..ControllerConfig::default()
             },
             deaf: false,
+            door: (seed >> 1)
+                .is_multiple_of(2)
+                .not()
+                .then(|| Arc::new(Mutex::new(Dice::new(seed ^ 2)))),
             processes: Vec::new(),
         }
     }
@@ -187,6 +196,13 @@ impl Sim {
             registry: Arc::new(EmbeddedRegistry::new(store)),
             secrets: self.secrets.clone(),
             bundle: Arc::new(self.bundle.clone()),
+            door: self.door.as_ref().map(|dice| {
+                Arc::new(SimDoor {
+                    account: self.account.clone(),
+                    seat: seat.clone(),
+                    dice: dice.clone(),
+                }) as Arc<dyn WorkerDoor>
+            }),
             install: self.install.clone(),
             key: self.key.clone(),
             r2_endpoint: R2Endpoint::Cloudflare,

@@ -1,12 +1,15 @@
 //! Random histories: several agents, several processes, people who change their minds, and whatever can go wrong.
 
+mod hub;
+mod plant;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use talon_core::AgentSpec;
-use talon_core::name::{self as names, WorkerMarks};
+use talon_core::name as names;
 use talon_core::secret::{Provider, SecretRef};
 use talon_core::spec::DeletionPolicy;
 use talon_store::{ListFilter, Store};
@@ -18,8 +21,9 @@ use super::faults::Weather;
 use super::oracle;
 use super::script::{BOUND, history};
 use super::seat::{Crash, Moment, Seat};
-use super::stage::{KEY, Sim, name};
-use super::world::{Bucket, Catalog, Token, Worker, World};
+use super::stage::{KEY, Sim};
+use super::world::{Catalog, Token, Worker, World};
+use plant::plant;
 
 const OPENAI: &str = "env:TALON_SECRET_OPENAI";
 const AGENTS: [&str; 5] = ["alpha", "bravo", "charlie", "delta", "echo"];
@@ -62,6 +66,8 @@ struct Walker {
     offset_ms: i64,
     /// Who edited whose Worker, and how.
     edited: BTreeSet<(&'static str, u64)>,
+    /// Who comes to the Hub and leaves it, where there is one.
+    hub: Option<Dice>,
 }
 
 impl Walker {
@@ -83,7 +89,9 @@ impl Walker {
             always: dice.permille(300),
             tagless: seconds(dice.pick(&[0, 0, 30, 58])),
             budget: dice.range(0..60),
+            doors: [0, 100, 400][usize::try_from(seed % 3).unwrap_or_default()],
         });
+        let hub = sim.door.as_ref().map(|_| Dice::new(seed ^ 0x4875_6200));
         let (agents, processes) = (dice.range(1..6), dice.range(1..4));
         let mut walker = Self {
             sim,
@@ -95,6 +103,7 @@ impl Walker {
             serial: 0,
             offset_ms: 0,
             edited: BTreeSet::new(),
+            hub,
         };
         walker.revive();
         walker
@@ -143,6 +152,7 @@ impl Walker {
         let steps = self.dice.range(8..40);
         for _ in 0..steps {
             self.step().await;
+            self.come_and_go().await;
             let wait = match self.dice.range(0..8) {
                 0..2 => 0,
                 2..5 => self.dice.range(10..3_000),
@@ -416,6 +426,7 @@ impl Walker {
             self.sim.start(Seat::default());
         }
         self.edit_again().await;
+        self.bring_back().await;
         let mut wrong = self.sim.settle(BOUND).await;
         let now = self.sim.account.state().world.now.clone();
         let foreign = oracle::foreign(&now, &self.sim);
@@ -450,63 +461,5 @@ impl Walker {
             length: (queries, state.calls(), took),
             story: std::mem::take(&mut state.story),
         }
-    }
-}
-
-/// Things of other people, some of which look like ours.
-fn plant(world: &mut World, now: chrono::DateTime<chrono::Utc>) {
-    let install = talon_core::InstallId::from_random(*b"9876543210");
-    let id = talon_core::AgentId(uuid::Uuid::from_u128(7));
-    let marks = WorkerMarks {
-        install: install.clone(),
-        agent: id,
-        code: "0".repeat(16),
-        try_id: talon_core::TryId::new(1, 1),
-    };
-    for (worker, tags) in [
-        ("alpha", Vec::new()),
-        ("alpha-of-others", marks.to_tags()),
-        ("bravo-old", vec!["talon".to_owned()]),
-    ] {
-        let made = Worker {
-            tag: format!("foreign-{worker}"),
-            tags,
-            etag: "foreign".to_owned(),
-            texts: BTreeMap::new(),
-            plain: BTreeMap::new(),
-            secrets: BTreeMap::from([("KEY".to_owned(), "theirs".to_owned())]),
-            versions: BTreeMap::new(),
-            bucket: None,
-            class: None,
-            route: false,
-            migration: None,
-            compatibility: ("2026-01-01".to_owned(), Vec::new()),
-            created_on: now,
-            modified_on: now,
-            undeployed: false,
-        };
-        world.now.workers.insert(worker.to_owned(), made);
-    }
-    for bucket in ["openclaw", "openclaw-aaaaaa-alpha-of-others"] {
-        let made = Bucket {
-            jurisdiction: talon_core::spec::Jurisdiction::Default,
-            created: now,
-            objects: ["theirs".to_owned()].into(),
-            uploads: BTreeSet::new(),
-        };
-        world.now.buckets.insert(bucket.to_owned(), made);
-    }
-    for token in [
-        "controller".to_owned(),
-        names::token_name(&install, id),
-        name("alpha").to_string(),
-    ] {
-        world.now.tokens.push(Token {
-            id: format!("foreign-{token}"),
-            name: token,
-            value: "theirs".to_owned(),
-            bucket: String::new(),
-            issued: now,
-        });
     }
 }

@@ -101,6 +101,8 @@ pub struct World {
     pub route_touches: bool,
     /// What Cloudflare will not remove: names of Workers and buckets, ids of tokens.
     pub undeletable: BTreeSet<String>,
+    /// Buckets of this jurisdiction are not listed to us.
+    pub secretive: Option<Jurisdiction>,
     /// Uploads of Workers whose names begin so are refused, however often they are tried.
     pub unwelcome: Option<String>,
 }

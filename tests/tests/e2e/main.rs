@@ -16,3 +16,4 @@ mod sweep;
 mod tampered;
 mod updates;
 mod verify;
+mod woken;

@@ -9,7 +9,7 @@ use talon_cloudflare::WorkersDev;
 use talon_controller::clock::{OsRandom, SystemClock};
 use talon_core::condition::{ConditionType, Truth};
 use talon_core::deliver::{Deliver, TaskUpdate};
-use talon_core::snapshot::AuthTokenState;
+use talon_core::snapshot::{AuthTokenState, SecretState};
 use talon_core::spec::AgentSpec;
 use talon_core::task::{NewTask, TaskId, TaskState};
 use talon_hub::{Hub, HubConfig, HubParts, SigningKey};
@@ -63,13 +63,14 @@ impl Network {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         stage.config.hub_url = format!("ws://{address}/ws/agents");
+        let door = Arc::new(WorkersDev::new(stage.sim.front_door()).expect("a client"));
+        stage.door = Some(door.clone());
         let daemon = stage.daemon();
-        let door = WorkersDev::new(stage.sim.front_door()).expect("a client");
         let parts = HubParts {
             store,
             key: SigningKey::new([7; 32]),
             search: None,
-            waker: Some(daemon.daemon.waker(Arc::new(door))),
+            waker: Some(daemon.daemon.waker(door)),
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(OsRandom),
         };
@@ -124,6 +125,13 @@ async fn a_deployed_agent_is_woken_answers_writes_an_artifact_remembers_and_is_d
     stage.apply(AGENT, &thinker()).await;
     let deployed = stage.deployed(AGENT).await;
     assert_eq!(stage.write_names().len(), 4, "{:?}", stage.write_names());
+    let confirmed = stage
+        .until(AGENT, "confirmed by its Worker", |s| {
+            s.secrets.iter().all(|s| s.state == SecretState::Verified)
+        })
+        .await;
+    let runs = confirmed.contact.and_then(|c| c.runtime);
+    assert_eq!(runs, Some(stage.bundle.manifest.sha256.clone()));
 
     let (_, answer) = network
         .ask("task-1", "Save a note: the kettle is blue")

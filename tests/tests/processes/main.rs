@@ -4,5 +4,6 @@ mod by_hand;
 mod canary;
 mod chaos;
 mod faults;
+mod network;
 mod stopping;
 mod two_daemons;

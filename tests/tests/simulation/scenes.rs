@@ -5,6 +5,7 @@ use std::time::Duration;
 use talon_core::condition::ConditionType;
 use talon_core::event::EventReason;
 use talon_core::resource::{CleanupResult, ResourceKind};
+use talon_core::spec::Jurisdiction;
 use talon_core::status::DeploymentStatus;
 use talon_core::{Snapshot, name};
 use talon_store::{CONTROLLER, EventFilter, HoldKind, Store};
@@ -337,6 +338,36 @@ fn t18_a_poisoned_agent_harms_no_other() {
 }
 
 /// T5, T6: every list is as old as it may be, no wake-up arrives, and everything still comes right.
+/// Not every account has every jurisdiction: who is to live where nothing is shown fails, and nobody else.
+#[test]
+fn a_jurisdiction_that_is_not_listed_fails_only_who_lives_there() {
+    history(async {
+        let mut sim = Sim::new(37).await;
+        sim.weather(Sim::calm());
+        sim.account.state().world.secretive = Some(Jurisdiction::Eu);
+        let mut european = Sim::spec();
+        european.r2.jurisdiction = Jurisdiction::Eu;
+        sim.apply("bravo", &european).await;
+        sim.start(Seat::default());
+        let failed = async |s: &Sim| {
+            s.get("bravo").await.agent.status.deployment_status == DeploymentStatus::Failed
+        };
+        assert!(sim.until(BOUND, failed).await);
+        sim.apply("alpha", &Sim::spec()).await;
+        let deployed = async |s: &Sim| {
+            s.get("alpha").await.agent.status.deployment_status == DeploymentStatus::Deployed
+        };
+        assert!(sim.until(Duration::from_secs(60), deployed).await);
+        assert!(failed(&sim).await);
+        let error = sim.get("bravo").await.agent.status.deployment_error;
+        let told = error.is_some_and(|e| e.contains("no such jurisdiction"));
+        assert!(told);
+        sim.account.state().world.secretive = None;
+        let wrong = sim.settle(BOUND).await;
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    });
+}
+
 #[test]
 fn t5_t6_old_lists_and_lost_wake_ups() {
     let broken = every(&Change::ALL, |change| {
@@ -382,6 +413,41 @@ fn a_version_of_somebody_else_in_the_way_is_replaced() {
         let wrong = sim.settle(BOUND).await;
         assert!(wrong.is_empty(), "{wrong:#?}");
     });
+}
+
+/// Found by a seed: lists do not say who wrote last, and an edit between our push and the next of them was taken for ours.
+#[test]
+fn an_edit_between_a_push_and_the_next_list_is_found() {
+    for lost in [false, true] {
+        history(async {
+            let mut sim = Change::Model.stage(36).await;
+            if lost {
+                let faults = vec![CallFault::LostAfter];
+                sim.account.state().faults.armed.insert("push", faults);
+            }
+            sim.start(Seat::default());
+            let pushed = async |s: &Sim| s.account.state().writes.contains_key("push");
+            assert!(sim.until(BOUND, pushed).await, "nothing was pushed");
+            sleep(Duration::from_secs(5)).await;
+            sim.account.outside("another variable", |w, now| {
+                for worker in w.now.workers.values_mut() {
+                    worker
+                        .plain
+                        .insert("AGENT_NAME".to_owned(), "other".to_owned());
+                    worker.modified_on = now;
+                }
+            });
+            sim.settle(BOUND).await;
+            let told = events(&sim, AGENT, EventReason::DriftDetected).await;
+            assert!(!told.is_empty(), "lost: {lost}");
+            let agent = sim.get(AGENT).await;
+            let state = sim.account.state();
+            let worker = agent.agent.status.worker_name.as_ref();
+            let worker = worker.and_then(|w| state.world.now.workers.get(w));
+            let name = worker.and_then(|w| w.plain.get("AGENT_NAME"));
+            assert_eq!(name.map(String::as_str), Some(AGENT), "lost: {lost}");
+        });
+    }
 }
 
 /// Found by a seed: the second try is refused while the first may still land, and then the agent is deleted.

@@ -29,6 +29,14 @@ fn a_seed_is_one_history() {
     }
 }
 
+/// Those that once ended otherwise.
+#[test]
+fn histories_that_were_broken_come_right() {
+    let seeds = [91, 2_000_320];
+    let broken = every(&seeds, |seed| walk(*seed).wrong);
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
 #[test]
 fn random_histories_come_right_when_faults_end() {
     let first = number("TALON_SIM_FROM").unwrap_or(1);

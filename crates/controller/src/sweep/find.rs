@@ -11,7 +11,7 @@ use talon_core::{AgentId, InstallId};
 use talon_store::{Leftover, StoreResult};
 
 use crate::inventory::{Inventory, marked_workers};
-use crate::pass::Shared;
+use crate::shared::Shared;
 
 /// One thing to remove.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use super::find::Thing;
 use crate::failure;
 use crate::inventory::Inventory;
 use crate::observe::Anchor;
-use crate::pass::Shared;
+use crate::shared::Shared;
 
 /// What became of one thing.
 enum Done {

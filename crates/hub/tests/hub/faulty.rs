@@ -108,6 +108,9 @@ impl CredentialStore for FaultyStore {
     async fn hub_agent(&self, name: &str) -> StoreResult<Option<HubAgent>> {
         self.up()?.hub_agent(name).await
     }
+    async fn deleting_agents(&self) -> StoreResult<Vec<String>> {
+        self.up()?.deleting_agents().await
+    }
     async fn create_api_key(
         &self,
         owner: &str,

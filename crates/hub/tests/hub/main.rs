@@ -3,6 +3,9 @@
 mod client;
 mod delegation;
 mod faulty;
+mod hostile;
+#[path = "../../examples/load/hostile.rs"]
+mod hostile_peers;
 mod limits;
 mod register;
 mod restart;

@@ -439,3 +439,37 @@ async fn agents_that_people_run_themselves_get_tasks_too() {
     assert_eq!(end(&mut stream).await.1, "hi");
     assert!(world.calls.0.lock().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_deletion_is_heard_by_followers_and_ends_the_connection() {
+    let world = World::new();
+    world.agent("leaving", "acme").await;
+    world.agent("staying", "acme").await;
+    let follow_recheck = Duration::from_secs(3600); // it is told, not found by and by
+    let hub = world
+        .hub(HubConfig {
+            follow_recheck,
+            ..config()
+        })
+        .await;
+    let (mut leaving, mut staying) = (hub.agent("leaving").await, hub.agent("staying").await);
+    let mut working = hub.deliver(task("working", "leaving")).await;
+    assert_eq!(leaving.task().await, "working");
+    assert_eq!(leaving.status("working", "working", "Hel").await, true);
+    assert_eq!(next(&mut working).await, status("Hel"));
+    let mut other = hub.deliver(task("other", "staying")).await;
+    staying.task().await;
+
+    world.delete("leaving").await;
+    let gone = "the agent is being deleted";
+    assert_eq!(next(&mut working).await, done(TaskState::Failed, gone));
+    let stop = leaving.notification("task.cancel").await;
+    assert_eq!(stop["params"]["task_id"], "working");
+    assert_eq!(leaving.closed().await, 1008);
+    let mut again = hub.client().await;
+    let refused = again.register("leaving", "leaving-token").await;
+    assert_eq!(refused, json!({"registered": false, "error": gone}));
+
+    assert_eq!(staying.complete("other", "completed", "fine").await, true);
+    assert_eq!(end(&mut other).await.1, "fine");
+}

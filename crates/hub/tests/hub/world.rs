@@ -217,6 +217,7 @@ pub fn config() -> HubConfig {
     HubConfig {
         seen_every: ms(100),
         recheck: ms(50),
+        deletions_every: ms(50),
         probe_timeout: ms(1_000),
         wake_grace: ms(100),
         wake_backoff: ms(50),

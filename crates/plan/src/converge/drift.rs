@@ -1,6 +1,9 @@
 //! Whether the Worker is as we left it, and so whether and how it is uploaded.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
+use talon_core::Snapshot;
 use talon_core::cloud::WorkerInfo;
 use talon_core::mutation::{Mutation, ResourceWrite};
 use talon_core::resource::ResourceKind;
@@ -10,6 +13,11 @@ use crate::desired;
 use crate::know::{Known, later};
 use crate::report::Action;
 use crate::step::{Need, StepKind};
+
+/// In a baseline, before the moment by which our last secrets call had been answered.
+const AFTER_PUSH: &str = "|by:";
+/// How much later than our estimate of its clock at the answer Cloudflare may have stamped the call.
+const CLOCKS: Duration = Duration::from_secs(2);
 
 /// How the Worker is to be uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,21 +172,27 @@ pub(super) fn baseline(info: &WorkerInfo) -> String {
     format!("{}|{modified}", etag_now(info))
 }
 
-/// What is left of a baseline after a secrets call of our own, which changes `modified_on` and not the etag: that hashes
-/// the code alone. Without `|`, so that it is never taken for a whole one.
-pub(crate) fn code_half(baseline: &str) -> Option<String> {
-    Some(etag_of(baseline))
-        .filter(|etag| !etag.is_empty())
-        .map(str::to_owned)
+/// The baseline that outlives a secrets call of our own, which changes `modified_on` and not the etag: that hashes the
+/// code alone. A later edit, between the call and the next list, changes either, or comes after the answer: `answered`,
+/// on Cloudflare's own clock, as far as that is known.
+pub(crate) fn after_push(snapshot: &Snapshot, answered: Option<DateTime<Utc>>) -> Option<String> {
+    let worker = snapshot.resource(ResourceKind::Worker)?;
+    let etag = Some(etag_of(worker.observed_hash.as_deref()?)).filter(|etag| !etag.is_empty())?;
+    let answered = answered.map(|t| t.to_rfc3339()).unwrap_or_default();
+    Some(format!("{etag}{AFTER_PUSH}{answered}"))
 }
 
 /// Whether a list shows a Worker as a baseline has it, as far as that one knows.
 pub(super) fn agrees(known: &str, info: &WorkerInfo) -> bool {
-    if known.contains('|') {
-        known == baseline(info)
-    } else {
-        known == etag_now(info)
-    }
+    let Some((etag, answered)) = known.split_once(AFTER_PUSH) else {
+        return known == baseline(info);
+    };
+    let answered = DateTime::parse_from_rfc3339(answered).ok();
+    let ours = info
+        .modified_on
+        .zip(answered)
+        .is_some_and(|(modified, answered)| modified <= later(answered.to_utc(), CLOCKS));
+    etag == etag_now(info) && ours
 }
 
 fn etag_of(baseline: &str) -> &str {

@@ -322,7 +322,7 @@ enum Landed {
     TooEarly(DateTime<Utc>),
 }
 
-pub(super) fn adopted(kind: ResourceKind, name: &str, state: ResourceState) -> Mutation {
+pub(crate) fn adopted(kind: ResourceKind, name: &str, state: ResourceState) -> Mutation {
     Mutation::Resource(ResourceWrite {
         outcome: Some(Outcome::Ok),
         intent: Some(Intent::Settled),
@@ -331,7 +331,7 @@ pub(super) fn adopted(kind: ResourceKind, name: &str, state: ResourceState) -> M
     })
 }
 
-pub(super) fn event(reason: EventReason, worker: &str, message: &str) -> Mutation {
+pub(crate) fn event(reason: EventReason, worker: &str, message: &str) -> Mutation {
     let severity = if reason == EventReason::DriftDetected {
         Severity::Warning
     } else {

@@ -6,6 +6,7 @@ use talon_core::resource::{ResourceKind, ResourceState};
 use talon_core::snapshot::{AuthTokenRecord, AuthTokenState, SecretSource, SecretState};
 
 use super::Builder;
+use super::drift::after_push;
 use super::landed::{adopted, event};
 use crate::step::StepKind;
 
@@ -69,7 +70,7 @@ impl Builder<'_> {
 
     fn secrets_call_landed(&self) -> Vec<Mutation> {
         let mut writes = vec![Mutation::Resource(ResourceWrite {
-            observed_hash: Some(None),
+            observed_hash: Some(after_push(self.input.snapshot, None)),
             // The version it made was in the answer that got lost: an older one holds older secrets.
             version_id: Some(None),
             outcome: Some(Outcome::Ok),

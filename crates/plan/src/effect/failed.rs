@@ -5,7 +5,8 @@ use talon_core::mutation::{Cleanup, Intent, Mutation, Outcome, ResourceWrite, Se
 use talon_core::resource::{CleanupResult, ResourceKind, ResourceState};
 use talon_core::snapshot::{AuthTokenState, SecretRecord};
 
-use super::{Failure, StepCx, after_push, bucket_was_there, event, subject, write};
+use super::{Failure, StepCx, bucket_was_there, event, subject, write};
+use crate::converge::after_push;
 use crate::step::{StepKind, Supply, brings_auth_token};
 
 /// Written after a bad answer, or none. `attempts` of the Worker counts definite refusals of uploads only: after one,
@@ -100,7 +101,7 @@ pub fn failed(step: &StepKind, failure: &Failure, cx: &StepCx<'_>) -> Vec<Mutati
         StepKind::PushSecrets { set, .. } => {
             if failure.ambiguous {
                 writes.push(Mutation::Resource(ResourceWrite {
-                    observed_hash: Some(after_push(cx.snapshot)),
+                    observed_hash: Some(after_push(cx.snapshot, None)),
                     ..write(kind, &name, ResourceState::Present)
                 }));
             } else if failure.not_found {

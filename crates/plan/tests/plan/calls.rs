@@ -80,7 +80,19 @@ impl Stage {
         }
     }
 
-    fn value_of(&self, supply: &Supply, made: &Made) -> String {
+    /// The fingerprints of what was made in this pass, as the executor adds them.
+    pub fn fill_fingerprints(&self, kind: &mut StepKind, made: &Made) {
+        let supply = match kind {
+            StepKind::Upload(upload) => &mut upload.supply,
+            StepKind::PushSecrets { set, .. } => set,
+            _ => return,
+        };
+        for one in supply.iter_mut().filter(|s| s.fingerprint.is_none()) {
+            one.fingerprint = Some(sha(&self.value_of(one, made)));
+        }
+    }
+
+    pub fn value_of(&self, supply: &Supply, made: &Made) -> String {
         let at_hand =
             |v: Option<String>| v.unwrap_or_else(|| panic!("no value for {} at hand", supply.name));
         match &supply.source {

@@ -125,6 +125,9 @@ impl Database {
                 }
             }
             Mutation::Status(write) => self.status(write),
+            Mutation::Contact(write) => {
+                self.row.contact = Some(write.over(self.row.contact.as_ref(), now));
+            }
             Mutation::Condition(condition) => {
                 let kept = self
                     .row

@@ -91,6 +91,7 @@ impl Diary {
                     w.has_anthropic_key,
                     w.has_openai_key
                 ),
+                Mutation::Contact(c) => format!("contact tries {}: {:?}", c.tries, c.problem),
                 Mutation::Condition(c) => {
                     let old = row.conditions.iter().find(|o| o.condition.kind == c.kind);
                     if old.is_some_and(|o| o.condition == *c) {

@@ -22,6 +22,7 @@ pub fn start() -> DateTime<Utc> {
 
 pub fn world() -> World {
     World {
+        knocks: false,
         install: InstallId::parse("abcdefghijklmnop").unwrap(),
         account_id: "acc".to_owned(),
         subdomain: Subdomain::Known("sub".to_owned()),

@@ -13,10 +13,11 @@ use talon_core::secret::names as secret_names;
 use talon_core::snapshot::{AuthTokenRecord, AuthTokenState};
 use talon_core::{Snapshot, TryId, name};
 use talon_plan::desired::Names;
-use talon_plan::effect::{self, Answer, Failure, StepCx};
+use talon_plan::effect::{self, Failure, StepCx};
+use talon_plan::heard::Answer;
 use talon_plan::status::PassFailure;
 use talon_plan::step::{StepId, brings_auth_token};
-use talon_plan::{Input, Look, Need, Observed, Plan, SecretProblem, Step, StepKind, World};
+use talon_plan::{Input, Knock, Look, Need, Observed, Plan, SecretProblem, Step, StepKind, World};
 
 use crate::calls::{Made, deletes};
 use crate::database::Database;
@@ -84,6 +85,10 @@ pub struct Stage {
     pub last_plan: Plan,
     /// Whether the Hub tells whose token the live Worker has registered with.
     pub hub: bool,
+    /// What the Worker says in place of what is true.
+    pub says: Option<Answer>,
+    /// How often it was spoken to.
+    pub knocks: usize,
     lists: Option<(DateTime<Utc>, Lists)>,
     settings: Option<WorkerSettings>,
     flying: Vec<(DateTime<Utc>, Call)>,
@@ -108,6 +113,8 @@ impl Stage {
             lag: Duration::ZERO,
             last_plan: Plan::default(),
             hub: false,
+            says: None,
+            knocks: 0,
             lists: None,
             settings: None,
             flying: Vec::new(),
@@ -269,7 +276,7 @@ impl Stage {
     /// One pass.
     pub fn pass(&mut self) -> Result<End, Crashed> {
         let mut failure: Option<PassFailure> = None;
-        let mut unfinished = false;
+        let (mut unfinished, mut knocked) = (false, false);
         for round in 0.. {
             let (snapshot, observed) = self.observe();
             let plan = self.plan_of(&snapshot, &observed);
@@ -286,6 +293,15 @@ impl Stage {
                 self.tick()?;
                 let generation = snapshot.agent.generation;
                 self.db.commit(self.now, &[Mutation::Latch { generation }]);
+                continue;
+            }
+            if (over || plan.steps.is_empty())
+                && !knocked
+                && matches!(plan.knock, Knock::Now { .. })
+            {
+                knocked = true;
+                self.tick()?;
+                self.speak(&snapshot);
                 continue;
             }
             if over || plan.steps.is_empty() {
@@ -349,6 +365,8 @@ impl Stage {
             End::Stuck
         } else if let Some(recheck) = plan.recheck_in {
             End::Again(recheck)
+        } else if let Some(wait) = plan.knock.due_in() {
+            End::Again(wait)
         } else if plan.steps.is_empty() && plan.needs.is_empty() {
             End::Quiet
         } else {
@@ -383,6 +401,7 @@ impl Stage {
                     auth.credentials = hash;
                 }
             }
+            self.fill_fingerprints(&mut step.kind, &made);
             let auth_sha256 = made.auth.as_deref().map(sha);
             let try_id = made.try_id.clone();
             let cx = StepCx {
@@ -401,7 +420,7 @@ impl Stage {
             }
             match self.perform(snapshot, &step, &mut made)? {
                 Ok(answer) => {
-                    if matches!(answer, Answer::Emptied { empty: false, .. }) {
+                    if matches!(answer, effect::Answer::Emptied { empty: false, .. }) {
                         unfinished = true;
                         failed.push(step.id);
                     } else {
@@ -455,9 +474,9 @@ impl Stage {
         snapshot: &Snapshot,
         step: &Step,
         made: &mut Made,
-    ) -> Result<Result<Answer, Failure>, Crashed> {
+    ) -> Result<Result<effect::Answer, Failure>, Crashed> {
         let Some(call) = self.call_of(snapshot, &step.kind, made) else {
-            return Ok(Ok(Answer::Done));
+            return Ok(Ok(effect::Answer::Done));
         };
         if let Err(crashed) = self.tick() {
             if let Some(flight) = self.crash.and_then(|c| c.flight) {
@@ -509,12 +528,12 @@ impl Stage {
         Ok(outcome)
     }
 
-    fn carry_out(&mut self, call: &Call, made: &mut Made) -> Result<Answer, Failure> {
+    fn carry_out(&mut self, call: &Call, made: &mut Made) -> Result<effect::Answer, Failure> {
         match self.reality.perform(self.now, call) {
-            Ok(Reply::Done) => Ok(Answer::Done),
+            Ok(Reply::Done) => Ok(effect::Answer::Done),
             Ok(Reply::Token { id, value }) => {
                 made.r2 = Some((id.clone(), value));
-                Ok(Answer::Token { id })
+                Ok(effect::Answer::Token { id })
             }
             Ok(Reply::Version(version)) => {
                 made.auth_placed |= match call {
@@ -522,10 +541,10 @@ impl Stage {
                     Call::Push(_, changes) => changes.contains_key(secret_names::AUTH_TOKEN),
                     _ => false,
                 };
-                Ok(Answer::Version(version))
+                Ok(effect::Answer::Version(version))
             }
-            Ok(Reply::Emptied { removed, empty }) => Ok(Answer::Emptied { removed, empty }),
-            Err(Refusal::NotFound) if deletes(call) => Ok(Answer::WasAbsent),
+            Ok(Reply::Emptied { removed, empty }) => Ok(effect::Answer::Emptied { removed, empty }),
+            Err(Refusal::NotFound) if deletes(call) => Ok(effect::Answer::WasAbsent),
             Err(refusal) => Err(Failure {
                 not_found: refusal == Refusal::NotFound,
                 exists: refusal == Refusal::Exists,

@@ -2,6 +2,14 @@
 //!
 //! One port serves every bucket. Which one a request means stands in a header that workerd adds itself; its value is a
 //! ticket that nobody else can make, so that a Worker reaches only what is bound to it.
+//!
+//! One Worker does everything that the binding offers, here and in miniflare, and a test (`tests/miniflare.rs`) compares
+//! what came of each call: put, get, head, list (prefix, delimiter, cursor, metadata), delete of many, ranges, conditions,
+//! metadata, checksums, multipart. Where the two differ, this follows R2's documentation and miniflare does not:
+//! - storage classes are kept and told; miniflare keeps none;
+//! - a cursor that no list has given is refused; miniflare takes any text for one;
+//! - custom metadata may have 8,192 bytes; miniflare stops at the 2,048 of old;
+//! - a range of an empty object gets an answer; miniflare fails with a 500.
 
 mod objects;
 mod protocol;

@@ -1,6 +1,8 @@
 //! DELETE is a request.
 
 use talon_core::Generation;
+use talon_core::task::{NewTask, TaskId};
+use talon_store::network::{AGENT_DELETED, TaskStore};
 use talon_store::{Store, codes};
 
 use crate::support::Database;
@@ -24,6 +26,25 @@ async fn delete_becomes_a_request() {
         (again.deletion_requested_at, again.generation),
         (at, Generation(2))
     );
+}
+
+#[tokio::test]
+async fn delete_ends_what_is_asked_of_the_agent() {
+    let db = Database::new().await;
+    db.insert("agent-one");
+    let task = NewTask {
+        id: TaskId::parse("t1").unwrap(),
+        agent: "agent-one".to_owned(),
+        session: TaskId::parse("s").unwrap(),
+        text: "why".to_owned(),
+        metadata: serde_json::Value::Null,
+        asked_by: None,
+        deadline_in: std::time::Duration::from_secs(600),
+    };
+    db.store.submit_task(&task, 1).await.unwrap();
+    db.ok("DELETE FROM agent_source");
+    let ended = db.store.task(&task.id).await.unwrap().unwrap();
+    assert_eq!(ended.answer.as_deref(), Some(AGENT_DELETED));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use serde_json::json;
 use talon_core::card::{AgentCard, CardAuthentication, CardCapabilities, CardProvider};
 use talon_core::condition::{Condition, ConditionType, Reason, Truth};
+use talon_core::contact::ContactWrite;
 use talon_core::mutation::{Mutation, SecretWrite, StatusWrite};
 use talon_core::resource::ResourceState;
 use talon_core::snapshot::{AuthTokenState, SecretSource, SecretState};
@@ -10,7 +11,7 @@ use talon_core::status::DeploymentStatus;
 use talon_core::{AgentId, Epoch, Generation};
 
 use super::support::{Bench, assert_code, bucket, try_id, worker};
-use crate::{Claim, StoreError, codes};
+use crate::{Claim, ListFilter, StoreError, codes};
 
 fn condition(status: Truth, reason: Reason, message: &str) -> Condition {
     Condition {
@@ -218,6 +219,48 @@ pub(super) async fn secrets(bench: Bench) {
     };
     bench.write(&claim, gone).await;
     assert_eq!(stored().await, None);
+}
+
+pub(super) async fn contacts(bench: Bench) {
+    let id = bench.create("research-pro").await;
+    let claim = bench.claim(id).await;
+    assert_eq!(bench.snap(id).await.contact, None);
+    let heard = ContactWrite {
+        mark: "m1".to_owned(),
+        tries: 0,
+        answered: true,
+        problem: None,
+        repairs: 1,
+        try_id: Some(try_id(7)),
+        runtime: Some("ab".repeat(32)),
+    };
+    bench.write(&claim, Mutation::Contact(heard.clone())).await;
+    let first = bench.snap(id).await.contact.expect("kept");
+    assert_eq!(first.answered_at, Some(first.tried_at));
+    assert_eq!(first, heard.over(None, first.tried_at));
+    assert!(first.woke());
+    bench.tick(id).await;
+    let silent = ContactWrite {
+        mark: "m2".to_owned(),
+        tries: 3,
+        answered: false,
+        problem: Some("no answer".to_owned()),
+        ..heard
+    };
+    bench.write(&claim, Mutation::Contact(silent.clone())).await;
+    let second = bench.snap(id).await.contact.expect("kept");
+    assert!(second.tried_at > first.tried_at && !second.woke());
+    assert_eq!(second, silent.over(Some(&first), second.tried_at));
+    assert_eq!(
+        second.answered_at, first.answered_at,
+        "the last answer stays"
+    );
+    for list in [
+        bench.list(&ListFilter::default()).await.unwrap(),
+        bench.load_page(None, 10).await.unwrap(),
+    ] {
+        assert_eq!(list[0].contact.as_ref(), Some(&second));
+    }
 }
 
 pub(super) async fn auth_tokens(bench: Bench) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use talon_core::condition::{Condition, ConditionType, Reason, Truth};
+use talon_core::contact::ContactWrite;
 use talon_core::event::{EventReason, NewEvent, Severity};
 use talon_core::mutation::{
     Cleanup, Finish, Intent, Mutation, Outcome, Progress, ResourceWrite, SecretWrite, StatusWrite,
@@ -86,7 +87,7 @@ fn random_spec(dice: &mut Dice) -> AgentSpec {
 }
 
 fn random_mutation(dice: &mut Dice, seen: i64) -> Mutation {
-    match dice.roll(12) {
+    match dice.roll(13) {
         0 => Mutation::Latch {
             generation: Generation(seen),
         },
@@ -139,6 +140,15 @@ fn random_mutation(dice: &mut Dice, seen: i64) -> Mutation {
             name: dice.pick(&["A", "B"]).to_owned(),
         },
         9 => Mutation::Archive,
+        10 => Mutation::Contact(ContactWrite {
+            mark: dice.pick(&["m1", "m2"]).to_owned(),
+            tries: dice.roll(3) as i64,
+            answered: dice.one_in(2),
+            problem: dice.pick(&[None, Some("p".to_owned())]),
+            repairs: 0,
+            try_id: dice.pick(&[None, Some(try_id(1))]),
+            runtime: None,
+        }),
         _ => Mutation::Resource(random_resource(dice)),
     }
 }

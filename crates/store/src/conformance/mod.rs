@@ -14,6 +14,7 @@ mod events;
 mod feed;
 mod finish;
 mod fleet;
+mod glance;
 mod installation;
 mod presence;
 mod resources;
@@ -76,7 +77,7 @@ pub fn cases() -> Vec<Case> {
         }
         commit {
             is_one_transaction, names_and_status, conditions_keep_their_transition, what_differs_not_is_not_written,
-            secrets, auth_tokens, cards, unknown_agents,
+            secrets, auth_tokens, cards, contacts, unknown_agents,
         }
         resources {
             unnamed_columns_stay, outcomes_count, intents_open_once, intents_settle_and_clear, confirmation,
@@ -98,7 +99,7 @@ pub fn cases() -> Vec<Case> {
             are_stored_whole, are_known_again, are_limited_by_agent, handed_in_at_once_are_one,
             one_id_for_two_agents_is_one_task, the_limit_holds_in_a_rush, progress, the_first_end_stands,
             racing_ends_are_one, open_ones_are_listed, deadlines_end_them, old_ones_are_pruned,
-            texts_come_back_as_they_were,
+            texts_come_back_as_they_were, a_deletion_ends_them, a_deletion_races_with_new_ones,
         }
         presence {
             a_registration_is_kept_and_makes_due, snapshots_carry_it, what_happens_in_mid_pass_is_not_lost, signs_of_life_make_nobody_due,
@@ -109,6 +110,11 @@ pub fn cases() -> Vec<Case> {
             managed_agents_by_their_tokens, api_keys_live_until_revoked, api_keys_expire,
             self_hosted_names_belong_to_their_first_owner, self_hosted_agents_come_and_go,
             a_managed_agent_has_its_name_alone, racing_owners_share_no_name,
+        }
+        glance {
+            pages_are_in_name_order_and_fit_every_filter, the_display_name_is_found_as_well,
+            who_wants_a_look_is_counted_and_listed, counts_are_of_one_owner, cleanup_shows_what_is_going_and_what_was_left,
+            events_are_of_one_owner_or_one_agent, the_controller_is_seen_at_work, granted_calls_and_pauses_are_shown,
         }
         fleet { pages_show_every_agent_once, filters_are_joined_by_and, the_feed_tells_where_it_begins }
         access {

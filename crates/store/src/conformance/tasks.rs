@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use serde_json::json;
+use talon_core::mutation::Mutation;
 use talon_core::task::{NewTask, Task, TaskId, TaskState};
 
-use super::support::{Bench, LONG, assert_code};
+use super::support::{Bench, LONG, assert_code, name};
 use crate::codes;
-use crate::network::Submitted;
+use crate::network::{AGENT_DELETED, Submitted};
 
 const MANY: i64 = 1000;
 
@@ -495,4 +496,102 @@ pub(super) async fn texts_come_back_as_they_were(bench: Bench) {
         read(&bench, "t2").await.answer.as_deref(),
         Some("a\u{fffd}b")
     );
+}
+
+pub(super) async fn a_deletion_ends_them(bench: Bench) {
+    let agent = bench.create("research-pro").await;
+    bench.create("other").await;
+    for (task, agent) in [
+        ("waiting", "research-pro"),
+        ("working", "research-pro"),
+        ("done", "research-pro"),
+        ("another", "other"),
+    ] {
+        submit(&bench, task, agent).await;
+    }
+    let working = id("working");
+    bench.task_sent(&working).await.unwrap();
+    bench
+        .task_progress(&working, TaskState::InputRequired, "which?")
+        .await
+        .unwrap();
+    bench
+        .end_task(&id("done"), None, TaskState::Completed, "Paris")
+        .await
+        .unwrap();
+    assert!(bench.deleting_agents().await.unwrap().is_empty());
+
+    let n = name("research-pro");
+    bench.request_deletion(&n, false).await.unwrap();
+    for task in ["waiting", "working"] {
+        let task = read(&bench, task).await;
+        assert_eq!(
+            (task.state, task.answer.as_deref()),
+            (TaskState::Failed, Some(AGENT_DELETED))
+        );
+        assert!(task.finished_at.is_some_and(|at| at >= task.created_at));
+    }
+    assert_eq!(read(&bench, "done").await.answer.as_deref(), Some("Paris"));
+    assert_eq!(read(&bench, "another").await.state, TaskState::Submitted);
+    assert_eq!(bench.deleting_agents().await.unwrap(), ["research-pro"]);
+
+    // Nothing new is taken, what is known is still told, and a late answer counts no more.
+    let new = asked("new", "research-pro");
+    assert_eq!(
+        bench.submit_task(&new, MANY).await.unwrap(),
+        Submitted::Deleting
+    );
+    assert_eq!(bench.task(&new.id).await.unwrap(), None);
+    let known = bench
+        .submit_task(&asked("waiting", "research-pro"), MANY)
+        .await
+        .unwrap();
+    assert_eq!(known, Submitted::Known(read(&bench, "waiting").await));
+    assert!(
+        !bench
+            .end_task(&working, None, TaskState::Completed, "late")
+            .await
+            .unwrap()
+    );
+
+    // The next of its name begins with nothing, and is asked as any other.
+    let claim = bench.claim(agent).await;
+    bench.write(&claim, Mutation::Archive).await;
+    assert!(bench.deleting_agents().await.unwrap().is_empty());
+    bench.create("research-pro").await;
+    assert!(
+        bench
+            .open_tasks("research-pro", MANY)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    submit(&bench, "new", "research-pro").await;
+}
+
+pub(super) async fn a_deletion_races_with_new_ones(bench: Bench) {
+    for round in 0..5 {
+        let agent = format!("agent-{round}");
+        let id = bench.create(&agent).await;
+        rush(8, |n| {
+            let (bench, agent) = (bench.clone(), agent.clone());
+            let new = asked(&format!("t{round}-{n}"), &agent);
+            async move {
+                if n == 4 {
+                    bench.request_deletion(&name(&agent), false).await.unwrap();
+                } else {
+                    let taken = bench.submit_task(&new, MANY).await.unwrap();
+                    assert!(
+                        matches!(taken, Submitted::New(_) | Submitted::Deleting),
+                        "{taken:?}"
+                    );
+                }
+            }
+        })
+        .await;
+        let claim = bench.claim(id).await;
+        bench.write(&claim, Mutation::Archive).await;
+        let open = bench.open_tasks(&agent, MANY).await.unwrap();
+        assert!(open.is_empty(), "left to the next of its name: {open:?}");
+    }
 }

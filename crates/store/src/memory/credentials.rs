@@ -37,6 +37,20 @@ impl State {
         })
     }
 
+    /// Whether a live managed agent of this name is being deleted.
+    pub(super) fn is_deleting(&self, name: &str) -> bool {
+        let row = self.live_id(name).and_then(|id| self.rows.get(&id));
+        row.is_some_and(|row| row.agent.is_deleting())
+    }
+
+    fn deleting_agents(&self) -> Vec<String> {
+        let live = self.rows.values().filter(|row| !row.agent.is_archived());
+        let deleting = live.filter(|row| row.agent.is_deleting());
+        let mut names: Vec<_> = deleting.map(|row| row.agent.name.to_string()).collect();
+        names.sort();
+        names
+    }
+
     fn create_api_key(
         &mut self,
         owner: &str,
@@ -125,6 +139,10 @@ impl State {
 impl CredentialStore for MemoryStore {
     async fn hub_agent(&self, name: &str) -> StoreResult<Option<HubAgent>> {
         Ok(self.read(|s, _| s.hub_agent(name)))
+    }
+
+    async fn deleting_agents(&self) -> StoreResult<Vec<String>> {
+        Ok(self.read(|s, _| s.deleting_agents()))
     }
 
     async fn create_api_key(

@@ -5,6 +5,7 @@ mod access;
 mod controller;
 mod credentials;
 mod fleet;
+mod glance;
 mod installation;
 mod mutate;
 mod people;

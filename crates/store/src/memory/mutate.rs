@@ -94,6 +94,10 @@ impl Pass {
                 self.latched |= agent.status.first_deployed_at.is_some();
             }
             Mutation::Status(write) => self.status(write, rows)?,
+            Mutation::Contact(write) => {
+                let contact = write.over(self.row.contact.as_ref(), now);
+                self.row.contact = Some(contact);
+            }
             Mutation::Condition(condition) => {
                 let old = self.row.conditions.get(&condition.kind);
                 if old.is_some_and(|old| old.condition == *condition) {

@@ -113,6 +113,7 @@ impl State {
                 agent.spec.deletion_policy = DeletionPolicy::KeepBucket;
             }
         });
+        self.tasks.end_of_deleted(name.as_str(), now);
         self.audit(actor, "delete", name.as_str(), Vec::new(), now);
         Ok(())
     }

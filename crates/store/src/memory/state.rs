@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use talon_core::agent::Agent;
 use talon_core::card::AgentCard;
 use talon_core::condition::{ConditionType, StoredCondition};
+use talon_core::contact::Contact;
 use talon_core::event::NewEvent;
 use talon_core::presence::{HostedAgent, Presence};
 use talon_core::resource::{ResourceKind, ResourceRecord};
@@ -60,6 +61,7 @@ pub(super) struct Row {
     /// By the id of the model.
     pub(super) vectors: BTreeMap<String, SkillVectors>,
     pub(super) presence: Option<Presence>,
+    pub(super) contact: Option<Contact>,
     /// Something happened since the last claim that a pass under way may not have seen.
     pub(super) woken: bool,
 }
@@ -82,6 +84,7 @@ impl Row {
             card: None,
             vectors: BTreeMap::new(),
             presence: None,
+            contact: None,
             woken: false,
         }
     }
@@ -96,6 +99,7 @@ impl Row {
             auth_tokens: self.tokens.values().cloned().collect(),
             conditions: self.conditions.values().cloned().collect(),
             presence: self.presence.clone(),
+            contact: self.contact.clone(),
         }
     }
 

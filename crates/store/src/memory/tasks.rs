@@ -10,7 +10,8 @@ use super::MemoryStore;
 use super::state::Now;
 use crate::StoreResult;
 use crate::network::{
-    Submitted, TaskStore, check_end, check_task, keepable, progress_answer, same_task,
+    AGENT_DELETED, Submitted, TaskStore, check_end, check_task, keepable, progress_answer,
+    same_task,
 };
 use crate::writes::later;
 
@@ -42,13 +43,16 @@ impl Tasks {
             .filter_map(|(_, seq)| self.rows.get(seq))
     }
 
-    fn submit(&mut self, new: &NewTask, max_open: i64, now: Now) -> Submitted {
+    fn submit(&mut self, new: &NewTask, max_open: i64, deleting: bool, now: Now) -> Submitted {
         if let Some(known) = self.get(&new.id) {
             return if same_task(known, new) {
                 Submitted::Known(known.clone())
             } else {
                 Submitted::Taken
             };
+        }
+        if deleting {
+            return Submitted::Deleting;
         }
         let open = self.open_of(&new.agent).count() as i64;
         if open >= max_open {
@@ -117,6 +121,14 @@ impl Tasks {
         true
     }
 
+    /// Ends what an agent has open, which is being deleted.
+    pub(super) fn end_of_deleted(&mut self, agent: &str, now: Now) {
+        let open: Vec<TaskId> = self.open_of(agent).map(|task| task.id.clone()).collect();
+        for id in open {
+            self.end(&id, None, TaskState::Failed, AGENT_DELETED, now);
+        }
+    }
+
     fn expire(&mut self, text: &str, now: Now) -> Vec<Task> {
         let mut due: Vec<_> = self
             .open
@@ -160,7 +172,10 @@ fn at_most(limit: i64) -> usize {
 impl TaskStore for MemoryStore {
     async fn submit_task(&self, task: &NewTask, max_open: i64) -> StoreResult<Submitted> {
         check_task(task)?;
-        Ok(self.write(|s, now| s.tasks.submit(task, max_open, now)))
+        Ok(self.write(|s, now| {
+            let deleting = s.is_deleting(&task.agent);
+            s.tasks.submit(task, max_open, deleting, now)
+        }))
     }
 
     async fn task(&self, id: &TaskId) -> StoreResult<Option<Task>> {

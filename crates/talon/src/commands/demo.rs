@@ -1,5 +1,8 @@
 //! `talon demo`: the whole life of two agents on this machine.
 
+mod network;
+
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -7,10 +10,13 @@ use talon_core::Snapshot;
 use talon_core::condition::{ConditionType, Truth};
 use talon_simulator::{CallClass, CallRecord, Fault, FaultRule};
 
-use super::dev::apply_examples;
+use super::RuntimeFlag;
+use super::dev::{Model, apply_examples};
+use super::run::stop_signals;
+use crate::config::settings::HubSettings;
 use crate::exit::{Exit, Failure};
 use crate::follow::{self, Ended, Goal, Target, Wait};
-use crate::local::{Local, Place};
+use crate::local::{Local, Place, Plan};
 use crate::logging::{self, LogFormat};
 use crate::output::{age, safe, steps};
 use crate::session::Session;
@@ -18,40 +24,71 @@ use crate::session::Session;
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Uses a temporary directory and a local Cloudflare: no account, no configuration, nothing left behind."
+    after_help = "Uses a temporary directory and a local Cloudflare that runs Workers: no account, no key, nothing left behind. The \
+agents think with a stand-in for a model. Their runtime is built, and workerd fetched, from npm on first use; without npm \
+the part that needs running Workers is left out."
 )]
 pub struct Args {
     /// How long the local Cloudflare takes for each call that changes something
     #[arg(long, default_value = "800ms", value_parser = age::parse_duration, value_name = "DURATION")]
     latency: Duration,
+    #[command(flatten)]
+    runtime: RuntimeFlag,
 }
 
 /// Longest time one act may take.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// The agent that is looked at more closely.
+const STAR: &str = "research-pro";
 
-/// Plays it, and cleans up even if an act fails.
+/// Plays it, and cleans up even if an act fails or somebody interrupts.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     logging::start(LogFormat::Text, "error")?;
+    let mut told = Box::pin(stop_signals()?);
     let mut config = session.config.settings.controller();
     config.list_lag_seconds = 1.0;
     config.list_spacing_seconds = 1.0;
+    let plan = Plan {
+        place: Place::Temporary,
+        config,
+        hub: HubSettings::default(),
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        wanted: args.runtime.wanted(&session.config.settings),
+    };
+    let local = tokio::select! {
+        local = Local::start(plan, &session.output) => local?,
+        () = &mut told => return Err(interrupted()),
+    };
     let began = Instant::now();
-    let local = Local::start(Place::Temporary, config).await?;
-    slow_down(&local, args.latency)?;
-    let out = &session.output;
-    out.line(&format!(
-        "talon demo: a database ({}) and a local Cloudflare ({}); nothing leaves this machine.\n",
-        safe(&local.database.shown()),
-        local.cloud.api_base()
-    ));
-    let played = play(&session, &local).await;
+    let played = tokio::select! {
+        played = show(&args, &session, &local) => played,
+        () = told => Err(interrupted()),
+    };
     let closed = local.shutdown().await;
     played.and(closed)?;
-    out.line(&format!(
-        "Done in {}. Next: talon dev, and write rows of your own.",
+    session.output.line(&format!(
+        "Done in {}. Next: talon dev, and give tasks of your own.",
         age::short(began.elapsed())
     ));
     Ok(Exit::Success)
+}
+
+fn interrupted() -> Failure {
+    Failure::new(
+        Exit::Interrupted,
+        "interrupted; everything that was begun is removed",
+        "start it again: talon demo",
+    )
+}
+
+async fn show(args: &Args, session: &Session, local: &Local) -> Result<(), Failure> {
+    slow_down(local, args.latency)?;
+    session.output.line(&format!(
+        "talon demo: a database ({}), a local Cloudflare ({}) and a Hub; nothing leaves this machine.\n",
+        safe(&local.database.shown()),
+        local.cloud.api_base()
+    ));
+    play(session, local).await
 }
 
 /// As far away as the real one, so that there is something to see.
@@ -70,8 +107,8 @@ fn slow_down(local: &Local, latency: Duration) -> Result<(), Failure> {
 
 async fn play(session: &Session, local: &Local) -> Result<(), Failure> {
     let out = &session.output;
-    out.line("1. Two manifests become two rows (talon apply -f deploy/examples)");
-    apply_examples(local).await?;
+    out.line("1. Two manifests become two rows (talon apply -f deploy/examples), with a stand-in as their model");
+    apply_examples(local, Model::StandIn).await?;
     let agents = local
         .store
         .list(&talon_store::ListFilter::default())
@@ -95,17 +132,30 @@ async fn play(session: &Session, local: &Local) -> Result<(), Failure> {
         )));
     }
     show_calls(session, local, &live);
-    out.line("\n3. The row, as SELECT sees it");
-    out.write(&crate::sql::select_agent(&local.database, "research-pro").await?);
-    out.line("\n4. The Agent Card in the Router (its credentials left out)");
-    if let Some(s) = live
+    let star = live
         .iter()
         .filter_map(|e| e.snapshot.as_ref())
-        .find(|s| s.agent.name.as_str() == "research-pro")
-    {
-        show_card(session, local, s).await?;
+        .find(|s| s.agent.name.as_str() == STAR);
+    let mut act = 3;
+    if let Some(star) = star {
+        out.line("\n3. The row, as SELECT sees it");
+        out.write(&crate::sql::select_agent(&local.database, STAR).await?);
+        out.line("\n4. The Agent Card in the Router (its credentials left out)");
+        show_card(session, local, star).await?;
+        act = 5;
     }
-    out.line("\n5. Both are deleted (talon delete --wait), each resource with its result");
+    act = match (&local.runs, star) {
+        (Ok(()), Some(star)) => network::play(session, local, &agents, star, act).await?,
+        (Err(why), _) => {
+            let why = why.lines().next().unwrap_or_default();
+            out.line(&format!("\n   No agent is asked anything: {}", safe(why)));
+            act
+        }
+        (Ok(()), None) => act,
+    };
+    out.line(&format!(
+        "\n{act}. Both are deleted (talon delete --wait), each resource with its result"
+    ));
     for s in &agents {
         local.store.request_deletion(&s.agent.name, false).await?;
     }
@@ -133,10 +183,15 @@ async fn wait(
         output: &session.output,
         timeout: PATIENCE,
         reattach: "the demo ends here; start it again: talon demo",
-        after_edit: *goal != Goal::Gone,
+        after_edit: matches!(goal, Goal::Condition(ConditionType::Ready, _)),
     }
     .until(goal, agents.iter().map(Target::of).collect())
-    .await?;
+    .await
+    .map_err(|failure| match failure.exit {
+        // Here nothing carries on.
+        Exit::Interrupted => interrupted(),
+        _ => failure,
+    })?;
     match ended.iter().find_map(|e| follow::failure_of(e, PATIENCE)) {
         None => Ok(ended),
         Some(failure) => Err(failure),

@@ -5,6 +5,7 @@ use talon_store::EventFilter;
 use crate::exit::{Exit, Failure};
 use crate::output::describe;
 use crate::session::{Session, bare};
+use crate::view;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -19,9 +20,12 @@ pub struct Args {
 /// How many events are shown.
 const EVENTS: i64 = 12;
 
+/// How many tasks are shown.
+const TASKS: i64 = 5;
+
 /// Prints everything about one agent.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
-    let store = session.store().await?;
+    let store = session.whole_store().await?;
     let snapshot = session
         .find(&*store, &args.name, args.include_deleted)
         .await?;
@@ -37,14 +41,22 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         Err(failure) if failure.is_lack_of_privilege() => None,
         card => card?,
     };
+    // So it is with tasks, which hold what people asked.
+    let name = snapshot.agent.name.as_str();
+    let tasks = match store.recent_tasks(name, TASKS).await.map_err(Failure::from) {
+        Err(failure) if failure.is_lack_of_privilege() => Vec::new(),
+        tasks => tasks?,
+    };
     if session.output.is_machine() {
-        let mut document = crate::view::document(&snapshot);
+        let mut document = view::document(&snapshot);
         document["events"] = serde_json::json!(events);
+        document["tasks"] = tasks.iter().map(view::task_document).collect();
         session.output.document(&document)?;
     } else {
         session.output.write(&describe::render(
             &snapshot,
             card.as_ref(),
+            &tasks,
             &events,
             session.output.format,
         ));

@@ -5,7 +5,6 @@ use talon_core::Snapshot;
 use talon_core::condition::ConditionType;
 use talon_plan::spec_diff::{self, FieldChange, Stage};
 
-use super::plan;
 use crate::exit::{Exit, Failure};
 use crate::manifests::{self, Source};
 use crate::output::safe;
@@ -75,7 +74,7 @@ fn lines(changes: &[FieldChange]) -> String {
     let width = changes.iter().map(|c| c.field.len()).max().unwrap_or(0);
     changes
         .iter()
-        .map(|c| format!("    {:<width$}   {}\n", c.field, plan::values(c)))
+        .map(|c| format!("    {:<width$}   {}\n", c.field, c.values()))
         .collect()
 }
 

@@ -13,11 +13,14 @@ use talon_core::spec::Jurisdiction;
 use talon_store::{CONTROLLER, EventFilter, ListFilter, Store};
 use talon_store_sqlite::SqliteStore;
 
+use super::run::{malformed_hub, unreachable_hub};
+use crate::client;
 use crate::cloudflare;
 use crate::database::{self, Database, Opened};
 use crate::exit::{Exit, Failure};
 use crate::install_key;
 use crate::output::{Colour, age, safe};
+use crate::runtime::{self, Wanted};
 use crate::session::Session;
 use crate::sql;
 use crate::view;
@@ -86,14 +89,17 @@ impl Check {
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let mut checks = Vec::new();
     configuration(&session, &mut checks);
+    checks.push(runtime(&session));
     database_checks(&session, &mut checks).await;
     if args.offline {
+        checks.push(Check::new("hub", Verdict::Skipped, "not asked (--offline)"));
         checks.push(Check::new(
             "cloudflare",
             Verdict::Skipped,
             "not asked (--offline)",
         ));
     } else {
+        checks.push(hub(&session).await);
         cloudflare_checks(&session, &mut checks).await;
     }
     let worst = checks.iter().find(|c| c.verdict == Verdict::Failed);
@@ -149,6 +155,59 @@ fn configuration(session: &Session, checks: &mut Vec<Check>) {
         )
         .next("correct or unset them; talon config show lists what is in effect")
     });
+}
+
+/// What would be deployed; nothing is built for the answer.
+fn runtime(session: &Session) -> Check {
+    let wanted = Wanted::parse(session.config.settings.runtime_bundle.as_deref());
+    match wanted.at_hand() {
+        Ok(Some(bundle)) if bundle.is_placeholder() => Check::new(
+            "runtime",
+            Verdict::Warning,
+            "a placeholder is deployed: agents get everything they need, and never answer",
+        )
+        .next("unset runtimeBundle (TALON_RUNTIME_BUNDLE) to deploy the agents' runtime"),
+        Ok(Some(bundle)) => Check::new("runtime", Verdict::Ok, runtime::shown(&bundle)),
+        Ok(None) => match talon_worker::workshop::check_tools() {
+            Ok(()) => Check::new(
+                "runtime",
+                Verdict::Ok,
+                "not built yet: talon run builds it from pinned npm packages when it starts",
+            ),
+            Err(error) => Check::failed("runtime", runtime::unobtainable(&error)),
+        },
+        Err(failure) => Check::failed("runtime", failure),
+    }
+}
+
+/// Whether deployed Workers reach a Hub at the address that they are told.
+async fn hub(session: &Session) -> Check {
+    let settings = &session.config.settings;
+    if let Some(failure) = malformed_hub(settings) {
+        return Check::failed("hub", failure);
+    }
+    let account = &settings.cloudflare;
+    let to_be_used = account.account_id.is_some() || account.api_token.is_some();
+    if let Some(failure) = unreachable_hub(settings).filter(|_| to_be_used) {
+        return Check::failed("hub", failure);
+    }
+    let address = settings.hub.address(settings.listen);
+    let shown = safe(&address);
+    match client::look_for_hub(&address).await {
+        Ok(()) => Check::new("hub", Verdict::Ok, format!("answers at {shown}, as Workers are told")),
+        Err(why) if settings.hub.embedded && settings.hub.url.is_none() => Check::new(
+            "hub",
+            Verdict::Warning,
+            format!("at {shown}: {why}"),
+        )
+        .next("start the daemon that is the Hub: talon run (talon dev listens elsewhere)"),
+        Err(why) => Check::new(
+            "hub",
+            Verdict::Warning,
+            format!("at {shown}, where Workers look for it: {why}"),
+        )
+        .next("see that the daemon runs and that hub.url leads to it (proxy, tunnel, DNS, certificate)"),
+    }
 }
 
 async fn database_checks(session: &Session, checks: &mut Vec<Check>) {

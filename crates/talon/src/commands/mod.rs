@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub mod agents;
 pub mod apply;
 pub mod completion;
 pub mod config;
@@ -13,21 +14,27 @@ pub mod events;
 pub mod export;
 pub mod get;
 pub mod hold;
+pub mod keys;
 pub mod migrate;
 pub mod plan;
 pub mod reconcile;
 pub mod release_hold;
 pub mod run;
 pub mod schema;
+pub mod search;
 pub mod simulate;
 pub mod suspend;
+pub mod task;
 pub mod token;
 pub mod tree;
 pub mod wait;
 pub mod why;
 
 use crate::cli::{Cli, Command, Global};
+use crate::client::Server;
+use crate::config::Settings;
 use crate::exit::{Exit, Failure};
+use crate::runtime::Wanted;
 use crate::session::Session;
 
 /// What mutating commands can be told to do instead of acting.
@@ -49,6 +56,40 @@ impl DryRunFlag {
     /// Whether nothing may be changed.
     pub fn is_set(self) -> bool {
         self.dry_run.is_some()
+    }
+}
+
+/// The flag of commands that deploy.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RuntimeFlag {
+    /// Folder of a built agent runtime (manifest.json, worker.js), or the word placeholder: nothing that answers
+    #[arg(long, value_name = "FOLDER")]
+    runtime_bundle: Option<String>,
+}
+
+impl RuntimeFlag {
+    /// What the flag says, else the configuration.
+    pub fn wanted(&self, settings: &Settings) -> Wanted {
+        let said = self.runtime_bundle.as_ref();
+        Wanted::parse(
+            said.or(settings.runtime_bundle.as_ref())
+                .map(String::as_str),
+        )
+    }
+}
+
+/// The flag of commands that speak to a running daemon.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServerFlag {
+    /// The daemon's address, http://127.0.0.1:8790 for example [default: where the configuration listens]
+    #[arg(long, env = "TALON_SERVER", value_name = "URL")]
+    server: Option<String>,
+}
+
+impl ServerFlag {
+    /// The daemon that is meant, with the token to speak to it.
+    pub fn connect(&self, session: &Session) -> Result<Server, Failure> {
+        Server::of(session, self.server.as_deref())
     }
 }
 
@@ -90,6 +131,10 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Failure> {
         Command::ReleaseHold(args) => release_hold::run(args, session).await,
         Command::Token(args) => token::run(args, session).await,
         Command::Export(args) => export::run(args, session).await,
+        Command::Task(args) => task::run(args, session).await,
+        Command::Search(args) => search::run(args, session).await,
+        Command::Agents(args) => agents::run(args, session).await,
+        Command::Keys(args) => keys::run(args, session).await,
         Command::Schema(_) => schema::run(&session),
         Command::Completion(args) => Ok(completion::run(&args, &session)),
         Command::Doctor(args) => doctor::run(args, session).await,

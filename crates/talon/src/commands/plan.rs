@@ -142,23 +142,13 @@ fn render(p: &Planned, colour: Colour) -> String {
         text.push_str(&format!(
             "    {mark} {:<width$}   {}   {effect}\n",
             c.field,
-            values(c)
+            c.values()
         ));
     }
     if let Some(why) = &p.refused {
         text.push_str(&format!("    {} {why}\n", colour.bad("✗")));
     }
     text
-}
-
-/// `old → new`, in the form that fits.
-pub fn values(c: &FieldChange) -> String {
-    match (&c.from, &c.to) {
-        (Some(from), Some(to)) => format!("{from} → {to}"),
-        (None, Some(to)) => format!("+ {to}"),
-        (Some(from), None) => format!("- {from}"),
-        (None, None) => "changed".to_owned(),
-    }
 }
 
 fn footer(planned: &[Planned], source: &Source) -> String {

@@ -5,16 +5,21 @@ use std::time::Duration;
 
 use talon_cloudflare::{Client, Unlimited};
 use talon_core::cloud::{CallClass, CallCx, Cloud, CloudError};
+use talon_router::{RemoteConfig, RemoteRegistry};
 use talon_secrets::ScopedReader;
-use tokio_util::sync::CancellationToken;
 
+use super::RuntimeFlag;
 use crate::cloudflare;
-use crate::daemon::{self, Wiring};
+use crate::config::settings::{self, RouterSettings, Settings};
+use crate::config::token::TokenSource;
+use crate::daemon;
 use crate::database::{self, Database};
 use crate::exit::{Exit, Failure};
 use crate::install_key;
 use crate::logging::{self, LogFormat};
 use crate::output::safe;
+use crate::runtime;
+use crate::service::{self, Ingredients, Service};
 use crate::session::Session;
 
 /// Arguments.
@@ -28,6 +33,8 @@ pub struct Args {
     /// Plan and report, change nothing: for the first day on an account
     #[arg(long)]
     observe_only: bool,
+    #[command(flatten)]
+    runtime: RuntimeFlag,
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -37,9 +44,10 @@ pub struct Args {
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     logging::start(args.log_format, "info")?;
     // Before anything is said or done, so that a signal never finds nobody.
-    let told = stop_signals()?;
+    let mut told = Box::pin(stop_signals()?);
     let settings = &session.config.settings;
     let cloudflare = cloudflare::client_config(&settings.cloudflare)?;
+    check_hub(settings, args.observe_only)?;
     let database = session.database()?;
     if let Database::Sqlite(_) = database {
         // Nobody else administers a file; a server's schema is its owner's business (talon migrate).
@@ -47,9 +55,24 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     }
     let opened = database::open(&database).await?;
     let lock = opened.lock_daemon()?;
-    let store = opened.store;
     let key_file = install_key::path(&session.config, &database);
-    let keyed = install_key::ensure(&*store, &key_file).await?;
+    let keyed = install_key::ensure(&*opened.store, &key_file).await?;
+    let listener = service::listen(settings.listen).await?;
+    if !settings.listen.ip().is_loopback() {
+        tracing::warn!(
+            "HTTP is served unencrypted to other machines: let a proxy with TLS stand before it"
+        );
+    }
+    let wanted = args.runtime.wanted(settings);
+    let bundle = tokio::select! {
+        got = wanted.obtain(|line| tracing::info!("{}", safe(line))) => got?,
+        () = &mut told => return Ok(Exit::Success),
+    };
+    if bundle.is_placeholder() {
+        tracing::warn!(
+            "a placeholder is deployed, as was asked for: agents get everything they need, and never answer"
+        );
+    }
     let mut config = settings.controller();
     config.observe_only = args.observe_only;
     config.budget_shared = matches!(database, Database::Postgres(_));
@@ -61,6 +84,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         account = %safe(&cloudflare.account_id),
         install = %keyed.install.id,
         key_file = %safe(&key_file.display().to_string()),
+        runtime = %runtime::shown(&bundle),
         observe_only = config.observe_only,
         concurrency = config.concurrency,
         resync_s = config.resync_seconds,
@@ -71,32 +95,119 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let asked = cloudflare::client_config(&settings.cloudflare)
         .and_then(|config| cloudflare::client(config, Arc::new(Unlimited)))?;
     tokio::spawn(warn_of_token(asked));
-    let stop = CancellationToken::new();
-    let daemon = daemon::build(
-        Wiring {
-            store,
-            cloudflare,
-            secrets: Arc::new(ScopedReader::new(settings.secret_scopes.clone())),
-            keyed,
-            config,
-        },
-        stop.clone(),
-    )?;
-    let mut running = std::pin::pin!(daemon);
-    let result = tokio::select! {
-        result = &mut running => result,
+    let mut service = Service::start(Ingredients {
+        store: opened.store,
+        cloudflare,
+        front_door: settings.cloudflare.front_door,
+        secrets: Arc::new(ScopedReader::new(settings.secret_scopes.clone())),
+        keyed,
+        bundle,
+        hub: settings.hub.clone(),
+        remote_router: remote_router(&settings.router)?,
+        hub_name: hub_name(&database, settings),
+        config,
+        listener,
+    })
+    .await?;
+    tracing::info!(address = %service.address(), hub = %safe(service.hub_url()), "listens");
+    let ended = tokio::select! {
+        failure = service.ended() => Err(failure),
         () = told => {
-            tracing::info!("stopping: passes under way end, leases are given back");
-            stop.cancel();
-            running.await
+            tracing::info!("stopping: passes under way end, leases are given back, agents are told to come back");
+            Ok(())
         }
     };
+    let result = ended.and(service.stop().await);
     drop(lock);
     match &result {
         Ok(()) => tracing::info!("stopped"),
         Err(failure) => tracing::error!(error = %safe(&failure.message), "stopped"),
     }
     result.map(|()| Exit::Success)
+}
+
+/// The Hub's address must be one, and lead to the Hub from where Workers are.
+fn check_hub(settings: &Settings, observe_only: bool) -> Result<(), Failure> {
+    match malformed_hub(settings).or(unreachable_hub(settings)) {
+        None => Ok(()),
+        Some(failure) if observe_only => {
+            tracing::warn!(next = %failure.next, "{}", safe(&failure.message));
+            Ok(())
+        }
+        Some(failure) => Err(failure),
+    }
+}
+
+/// What is wrong with the Hub's address as such.
+pub fn malformed_hub(settings: &Settings) -> Option<Failure> {
+    let address = settings.hub.address(settings.listen);
+    let is_socket = address.starts_with("ws://") || address.starts_with("wss://");
+    let good = is_socket && settings::is_local(&address).is_some();
+    (!good).then(|| {
+        Failure::usage(
+            "hub.url is not the address of a Hub",
+            "write wss://HOST/ws/agents (or ws:// for a local Cloudflare); talon config show says where it comes from",
+        )
+    })
+}
+
+/// Why Workers at the real Cloudflare would not reach the Hub at the address that they are told.
+pub fn unreachable_hub(settings: &Settings) -> Option<Failure> {
+    if settings::is_local(&settings.cloudflare.api_base) == Some(true) {
+        return None;
+    }
+    let address = settings.hub.address(settings.listen);
+    let private = settings::is_local(&address) == Some(true) || address.starts_with("ws://");
+    private.then(|| {
+        Failure::usage(
+            format!("Workers at Cloudflare cannot reach the Hub at {}", safe(&address)),
+            format!(
+                "let a proxy or a tunnel with TLS lead to {} and set hub.url (TALON_HUB_URL) to its wss://HOST/ws/agents; or \
+                 set hub.embedded: false (TALON_HUB_EMBEDDED=false) if the Hub is elsewhere",
+                settings::reachable(settings.listen)
+            ),
+        )
+    })
+}
+
+/// The Router elsewhere, if one is configured; its key is read now.
+fn remote_router(settings: &RouterSettings) -> Result<Option<RemoteRegistry>, Failure> {
+    let Some(url) = &settings.url else {
+        return Ok(None);
+    };
+    let key = settings.service_key.as_deref().ok_or_else(|| {
+        Failure::new(
+            Exit::NotAllowed,
+            "router.url names a Router elsewhere, and there is no key for it",
+            "set TALON_ROUTER_SERVICE_KEY, or point router.serviceKey at env:NAME or file:PATH",
+        )
+    })?;
+    let key = TokenSource::parse("router.serviceKey", key)?.read("router.serviceKey")?;
+    RemoteRegistry::new(&RemoteConfig::new(url), key)
+        .map(Some)
+        .map_err(|e| {
+            Failure::usage(
+                e.to_string(),
+                "correct router.url or router.serviceKey; talon config show says where they come from",
+            )
+        })
+}
+
+/// Stable over restarts, so that what an earlier process of this place held is known to be gone; on a server that
+/// several daemons share, a name for each.
+fn hub_name(database: &Database, settings: &Settings) -> String {
+    match database {
+        Database::Sqlite(_) => "hub".to_owned(),
+        Database::Postgres(_) => {
+            let host = nix::unistd::gethostname()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            match settings.listen.port() {
+                0 => format!("{host}:{}", std::process::id()),
+                port => format!("{host}:{port}"),
+            }
+        }
+    }
 }
 
 /// A token that Cloudflare does not take is said at once: while nothing changes, no pass would stumble over it. Nothing
@@ -121,7 +232,7 @@ pub async fn told_to_stop() -> Result<(), Failure> {
 }
 
 /// Listens to the signals from now on; what it gives ends when one has come.
-fn stop_signals() -> Result<impl Future<Output = ()>, Failure> {
+pub fn stop_signals() -> Result<impl Future<Output = ()>, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let listen = |kind| signal(kind).map_err(|e| Failure::io("signals cannot be waited for", &e));
     let mut terminate = listen(SignalKind::terminate())?;

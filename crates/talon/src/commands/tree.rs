@@ -16,7 +16,9 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let store = session.store().await?;
     let snapshot = session.find(&*store, &args.name, true).await?;
     if session.output.is_machine() {
-        session.output.document(&tree::document(&snapshot))?;
+        session
+            .output
+            .document(&talon_explain::tree::document(&snapshot))?;
     } else {
         session
             .output

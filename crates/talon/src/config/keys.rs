@@ -18,6 +18,8 @@ pub enum Kind {
     Text,
     /// A number.
     Number,
+    /// `true` or `false`.
+    Switch,
     /// JSON.
     Json,
     /// A reference to a secret. Its variables hold the secret itself, so that the value becomes `env:VARIABLE`.
@@ -56,7 +58,21 @@ pub const KEYS: &[Key] = &[
         &["TALON_CLOUDFLARE_BUDGET_CALLS"],
         Kind::Number,
     ),
+    key(
+        "cloudflare.frontDoor",
+        &["TALON_CLOUDFLARE_FRONT_DOOR"],
+        Kind::Text,
+    ),
+    key("listen", &["TALON_LISTEN"], Kind::Text),
+    key("hub.embedded", &["TALON_HUB_EMBEDDED"], Kind::Switch),
     key("hub.url", &["TALON_HUB_URL"], Kind::Text),
+    key("router.url", &["TALON_ROUTER_URL"], Kind::Text),
+    key(
+        "router.serviceKey",
+        &["TALON_ROUTER_SERVICE_KEY"],
+        Kind::SecretReference,
+    ),
+    key("runtimeBundle", &["TALON_RUNTIME_BUNDLE"], Kind::Text),
     // Not TALON_SECRET_…: agents may refer to every variable of that prefix.
     key("secretScopes", &["TALON_SCOPES"], Kind::Json),
     key("installKeyFile", &["TALON_INSTALL_KEY_FILE"], Kind::Text),
@@ -121,7 +137,15 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Variables that begin with `TALON_`, mean something, and are no keys.
-pub const OTHER_VARIABLES: &[&str] = &["TALON_CONFIG", "TALON_LOG"];
+pub const OTHER_VARIABLES: &[&str] = &[
+    "TALON_CONFIG",
+    "TALON_LOG",
+    "TALON_SERVER",
+    "TALON_TOKEN",
+    // Of the local Cloudflare's Workers.
+    "TALON_WORKERD",
+    "TALON_CACHE_DIR",
+];
 
 /// The prefix that agents' own references use by default.
 pub const SECRET_PREFIX: &str = "TALON_SECRET_";

@@ -112,8 +112,13 @@ impl Config {
         }
         let settings: Settings = serde_path_to_error::deserialize(Value::Object(tree))
             .map_err(|e| wrong(file, &format!("{}: {}", e.path(), e.inner())))?;
-        if let Some(token) = &settings.cloudflare.api_token {
-            token::TokenSource::parse(token)?;
+        for (key, reference) in [
+            ("cloudflare.apiToken", &settings.cloudflare.api_token),
+            ("router.serviceKey", &settings.router.service_key),
+        ] {
+            if let Some(reference) = reference {
+                token::TokenSource::parse(key, reference)?;
+            }
         }
         Ok(Self {
             settings,
@@ -190,6 +195,10 @@ fn value_of(key: &Key, name: &str, text: String) -> Result<Value, Failure> {
             .parse::<serde_json::Number>()
             .map(Value::Number)
             .map_err(|_| bad("a number")),
+        Kind::Switch => text
+            .parse::<bool>()
+            .map(Value::Bool)
+            .map_err(|_| bad("true or false")),
         Kind::Json => serde_json::from_str(&text).map_err(|_| bad("JSON")),
         Kind::SecretReference => Ok(Value::String(format!("env:{name}"))),
     }

@@ -1,11 +1,18 @@
 //! The keys of `talon.yaml` and their defaults.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use talon_controller::ControllerConfig;
 use talon_controller::config::BrakeConfig;
 use talon_secrets::Scopes;
+use url::{Host, Url};
+
+/// Where a Hub is found below the address at which Talon serves HTTP.
+const HUB_PATH: &str = "/ws/agents";
+/// The Hub of the Society AI network.
+const SOCIETY_AI_HUB: &str = "wss://api.societyai.com/ws/agents";
 
 /// Everything that can be configured. Strict: unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,8 +22,15 @@ pub struct Settings {
     pub database_url: String,
     /// The Cloudflare account.
     pub cloudflare: CloudflareSettings,
+    /// Where the daemon serves HTTP: the Hub, the Router, its own health.
+    pub listen: SocketAddr,
     /// The WebSocket Hub that Workers connect to.
     pub hub: HubSettings,
+    /// The Agent Router.
+    pub router: RouterSettings,
+    /// The agents' runtime that is deployed: the folder of a built bundle, or `placeholder`. Default: the one that the
+    /// binary carries, else one that is built from its sources on first use.
+    pub runtime_bundle: Option<String>,
     /// Which references each owner's agents may use.
     pub secret_scopes: Scopes,
     /// The install key; default: beside the SQLite database, else `talon.key`.
@@ -36,7 +50,10 @@ impl Default for Settings {
         Self {
             database_url: "sqlite://talon.db".to_owned(),
             cloudflare: CloudflareSettings::default(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8790)),
             hub: HubSettings::default(),
+            router: RouterSettings::default(),
+            runtime_bundle: None,
             secret_scopes: Scopes::default(),
             install_key_file: None,
             resync_seconds: 300.0,
@@ -59,6 +76,8 @@ pub struct CloudflareSettings {
     pub api_base: String,
     /// The R2 S3 endpoint; default: the account's own.
     pub s3_endpoint: Option<String>,
+    /// Where a local Cloudflare serves workers.dev over plain HTTP; default: the real one.
+    pub front_door: Option<SocketAddr>,
     /// Calls within five minutes; Cloudflare allows 1,200 to everybody who uses the token together.
     pub budget_calls: u32,
 }
@@ -70,6 +89,7 @@ impl Default for CloudflareSettings {
             api_token: None,
             api_base: "https://api.cloudflare.com/client/v4".to_owned(),
             s3_endpoint: None,
+            front_door: None,
             budget_calls: 1000,
         }
     }
@@ -79,16 +99,61 @@ impl Default for CloudflareSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HubSettings {
-    /// Its address, as Workers see it.
-    pub url: String,
+    /// Whether the daemon is the Hub; if not, it is elsewhere.
+    pub embedded: bool,
+    /// Its address, as Workers see it. Default: where the daemon listens, or the Hub of the Society AI network if it is
+    /// not embedded.
+    pub url: Option<String>,
 }
 
 impl Default for HubSettings {
     fn default() -> Self {
         Self {
-            url: "wss://api.societyai.com/ws/agents".to_owned(),
+            embedded: true,
+            url: None,
         }
     }
+}
+
+impl HubSettings {
+    /// What Workers are told, if the daemon listens here.
+    pub fn address(&self, listening: SocketAddr) -> String {
+        match &self.url {
+            Some(url) => url.clone(),
+            None if self.embedded => format!("ws://{}{HUB_PATH}", reachable(listening)),
+            None => SOCIETY_AI_HUB.to_owned(),
+        }
+    }
+}
+
+/// The Agent Router.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RouterSettings {
+    /// Base address of a Router elsewhere; default: the one in the daemon.
+    pub url: Option<String>,
+    /// Where its key is read from: `env:NAME` or `file:PATH`. Never the key itself.
+    pub service_key: Option<String>,
+}
+
+/// An address at which this machine reaches what listens there: "on every interface" is none.
+pub fn reachable(listening: SocketAddr) -> SocketAddr {
+    let ip = match listening.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listening.port())
+}
+
+/// Whether an address can only be meant for this machine. `None`: it is no address.
+pub fn is_local(address: &str) -> Option<bool> {
+    let url = Url::parse(address).ok()?;
+    Some(match url.host()? {
+        Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
+        Host::Ipv4(ip) => ip.is_loopback() || ip.is_unspecified(),
+        Host::Ipv6(ip) => ip.is_loopback() || ip.is_unspecified(),
+    })
 }
 
 /// How long things may take, in seconds.
@@ -133,7 +198,7 @@ impl Settings {
     /// What the daemon is told.
     pub fn controller(&self) -> ControllerConfig {
         ControllerConfig {
-            hub_url: self.hub.url.clone(),
+            hub_url: self.hub.address(self.listen),
             concurrency: self.workers,
             lease_seconds: self.deadlines.lease_seconds,
             resync_seconds: self.resync_seconds,
@@ -147,6 +212,36 @@ impl Settings {
             budget_calls: self.cloudflare.budget_calls,
             brake: self.brake.clone(),
             ..ControllerConfig::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_are_told_an_address_that_leads_to_the_hub() {
+        let here: SocketAddr = "0.0.0.0:8790".parse().expect("an address");
+        let mut hub = HubSettings::default();
+        assert_eq!(hub.address(here), "ws://127.0.0.1:8790/ws/agents");
+        hub.embedded = false;
+        assert_eq!(hub.address(here), SOCIETY_AI_HUB);
+        hub.url = Some("wss://hub.example/ws/agents".to_owned());
+        assert_eq!(hub.address(here), "wss://hub.example/ws/agents");
+    }
+
+    #[test]
+    fn addresses_of_this_machine_are_told_apart() {
+        for (address, local) in [
+            ("ws://127.0.0.1:8790/ws/agents", Some(true)),
+            ("ws://[::1]:8790/ws/agents", Some(true)),
+            ("http://localhost:1/", Some(true)),
+            ("wss://hub.example/ws/agents", Some(false)),
+            ("https://api.cloudflare.com/client/v4", Some(false)),
+            ("hub.example", None),
+        ] {
+            assert_eq!(is_local(address), local, "{address}");
         }
     }
 }

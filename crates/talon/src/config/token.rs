@@ -1,4 +1,4 @@
-//! Where the controller's own Cloudflare token is read from.
+//! Where the daemon's own credentials are read from: its Cloudflare token, its key at a Router elsewhere.
 
 use std::path::PathBuf;
 
@@ -16,27 +16,27 @@ pub enum TokenSource {
 }
 
 impl TokenSource {
-    /// Reads a reference. What is not one may be the token itself and is never repeated.
-    pub fn parse(text: &str) -> Result<Self, Failure> {
+    /// Reads the reference of a key of the configuration. What is not one may be the token itself and is never repeated.
+    pub fn parse(key: &str, text: &str) -> Result<Self, Failure> {
         let word =
             |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         match text.split_once(':') {
             Some(("env", name)) if word(name) => Ok(Self::Env(name.to_owned())),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
             _ => Err(Failure::usage(
-                "cloudflare.apiToken must be a reference, not the token itself",
-                "write env:NAME or file:PATH there, or set TALON_CLOUDFLARE_API_TOKEN; a token that stood in a file should be rotated",
+                format!("{key} must be a reference, not the token itself"),
+                "write env:NAME or file:PATH there, or set its variable (talon config show names it); a token that stood in a file should be rotated",
             )),
         }
     }
 
-    /// Reads the token.
-    pub fn read(&self) -> Result<SecretValue, Failure> {
+    /// Reads the token that this key of the configuration refers to.
+    pub fn read(&self, key: &str) -> Result<SecretValue, Failure> {
         let missing = |what: String| {
             Failure::new(
                 Exit::NotAllowed,
                 what,
-                "set it, or point cloudflare.apiToken elsewhere; talon doctor checks it",
+                format!("set it, or point {key} elsewhere; talon doctor checks what it can"),
             )
         };
         let text = match self {
@@ -67,15 +67,15 @@ mod tests {
     #[test]
     fn references_are_read_and_nothing_else_is() {
         assert_eq!(
-            TokenSource::parse("env:CF_TOKEN"),
+            TokenSource::parse("key", "env:CF_TOKEN"),
             Ok(TokenSource::Env("CF_TOKEN".into()))
         );
         assert_eq!(
-            TokenSource::parse("file:/run/secrets/cf"),
+            TokenSource::parse("key", "file:/run/secrets/cf"),
             Ok(TokenSource::File("/run/secrets/cf".into()))
         );
         for bad in ["", "abcdef", "env:", "file:", "vault:a#b", "env:a b"] {
-            assert!(TokenSource::parse(bad).is_err(), "{bad}");
+            assert!(TokenSource::parse("key", bad).is_err(), "{bad}");
         }
     }
 }

@@ -3,14 +3,24 @@
 use talon_core::Snapshot;
 use talon_core::card::AgentCard;
 use talon_core::event::Event;
-use talon_core::snapshot::{SecretRecord, SecretSource};
+use talon_core::task::Task;
+use talon_explain::secrets;
 
 use super::{age, safe, table};
 use crate::cli::Format;
 use crate::view;
 
+/// How times are shown.
+type When<'w> = &'w dyn Fn(chrono::DateTime<chrono::Utc>) -> String;
+
 /// The page. Times are relative, with `-o wide` absolute.
-pub fn render(s: &Snapshot, card: Option<&AgentCard>, events: &[Event], format: Format) -> String {
+pub fn render(
+    s: &Snapshot,
+    card: Option<&AgentCard>,
+    tasks: &[Task],
+    events: &[Event],
+    format: Format,
+) -> String {
     let when = |at| {
         if format == Format::Wide {
             age::stamp(at)
@@ -20,6 +30,8 @@ pub fn render(s: &Snapshot, card: Option<&AgentCard>, events: &[Event], format: 
     };
     let mut page = Page::default();
     head(&mut page, s, card);
+    page.field("Runtime", &runtime(s));
+    page.field("Connection", &connection(s, &when));
     page.table(
         "Secrets",
         &["NAME", "SET", "FINGERPRINT", "SOURCE", "STATUS", "UPDATED"],
@@ -43,6 +55,12 @@ pub fn render(s: &Snapshot, card: Option<&AgentCard>, events: &[Event], format: 
         "Conditions",
         &["TYPE", "STATUS", "GEN", "SINCE", "REASON", "MESSAGE"],
         &conditions,
+    );
+    let tasks: Vec<Vec<String>> = tasks.iter().map(|t| task(t, &when)).collect();
+    page.table(
+        "Tasks",
+        &["ID", "SESSION", "STATE", "ASKED", "BY", "SENT"],
+        &tasks,
     );
     let events: Vec<Vec<String>> = events
         .iter()
@@ -198,6 +216,49 @@ fn head(page: &mut Page, s: &Snapshot, card: Option<&AgentCard>) {
     }
 }
 
+/// What its Worker last said it runs.
+fn runtime(s: &Snapshot) -> String {
+    let sha = s.contact.as_ref().and_then(|c| c.runtime.as_deref());
+    let said = s.presence.as_ref().and_then(|p| p.runtime.as_deref());
+    match (sha, said) {
+        (None, None) => "not known yet".to_owned(),
+        (Some(sha), None) => format!("sha256 {}", view::short_hash(&safe(sha))),
+        (None, Some(said)) => safe(said),
+        (Some(sha), Some(said)) => {
+            format!("{}   sha256 {}", safe(said), view::short_hash(&safe(sha)))
+        }
+    }
+}
+
+fn connection(s: &Snapshot, when: When<'_>) -> String {
+    match &s.presence {
+        None => "never connected".to_owned(),
+        Some(p) if p.connected => format!(
+            "connected since {}   Hub session {}   last seen {}",
+            when(p.connected_at),
+            view::short_hash(&safe(&p.connection_id)),
+            when(p.last_seen)
+        ),
+        Some(p) => format!(
+            "not connected since {}   last seen {}",
+            p.disconnected_at.map_or_else(|| "-".to_owned(), when),
+            when(p.last_seen)
+        ),
+    }
+}
+
+/// What was asked and what was answered is not shown: it is the asker's business.
+fn task(t: &Task, when: When<'_>) -> Vec<String> {
+    vec![
+        t.id.to_string(),
+        t.session.to_string(),
+        t.state.to_string(),
+        when(t.created_at),
+        t.asked_by.as_deref().map(safe).unwrap_or_default(),
+        format!("{}x", t.attempts),
+    ]
+}
+
 fn identity(s: &Snapshot, card: Option<&AgentCard>) -> String {
     let status = &s.agent.status;
     let Some(sha) = &status.identity_sha256 else {
@@ -232,52 +293,18 @@ fn identity(s: &Snapshot, card: Option<&AgentCard>) -> String {
     text
 }
 
-fn secrets(
-    s: &Snapshot,
-    when: &dyn Fn(chrono::DateTime<chrono::Utc>) -> String,
-) -> Vec<Vec<String>> {
-    let mut rows: Vec<Vec<String>> = s
-        .secrets
-        .iter()
-        .map(|r| {
+fn secrets(s: &Snapshot, when: When<'_>) -> Vec<Vec<String>> {
+    secrets::lines(s)
+        .into_iter()
+        .map(|line| {
             vec![
-                safe(&r.name),
-                "yes".to_owned(),
-                match (&r.fingerprint, r.provider.is_some()) {
-                    (Some(print), true) => view::fingerprint(print),
-                    _ => "(hash only)".to_owned(),
-                },
-                source(r),
-                r.state.to_string(),
-                r.pushed_at.map(when).unwrap_or_default(),
+                line.name,
+                if line.set { "yes" } else { "no" }.to_owned(),
+                line.fingerprint,
+                line.source,
+                line.state,
+                line.pushed_at.map(when).unwrap_or_default(),
             ]
         })
-        .collect();
-    for (provider, reference) in &s.agent.spec.api_key_refs {
-        let name = provider.secret_name();
-        if s.secret(&name).is_none() {
-            let shown = match reference.parse() {
-                Some(_) => safe(&reference.0),
-                None => "(not a reference)".to_owned(),
-            };
-            rows.push(vec![
-                safe(&name),
-                "no".into(),
-                String::new(),
-                shown,
-                "not pushed".into(),
-                String::new(),
-            ]);
-        }
-    }
-    rows
-}
-
-fn source(record: &SecretRecord) -> String {
-    match (record.source, &record.reference) {
-        (SecretSource::Reference, Some(reference)) => safe(reference),
-        (SecretSource::Reference, None) => "reference".to_owned(),
-        (SecretSource::WriteThrough, _) => "over HTTP, not kept".to_owned(),
-        (SecretSource::Generated, _) => "generated".to_owned(),
-    }
+        .collect()
 }

@@ -1,7 +1,6 @@
 //! What reaches the terminal. Data goes to standard output, progress and warnings to standard error; colour is never
 //! the only signal; untrusted text is escaped before it is written.
 
-pub mod age;
 pub mod block;
 pub mod describe;
 pub mod steps;
@@ -15,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use console::{Style, Term};
 use serde::Serialize;
+pub use talon_explain::{age, safe};
 
 use crate::cli::{Format, Global};
 use crate::exit::{Exit, Failure};
@@ -37,11 +37,6 @@ pub fn exit_code(exit: Exit) -> ExitCode {
     } else {
         exit.into()
     }
-}
-
-/// Escapes control, ANSI and bidi characters.
-pub fn safe(text: &str) -> String {
-    talon_core::text::for_terminal(text).to_string()
 }
 
 /// Whether a stream is coloured.

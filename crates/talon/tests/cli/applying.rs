@@ -207,7 +207,7 @@ fn the_examples_are_valid_and_the_schema_is_json() {
     let b = Bench::new();
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/examples");
     let ran = b.talon(&["apply", "-f", examples]).ends(0);
-    assert_eq!(ran.out.lines().count(), 2, "{}", ran.out);
+    assert_eq!(ran.out.lines().count(), 3, "{}", ran.out);
     assert_eq!(
         b.talon(&["schema"]).ends(0).json()["title"],
         "OpenClawAgent"

@@ -57,18 +57,21 @@ fn terminate(pid: u32) {
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("a signal");
 }
 
+/// Without npm, that is; with it: `tests/tests/binary`.
 #[test]
-fn the_demo_plays_the_whole_life_and_leaves_nothing() {
+fn the_demo_plays_the_whole_life_of_their_resources_and_leaves_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let temp = tempfile::tempdir().expect("a folder");
     let ran = run(
         command(folder.path())
             .args(["demo", "--latency", "10ms"])
+            .args(["--runtime-bundle", "placeholder"])
             .env("TMPDIR", temp.path()),
         None,
     )
     .ends(0);
     for expected in [
+        "No agent is asked anything",
         "agent/research-pro created",
         "8 changed something: 4 for each agent",
         "deployment_status = deployed",
@@ -96,10 +99,107 @@ fn the_demo_plays_the_whole_life_and_leaves_nothing() {
     );
 }
 
+/// The binary where it finds no bundle that was built before: a second name of the file, outside of cargo's folder.
+fn elsewhere(b: &Bench) -> std::process::Command {
+    let binary = b.folder().join("talon");
+    if !binary.exists() {
+        let built = env!("CARGO_BIN_EXE_talon");
+        if std::fs::hard_link(built, &binary).is_err() {
+            std::fs::copy(built, &binary).expect("a copy");
+        }
+    }
+    let mut command = std::process::Command::new(binary);
+    command
+        .current_dir(b.folder())
+        .env_clear()
+        // Without it, the system's own folders are looked into.
+        .env("PATH", b.folder().join("nothing"))
+        .env("XDG_CACHE_HOME", b.folder().join("cache"));
+    command
+}
+
+#[test]
+fn without_npm_dev_runs_no_workers_and_run_refuses_rather_than_deploy_a_placeholder() {
+    let b = Bench::new();
+    let mut dev = elsewhere(&b)
+        .args(["dev", "--examples"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary");
+    let out = BufReader::new(dev.stdout.take().expect("its output"));
+    let said: Vec<String> = out
+        .lines()
+        .map(|line| line.expect("a line"))
+        .take_while(|line| !line.contains("Ctrl-C ends it"))
+        .collect();
+    let said = said.join("\n");
+    assert!(
+        said.contains("do not run, so that no agent answers"),
+        "{said}"
+    );
+    terminate(dev.id());
+    let ended = dev.wait_with_output().expect("its end");
+    assert_eq!(ended.status.code(), Some(0));
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        errors.contains("node was not found") && errors.contains("next: install node and npm"),
+        "{errors}"
+    );
+    let run = run(
+        elsewhere(&b)
+            .arg("run")
+            .env("TALON_LISTEN", "127.0.0.1:0")
+            .env("TALON_CLOUDFLARE_ACCOUNT_ID", "ab".repeat(16))
+            .env("TALON_CLOUDFLARE_API_TOKEN", "a-token")
+            .env("TALON_CLOUDFLARE_API_BASE", "http://127.0.0.1:9/"),
+        None,
+    )
+    .ends(1);
+    for what_to_do in ["install node and npm", "--runtime-bundle", "released talon"] {
+        assert!(run.err.contains(what_to_do), "{}", run.err);
+    }
+}
+
+#[test]
+fn a_hub_that_cloudflare_cannot_reach_is_refused_before_anything_is_done() {
+    let b = Bench::new();
+    let account = "ab".repeat(16);
+    let env = [
+        ("TALON_CLOUDFLARE_ACCOUNT_ID", account.as_str()),
+        ("TALON_CLOUDFLARE_API_TOKEN", "a-token"),
+        ("TALON_RUNTIME_BUNDLE", "placeholder"),
+    ];
+    for (url, said) in [
+        ("", "cannot reach the Hub at ws://127.0.0.1:8790/ws/agents"),
+        ("ws://hub.example/ws/agents", "cannot reach the Hub"),
+        ("hub.example", "not the address of a Hub"),
+    ] {
+        let mut talon = command(b.folder());
+        talon.arg("run").envs(env).env("TALON_HUB_URL", url);
+        let refused = run(&mut talon, None).ends(2);
+        assert!(refused.err.contains(said), "{}", refused.err);
+        let mut talon = command(b.folder());
+        talon.args(["doctor", "-o", "json"]).envs(env);
+        let looked = run(
+            talon
+                .env("TALON_HUB_URL", url)
+                .env("TALON_CLOUDFLARE_API_TOKEN", ""),
+            None,
+        );
+        assert!(looked.out.contains(said), "{}", looked.out);
+    }
+}
+
 #[test]
 fn dev_serves_a_second_terminal() {
     let b = Bench::new();
-    let mut dev = Running::start(&b, &["dev"], &[("TALON_DATABASE_URL", "sqlite://talon.db")]);
+    let env = [
+        ("TALON_DATABASE_URL", "sqlite://talon.db"),
+        ("TALON_RUNTIME_BUNDLE", "placeholder"),
+    ];
+    let mut dev = Running::start(&b, &["dev"], &env);
     dev.says("Ctrl-C ends it");
     b.talon_reading(
         &["apply", "-f", "-", "--wait", "--timeout", "60s"],
@@ -148,6 +248,8 @@ fn the_daemon_runs_on_a_simulated_account_and_stops_when_told() {
             ("TALON_CLOUDFLARE_ACCOUNT_ID", account.as_str()),
             ("TALON_CLOUDFLARE_API_TOKEN", token),
             ("TALON_SECRET_ANTHROPIC", "a-key"),
+            ("TALON_LISTEN", "127.0.0.1:0"),
+            ("TALON_RUNTIME_BUNDLE", "placeholder"),
         ]
     };
     run(command(b.folder()).arg("doctor").envs(env(&token)), None).ends(0);

@@ -91,7 +91,12 @@ export class OpenClawAgent extends DurableObject<Env> {
       secrets_rev: this.env.TALON_SECRETS_REV ?? null,
       model: this.env.OPENCLAW_MODEL ?? null,
       keep_alive: keepAlive(this.env),
-      runtime: { engine: ENGINE.name, version: ENGINE.version, revision: RUNTIME_REVISION },
+      runtime: {
+        engine: ENGINE.name,
+        version: ENGINE.version,
+        revision: RUNTIME_REVISION,
+        bundle: this.env.TALON_RUNTIME ?? null,
+      },
       connection: this.hub.report(),
       tasks: this.tasks.counts(),
       fingerprints: await fingerprints(this.env),
@@ -159,6 +164,7 @@ export class OpenClawAgent extends DurableObject<Env> {
     this.awaited.clear();
     for (const task of this.tasks.unsent(Date.now() - this.pace.silence)) this.deliver(task);
     this.runner.pump();
+    this.housekeeping();
     if (this.workspaceWritten) return;
     this.workspaceWritten = true;
     const copies = writeWorkspace(this.env, identityMarkdown, identity).catch((error: unknown) => {
@@ -211,6 +217,7 @@ export class OpenClawAgent extends DurableObject<Env> {
     this.tasks.markSent(task.id);
   }
 
+  /** On every registration and alarm, since an agent that is not kept alive has no alarm; once an hour at most. */
   private housekeeping(): void {
     if (Date.now() - this.pruned < PRUNE_MS) return;
     this.pruned = Date.now();

@@ -11,6 +11,8 @@ export interface Env {
   readonly SOCIETY_AI_HUB_URL: string;
   /** Names the upload that brought this code. */
   readonly TALON_TRY?: string;
+  /** SHA-256 of this code, as the controller uploaded it. */
+  readonly TALON_RUNTIME?: string;
   readonly R2_ENDPOINT?: string;
   readonly R2_BUCKET?: string;
   readonly ANTHROPIC_BASE_URL?: string;
@@ -39,6 +41,7 @@ const PLAIN = new Set([
   "AGENT_NAME",
   "SOCIETY_AI_HUB_URL",
   "TALON_TRY",
+  "TALON_RUNTIME",
   "TALON_SECRETS_REV",
   "R2_ENDPOINT",
   "R2_BUCKET",

@@ -58,7 +58,24 @@ test("no secret in frames, logs, the bucket or the object's files", async (t) =>
     { tool: { name: "artifact_write", args: { path: `${key}.txt`, content: "x" } } },
     { text: ["Done."] },
   );
-  const status = JSON.stringify(await agent.status());
+  // What goes to others through the Hub, what comes back from a tool that refuses, and a stream that ends in an error.
+  const all = Object.values(CANARIES).join(" ");
+  hub.behaviour.methods["agent.search"] = () => ({ result: { items: [] } });
+  hub.behaviour.methods["agent.send_task"] = () => ({ error: { code: -32000, message: `no agent; you are ${key}` } });
+  for (const [name, args] of [
+    ["search_agents", { query: `who knows ${all}?` }],
+    ["delegate_task", { agent_id: "bob", message: all, skill_id: key }],
+    ["http_fetch", { url: `http://127.0.0.1/?key=${encodeURIComponent(key)}` }],
+    ["artifact_read", { path: `${key}/none.txt` }],
+    ["no_such_tool", { text: all }],
+  ]) {
+    await ask(`tool-${name}`, { tool: { name, args } }, { text: ["Done."] });
+  }
+  const asked = ["agent.search", "agent.send_task"].map((m) => hub.frames().some((frame) => frame.method === m));
+  assert.deepEqual(asked, [true, true], "both were asked of the Hub");
+  const cut = await ask("cut", { text: [`${key} `, `and ${all}`], cut: true }, { text: ["Again."] });
+  assert.deepEqual(found(cut.text), []);
+  const status = JSON.stringify([await agent.status(), await agent.wake()]);
   await agent.kill();
 
   assert.deepEqual(

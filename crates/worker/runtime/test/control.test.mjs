@@ -44,6 +44,7 @@ test("the status shows try, revision, connection, and fingerprints instead of se
   assert.equal(status.name, "ada");
   assert.equal(status.try, "01TRY");
   assert.equal(status.secrets_rev, "rev1");
+  assert.equal(status.runtime.bundle, "ab".repeat(32));
   assert.equal(status.model, "dev/echo");
   assert.equal(status.keep_alive, true);
   assert.deepEqual(status.tasks, { queued: 0, running: 0, completed: 0, failed: 0, canceled: 0 });

@@ -24,7 +24,26 @@ test("http_fetch keeps out of private networks, however they are spelled", async
     "http://[fd00::1]/",
     "http://[fe80::1]/",
     "http://[64:ff9b::7f00:1]/",
+    "http://[::ffff:7f00:1]/",
+    "http://[::ffff:0:127.0.0.1]/",
+    "http://[::127.0.0.1]/",
     "http://[2002:7f00:1::]/",
+    "http://[2001::1]/",
+    "http://[2001:0:7f00:1::]/",
+    "http://[2001:1ff::1]/",
+    "http://[2001:db8::1]/",
+    "http://[3fff:fff::1]/",
+    "http://[ff02::1]/",
+    "http://127.1/",
+    "http://0x7f000001/",
+    "http://017700000001/",
+    "http://127.0.0.1./",
+    "http://１２７.0.0.1/",
+    "http://LOCALHOST/",
+    "http://localhost./",
+    "http://localhost../",
+    "http://%6cocalhost/",
+    "http://router.home.arpa/",
     "http://localhost/",
     "http://agent.localhost/",
     "http://agent.localhost./",
@@ -34,6 +53,10 @@ test("http_fetch keeps out of private networks, however they are spelled", async
     "file:///etc/passwd",
     "data:text/plain,x",
     "https://user:pass@example.com/",
+    "https://example.com@127.0.0.1/",
+    "http://example.com:22/",
+    "http://example.com:11434/",
+    "https://example.com:0/",
     "nonsense",
   ];
   for (const address of refused) assert.throws(() => publicUrl(address), undefined, address);
@@ -42,9 +65,45 @@ test("http_fetch keeps out of private networks, however they are spelled", async
     "http://8.8.8.8/",
     "http://172.32.0.1/",
     "http://[2606:4700::1111]/",
+    "http://[2001:200::1]/",
+    "http://[3fff:1000::1]/",
+    "http://example.com:8080/",
+    "https://example.com:80/",
+    "http://127.0.0.1.example.com/",
+    "http://example.com./",
   ]) {
     assert.equal(publicUrl(address).href, new URL(address).href);
   }
+});
+
+test("http_fetch looks at every redirect as at the first address", async (t) => {
+  const { httpTools } = await source("tools/http.ts");
+  const [{ run }] = httpTools();
+  const fetched = [];
+  const real = globalThis.fetch;
+  t.after(() => {
+    globalThis.fetch = real;
+  });
+  const ask = (start, ...targets) => {
+    fetched.length = 0;
+    globalThis.fetch = async (url, options) => {
+      fetched.push(String(url));
+      assert.equal(options.redirect, "manual");
+      const target = targets[fetched.length - 1];
+      return target === undefined
+        ? new Response("here", { headers: { "content-type": "text/plain" } })
+        : new Response(null, { status: 302, headers: { location: target } });
+    };
+    return run({ url: start }, new AbortController().signal);
+  };
+  assert.match(await ask("https://example.com/a", "/b", "http://example.org/c"), /^HTTP 200, text\/plain\n\nhere$/);
+  assert.deepEqual(fetched, ["https://example.com/a", "https://example.com/b", "http://example.org/c"]);
+  for (const target of ["http://127.0.0.1/", "//2130706433/", "http://[::1]/", "http://example.com:22/", "file:///x"]) {
+    await assert.rejects(ask("https://example.com/a", "/b", target), /fetched/, target);
+    assert.deepEqual(fetched, ["https://example.com/a", "https://example.com/b"], target);
+  }
+  await assert.rejects(ask("https://example.com/", ...Array(9).fill("/again")), /more than 5 redirects/);
+  assert.equal(fetched.length, 6);
 });
 
 test("an artifact's path stays in its folder", async () => {

@@ -73,6 +73,22 @@ test("kill -9 in mid-task: the second run brings the answer", async (t) => {
   assert.deepEqual(await hub.ended("t1"), { state: "completed", text: "Waited 1500 ms." });
 });
 
+test("what ended more than seven days ago is forgotten, also by an agent without an alarm", async (t) => {
+  const { hub, agent } = await stage(t, { KEEP_ALIVE: "false" });
+  const peer = await agent.online();
+  for (const id of ["old", "new"]) {
+    peer.task(id, id, "hello");
+    await hub.ended(id);
+  }
+  assert.equal((await agent.status()).tasks.completed, 2);
+  await agent.kill();
+  agent.sql("UPDATE task SET changed_at = changed_at - 7 * 24 * 3600 * 1000 WHERE id = 'old'");
+  await agent.start();
+  await agent.wake();
+  await reconnected(hub, peer);
+  assert.equal((await agent.status()).tasks.completed, 1);
+});
+
 test("a key that changes in mid-task: the task ends with the new key", async (t) => {
   const models = await startModels();
   t.after(() => models.close());

@@ -1,6 +1,6 @@
 // The built bundle in real workerd, with the bindings of an upload.
-import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -88,6 +88,14 @@ export class Agent {
     await this.exited;
   }
 
+  /** Writes to the object's database while no process has it open. */
+  sql(statement) {
+    const state = path.join(this.dir, "state");
+    const files = readdirSync(state, { recursive: true }).map(String);
+    const [file] = files.filter((name) => name.endsWith(".sqlite") && !name.endsWith("metadata.sqlite"));
+    execFileSync("sqlite3", [path.join(state, String(file)), statement]);
+  }
+
   async restart(vars = {}) {
     await this.kill();
     Object.assign(this.vars, vars);
@@ -168,6 +176,7 @@ export async function stage(t, vars = {}) {
     AGENT_NAME: "ada",
     SOCIETY_AI_HUB_URL: hub.url,
     TALON_TRY: "01TRY",
+    TALON_RUNTIME: "ab".repeat(32),
     TALON_SECRETS_REV: "rev1",
     SOCIETY_AI_AUTH_TOKEN: AUTH_TOKEN,
     CONTROL_TOKEN,

@@ -1,0 +1,78 @@
+//! Speaks to the Worker itself: wakes it, and asks with what it runs.
+
+use std::time::Duration;
+
+use talon_core::deliver::{WakeError, WorkerDoor};
+use talon_core::name;
+use talon_core::secret::SecretValue;
+use talon_plan::heard::{Answer, heard};
+use talon_plan::{Knock, Plan, World};
+use talon_secrets::Redactor;
+use talon_store::StoreResult;
+
+use super::Pass;
+use crate::observe::knows;
+use crate::shared::Seen;
+
+/// Longest wait for the answer to a wake. A Worker gives itself three seconds to connect.
+const WAKE: Duration = Duration::from_secs(6);
+/// Longest wait for a report.
+const STATUS: Duration = Duration::from_secs(4);
+
+impl Pass<'_> {
+    /// Speaks to the Worker if the plan says so, once in a pass. Whether it did: what came of it is then recorded. It is
+    /// never a failure of the pass, and never tried again in it.
+    pub(super) async fn knock(
+        &mut self,
+        world: &World,
+        seen: &Seen,
+        plan: &Plan,
+    ) -> StoreResult<bool> {
+        let (Knock::Now { why }, Some(door)) = (&plan.knock, &self.shared.door) else {
+            return Ok(false);
+        };
+        let agent = &seen.snapshot.agent;
+        // Both derived, never read back from the row: whoever can write there must not choose who gets the token.
+        let worker = name::worker_name(&world.install, agent.id, &agent.name);
+        let Some(url) = world.worker_url(&worker) else {
+            return Ok(false);
+        };
+        if std::mem::replace(&mut self.knocked, true) {
+            return Ok(false);
+        }
+        let control = self.shared.key.control_token(agent.id);
+        let answer = tokio::select! {
+            biased;
+            () = self.lease.stop.cancelled() => return Ok(false),
+            answer = speak(door.as_ref(), &url, &control) => answer,
+        };
+        let answer = redacted(answer, &knows(&seen.values));
+        if let Err(error) = &answer.report {
+            tracing::debug!(agent = agent.name.as_str(), why, %error, "its Worker was spoken to in vain");
+        }
+        let writes = heard(&seen.snapshot, &answer);
+        self.shared.store.commit(&self.lease.claim, &writes).await?;
+        Ok(true)
+    }
+}
+
+async fn speak(door: &dyn WorkerDoor, url: &str, control: &SecretValue) -> Answer {
+    match door.wake(url, control, WAKE).await {
+        Ok(()) => Answer {
+            woken: true,
+            report: door.status(url, control, STATUS).await,
+        },
+        Err(error) => Answer {
+            woken: false,
+            report: Err(error),
+        },
+    }
+}
+
+fn redacted(mut answer: Answer, redactor: &Redactor) -> Answer {
+    if let Err(WakeError::Unreachable(text) | WakeError::Unintelligible(text)) = &mut answer.report
+    {
+        *text = redactor.redact(text);
+    }
+    answer
+}

@@ -1,0 +1,130 @@
+//! What every page works with.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rand::RngCore;
+use talon_core::secret_writer::SecretWriter;
+use talon_store::{StoreResult, WholeStore};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::feed::{self, Seen};
+use crate::samples::{CallGauge, Samples};
+use crate::session::{Sessions, hash_of, same};
+use crate::visitor::{self, Visitor};
+
+/// How long a one-time link opens the dashboard.
+const LINK_LASTS: Duration = Duration::from_secs(15 * 60);
+
+/// What a dashboard is made of.
+pub struct DashboardParts {
+    /// The database.
+    pub store: Arc<dyn WholeStore>,
+    /// SHA-256 (lower-case hex) of the operator's token, which is accepted beside those in the database.
+    pub operator_sha256: String,
+    /// Brings keys to Workers; without it, keys are given by reference only.
+    pub secrets: Option<Arc<dyn SecretWriter>>,
+    /// Signs sessions: derived from the install key, so that every replica accepts what another one signed.
+    pub session_key: [u8; 32],
+    /// Browsers reach the dashboard by https only.
+    pub https: bool,
+    /// Counts this process's calls to Cloudflare, where the database does not.
+    pub calls: Option<Arc<dyn CallGauge>>,
+    /// How many calls five minutes allow.
+    pub call_ceiling: u32,
+    /// Ends every stream when the server stops.
+    pub stopping: CancellationToken,
+}
+
+/// Shared by all requests. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+struct Shared {
+    parts: DashboardParts,
+    sessions: Sessions,
+    seen: watch::Receiver<Seen>,
+    samples: Samples,
+    links: Mutex<BTreeMap<String, (String, Instant)>>,
+}
+
+impl App {
+    /// Must be made within a runtime: readers of the database begin to run.
+    pub fn new(parts: DashboardParts) -> Self {
+        let seen = feed::follow(Arc::clone(&parts.store), parts.stopping.clone());
+        let samples = Samples::gather(
+            Arc::clone(&parts.store),
+            parts.calls.clone(),
+            parts.stopping.clone(),
+        );
+        Self(Arc::new(Shared {
+            sessions: Sessions::new(parts.session_key, parts.https),
+            seen,
+            samples,
+            links: Mutex::default(),
+            parts,
+        }))
+    }
+
+    pub fn store(&self) -> &Arc<dyn WholeStore> {
+        &self.0.parts.store
+    }
+
+    /// Whose token has this SHA-256, if it is accepted now.
+    pub async fn admit(&self, sha256: &str) -> StoreResult<Option<Visitor>> {
+        visitor::admit(&**self.store(), &self.0.parts.operator_sha256, sha256).await
+    }
+
+    /// How a session names whoever showed the token with this SHA-256.
+    pub fn subject<'h>(&self, sha256: &'h str) -> &'h str {
+        if same(sha256, &self.0.parts.operator_sha256) {
+            visitor::OPERATOR
+        } else {
+            sha256
+        }
+    }
+
+    pub fn secrets(&self) -> Option<&Arc<dyn SecretWriter>> {
+        self.0.parts.secrets.as_ref()
+    }
+
+    pub fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.0.parts.stopping
+    }
+
+    pub fn call_ceiling(&self) -> u32 {
+        self.0.parts.call_ceiling.max(1)
+    }
+
+    pub fn samples(&self) -> &Samples {
+        &self.0.samples
+    }
+
+    pub fn seen(&self) -> watch::Receiver<Seen> {
+        self.0.seen.clone()
+    }
+
+    /// A code that signs in once as the token with this hash.
+    pub fn one_time_code(&self, token_sha256: &str) -> String {
+        let mut bytes = [0u8; 24];
+        rand::rng().fill_bytes(&mut bytes);
+        let code = hex::encode(bytes);
+        let mut links = self.0.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.retain(|_, (_, made)| made.elapsed() < LINK_LASTS);
+        links.insert(hash_of(&code), (token_sha256.to_owned(), Instant::now()));
+        code
+    }
+
+    /// Takes a code: the hash of the token that it stands for.
+    pub fn redeem(&self, code: &str) -> Option<String> {
+        let mut links = self.0.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let (token, made) = links.remove(&hash_of(code))?;
+        (made.elapsed() < LINK_LASTS).then_some(token)
+    }
+}

@@ -1,0 +1,145 @@
+//! The secrets of an agent: names, fingerprints, sources; and a field that takes a value and never shows one.
+
+use askama::Template;
+use axum::extract::{Path, Query, State};
+use axum::response::{Redirect, Response};
+use talon_core::secret::{Provider, SecretValue};
+use talon_core::secret_writer::{KeyName, SecretWriteError, ValueStored};
+use talon_explain::secrets;
+use talon_store::access::NewAudit;
+
+use super::agent::{Asked, Base, Head, Tab, base};
+use super::{Shell, find, require};
+use crate::app::App;
+use crate::error::{PageError, show as render};
+use crate::fields::{Posted, Theme};
+use crate::session::Session;
+use crate::ui::{Markup, ago, icon, pill};
+use crate::visitor::Role;
+
+struct Line {
+    name: String,
+    set: Markup,
+    fingerprint: String,
+    source: String,
+    state: String,
+    updated: Markup,
+}
+
+struct SetForm {
+    refused: Option<&'static str>,
+}
+
+#[derive(Template)]
+#[template(path = "agent_secrets.html")]
+struct SecretsPage {
+    shell: Shell,
+    a: Head,
+    tabs: Vec<Tab>,
+    done: Option<&'static str>,
+    lines: Vec<Line>,
+    set: Option<SetForm>,
+}
+
+/// `GET /agents/{name}/secrets`.
+pub async fn show(
+    State(app): State<App>,
+    session: Session,
+    theme: Theme,
+    Path(name): Path<String>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, PageError> {
+    let s = find(&app, &session, &name).await?;
+    let Base {
+        shell,
+        a,
+        tabs,
+        done,
+    } = base(&app, &session, theme, &s, "/secrets", asked.done());
+    let lines = secrets::lines(&s)
+        .into_iter()
+        .map(|line| Line {
+            name: line.name,
+            set: if line.set {
+                pill("good", "check", "set")
+            } else {
+                pill("warn", "warn", "not set")
+            },
+            fingerprint: line.fingerprint,
+            source: line.source,
+            state: line.state,
+            updated: line.pushed_at.map(|at| ago(s.now, at)).unwrap_or_default(),
+        })
+        .collect();
+    let set = (!s.agent.is_deleting()).then(|| SetForm {
+        refused: match (session.visitor.role >= Role::SecretWriter, app.secrets()) {
+            (false, _) => Some("Setting a key takes the role secret-writer."),
+            (true, None) => {
+                Some("This server takes no values: give the key by reference, in the manifest.")
+            }
+            (true, Some(_)) => None,
+        },
+    });
+    render(&SecretsPage {
+        shell,
+        a,
+        tabs,
+        done,
+        lines,
+        set,
+    })
+}
+
+/// `POST /agents/{name}/secrets`.
+pub async fn set(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    posted: Posted,
+) -> Result<Redirect, PageError> {
+    require(&posted.session, Role::SecretWriter)?;
+    let s = find(&app, &posted.session, &name).await?;
+    let Posted {
+        session,
+        mut fields,
+    } = posted;
+    let value = SecretValue::new(fields.take("value"));
+    let Some(writer) = app.secrets() else {
+        return Err(PageError::refused(
+            "This server takes no values: give the key by reference. What was sent was dropped.",
+        ));
+    };
+    let Some(key) = KeyName::of(&Provider(fields.get("provider").trim().to_owned())) else {
+        return Err(PageError::refused(
+            "This is not the name of a model provider. What was sent was dropped.",
+        ));
+    };
+    let changed = key.to_string();
+    writer
+        .set_keys(&s.agent.name, vec![(key, value)])
+        .await
+        .map_err(|error| told(&error))?;
+    let entry = NewAudit {
+        action: "set_secret".to_owned(),
+        object: s.agent.name.to_string(),
+        fields: vec![changed],
+    };
+    app.store().audit(&session.visitor.actor(), &entry).await?;
+    Ok(Redirect::to(&format!(
+        "/agents/{}/secrets?done=secret",
+        s.agent.name
+    )))
+}
+
+/// What became of the value, in words.
+fn told(error: &SecretWriteError) -> PageError {
+    let stored = match error.value_stored() {
+        ValueStored::No => "The value was not stored.",
+        ValueStored::Unknown => {
+            "Whether the value was stored is not known yet; setting it once more is safe."
+        }
+    };
+    PageError::refused(format!(
+        "{}. {stored}",
+        talon_explain::safe(&error.to_string())
+    ))
+}

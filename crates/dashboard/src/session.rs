@@ -1,0 +1,246 @@
+//! Sessions: a token is shown once, at sign-in; the browser then keeps a signed cookie that names the token's hash.
+//!
+//! Guarantees: the cookie holds no token and opens nothing but these pages; scripts cannot read it, other sites cannot
+//! make a browser send it; it ends with its token, or after twelve hours; nothing of it is stored here.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Redirect, Response};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use rand::RngCore;
+use subtle::ConstantTimeEq;
+use talon_core::secret::{SecretValue, keyed_hex};
+
+use crate::app::App;
+use crate::error::PageError;
+use crate::visitor::Visitor;
+
+/// How long a session lasts.
+const LASTS: Duration = Duration::from_secs(12 * 3600);
+
+/// A header of our own script: it wants an answer, not the way to the sign-in page.
+pub const LIVE: &str = "x-talon-live";
+
+/// Signs and checks cookies.
+pub struct Sessions {
+    key: [u8; 32],
+    secure: bool,
+}
+
+/// A session that was accepted.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Who it is.
+    pub visitor: Visitor,
+    /// What forms must carry.
+    pub csrf: String,
+    /// SHA-256 of the token behind it.
+    pub token: String,
+}
+
+impl Sessions {
+    /// `secure`: browsers reach us by https only.
+    pub fn new(key: [u8; 32], secure: bool) -> Self {
+        Self { key, secure }
+    }
+
+    fn cookie_name(&self) -> &'static str {
+        // The prefix makes browsers refuse the cookie from anywhere but this host by https.
+        if self.secure {
+            "__Host-talon"
+        } else {
+            "talon-session"
+        }
+    }
+
+    fn sign(&self, what: &str, text: &str) -> String {
+        keyed_hex(&self.key, &[what.as_bytes(), &[0], text.as_bytes()])
+    }
+
+    /// A cookie for whoever showed the token with this hash.
+    pub fn begin(&self, token_sha256: &str) -> HeaderValue {
+        let mut nonce = [0u8; 16];
+        rand::rng().fill_bytes(&mut nonce);
+        let ends = now() + LASTS.as_secs();
+        let text = format!("{token_sha256}.{ends}.{}", hex::encode(nonce));
+        let mac = self.sign("session", &text);
+        self.set_cookie(&format!("{text}.{mac}"), LASTS)
+    }
+
+    /// Takes the cookie away.
+    pub fn end(&self) -> HeaderValue {
+        self.set_cookie("", Duration::ZERO)
+    }
+
+    fn set_cookie(&self, value: &str, lasts: Duration) -> HeaderValue {
+        let cookie = format!(
+            "{}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{}",
+            self.cookie_name(),
+            lasts.as_secs(),
+            if self.secure { "; Secure" } else { "" }
+        );
+        // Hex digits, dots and literals are always a header.
+        HeaderValue::from_str(&cookie).unwrap_or(HeaderValue::from_static(""))
+    }
+
+    /// The token's hash and the form's token, if the cookie is one of ours and has not ended.
+    fn read(&self, headers: &HeaderMap) -> Option<(String, String)> {
+        let value = cookie(headers, self.cookie_name())?;
+        let (text, mac) = value.rsplit_once('.')?;
+        if !same(mac, &self.sign("session", text)) {
+            return None;
+        }
+        let mut parts = text.split('.');
+        let token = parts.next()?;
+        let ends: u64 = parts.next()?.parse().ok()?;
+        (now() < ends).then(|| (token.to_owned(), self.sign("form", text)))
+    }
+}
+
+/// Compares without telling where two texts differ.
+pub fn same(a: &str, b: &str) -> bool {
+    bool::from(a.as_bytes().ct_eq(b.as_bytes()))
+}
+
+/// The hash by which a token is known.
+pub fn hash_of(token: &str) -> String {
+    SecretValue::new(token.to_owned()).sha256_hex()
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
+/// One cookie of a request.
+pub fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(found, _)| *found == name)
+        .map(|(_, value)| value)
+}
+
+/// Who asks, or nothing.
+pub async fn identify(app: &App, headers: &HeaderMap) -> Result<Option<Session>, PageError> {
+    let Some((token, csrf)) = app.sessions().read(headers) else {
+        return Ok(None);
+    };
+    let visitor = app.admit(&token).await?;
+    Ok(visitor.map(|visitor| Session {
+        visitor,
+        csrf,
+        token,
+    }))
+}
+
+/// Why a request is not carried out: no session, or the database cannot say.
+pub enum NoSession {
+    /// Sign in, then come back here.
+    SignIn(String),
+    /// Our script asked: it tells the person.
+    Unauthorized,
+    /// The database cannot be asked.
+    Error(PageError),
+}
+
+impl IntoResponse for NoSession {
+    fn into_response(self) -> Response {
+        match self {
+            Self::SignIn(back) => {
+                let query: String = form_urlencoded::Serializer::new(String::new())
+                    .append_pair("back", &back)
+                    .finish();
+                Redirect::to(&format!("/sign-in?{query}")).into_response()
+            }
+            Self::Unauthorized => StatusCode::UNAUTHORIZED.into_response(),
+            Self::Error(error) => error.into_response(),
+        }
+    }
+}
+
+impl FromRequestParts<App> for Session {
+    type Rejection = NoSession;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, NoSession> {
+        match identify(app, &parts.headers).await {
+            Ok(Some(session)) => Ok(session),
+            Ok(None) if parts.headers.contains_key(LIVE) => Err(NoSession::Unauthorized),
+            Ok(None) => {
+                let back = match parts.uri.path_and_query() {
+                    Some(path) if parts.method == http::Method::GET => path.as_str(),
+                    _ => "/",
+                };
+                Err(NoSession::SignIn(back.to_owned()))
+            }
+            Err(error) => Err(NoSession::Error(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked_with(cookie: &HeaderValue) -> HeaderMap {
+        let value = cookie.to_str().expect("text");
+        let pair = value.split(';').next().expect("a pair");
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::COOKIE,
+            HeaderValue::from_str(&format!("theme=dark; {pair}")).expect("a header"),
+        );
+        headers
+    }
+
+    #[test]
+    fn a_cookie_is_known_again_and_a_changed_one_is_not() {
+        let sessions = Sessions::new([7; 32], true);
+        let cookie = sessions.begin("ab12");
+        let text = cookie.to_str().expect("text").to_owned();
+        for flag in [
+            "__Host-talon=",
+            "HttpOnly",
+            "SameSite=Strict",
+            "; Secure",
+            "Path=/",
+        ] {
+            assert!(text.contains(flag), "{flag} in {text}");
+        }
+        assert_eq!(
+            sessions.read(&asked_with(&cookie)).expect("known").0,
+            "ab12"
+        );
+        let forged = HeaderValue::from_str(&text.replace("ab12", "ab13")).expect("a header");
+        assert_eq!(sessions.read(&asked_with(&forged)), None);
+        assert_eq!(
+            Sessions::new([8; 32], true).read(&asked_with(&cookie)),
+            None
+        );
+    }
+
+    #[test]
+    fn every_session_has_a_form_token_of_its_own() {
+        let sessions = Sessions::new([7; 32], false);
+        let read = |cookie| sessions.read(&asked_with(&cookie)).expect("known").1;
+        assert_ne!(read(sessions.begin("ab")), read(sessions.begin("ab")));
+    }
+
+    #[test]
+    fn what_has_ended_is_not_known() {
+        let sessions = Sessions::new([7; 32], false);
+        let text = format!("ab.{}.00", now() - 1);
+        let cookie = sessions.set_cookie(
+            &format!("{text}.{}", sessions.sign("session", &text)),
+            LASTS,
+        );
+        assert_eq!(sessions.read(&asked_with(&cookie)), None);
+    }
+}

@@ -1,0 +1,6 @@
+//! The dashboard over real HTTP on SQLite: who gets in, what forms are taken, whose agents are seen, what a browser may load.
+
+mod doing;
+mod pages;
+mod session;
+mod world;

@@ -1,0 +1,378 @@
+//! Speaks to a running daemon over HTTP: tasks, search, who is online.
+#![allow(clippy::disallowed_methods)] // Opens the token, for the header that carries it.
+
+use std::time::Duration;
+
+use reqwest::header::ACCEPT;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+use talon_core::secret::SecretValue;
+use talon_secrets::InstallKey;
+use url::Url;
+
+use crate::config::settings;
+use crate::exit::{Exit, Failure};
+use crate::install_key;
+use crate::output::safe;
+use crate::session::Session;
+
+/// Variable that holds the token, if it is not derived from the install key.
+const TOKEN: &str = "TALON_TOKEN";
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long an answer that needs no agent may take.
+const QUICK: Duration = Duration::from_secs(30);
+/// Longest answer that is read.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
+
+/// The HTTP API of a daemon.
+pub struct Server {
+    http: reqwest::Client,
+    base: Url,
+    token: SecretValue,
+}
+
+impl Server {
+    /// The daemon that is named (`--server`), else the one of this configuration; with the token of `TALON_TOKEN`, else the
+    /// operator's own, which whoever can read the install key derives.
+    pub fn of(session: &Session, named: Option<&str>) -> Result<Self, Failure> {
+        let base = base(session, named)?;
+        let private = base.scheme() == "https" || settings::is_local(base.as_str()) == Some(true);
+        if !private {
+            return Err(Failure::usage(
+                format!("{} would get the token unencrypted", safe(base.as_str())),
+                "use its https:// address, or reach it through a tunnel that ends on this machine",
+            ));
+        }
+        let http = http()?;
+        Ok(Self {
+            http,
+            base,
+            token: token(session)?,
+        })
+    }
+
+    /// Asks for a document.
+    pub async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
+        let mut url = self.url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let request = self.http.request(Method::GET, url).timeout(QUICK);
+        let answer = self.send(request).await?;
+        self.document(answer).await
+    }
+
+    /// Sends a document and waits for the answer, at most so long.
+    pub async fn post(
+        &self,
+        path: &[&str],
+        body: &Value,
+        timeout: Duration,
+    ) -> Result<Value, Failure> {
+        let request = self.http.request(Method::POST, self.url(path));
+        let answer = self.send(request.json(body).timeout(timeout)).await?;
+        self.document(answer).await
+    }
+
+    /// Sends a document; the answer comes in events.
+    pub async fn post_for_events(
+        &self,
+        path: &[&str],
+        body: &Value,
+        timeout: Duration,
+    ) -> Result<Events<'_>, Failure> {
+        let request = self.http.request(Method::POST, self.url(path));
+        let request = request.json(body).timeout(timeout);
+        let answer = self
+            .send(request.header(ACCEPT, "text/event-stream"))
+            .await?;
+        Ok(Events {
+            server: self,
+            answer,
+            waiting: Vec::new(),
+        })
+    }
+
+    /// Its address, for people.
+    pub fn shown(&self) -> String {
+        safe(self.base.as_str().trim_end_matches('/'))
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        // An address with a host takes segments; that it is one was checked.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let request = request.bearer_auth(self.token.expose());
+        let answer = request.send().await.map_err(|e| self.unreachable(e))?;
+        if answer.status().is_success() {
+            Ok(answer)
+        } else {
+            Err(self.refusal(answer).await)
+        }
+    }
+
+    async fn document(&self, answer: Response) -> Result<Value, Failure> {
+        let body = self.body(answer).await?;
+        serde_json::from_slice(&body).map_err(|_| self.stranger())
+    }
+
+    async fn body(&self, mut answer: Response) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(|e| self.unreachable(e))? {
+            if body.len() + piece.len() > MOST_BYTES {
+                return Err(self.stranger());
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body)
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> Failure {
+        if error.is_timeout() && !error.is_connect() {
+            return Failure::new(
+                Exit::TimedOut,
+                format!("{} did not answer in time", self.shown()),
+                "try again, or give it longer with --timeout",
+            );
+        }
+        let why = if error.is_connect() {
+            "nothing listens there, or it cannot be reached".to_owned()
+        } else {
+            safe(&error.without_url().to_string())
+        };
+        Failure::new(
+            Exit::Unavailable,
+            format!("no daemon answers at {}: {why}", self.shown()),
+            "start one (talon run, talon dev), or name where one listens with --server or TALON_SERVER (talon dev prints it)",
+        )
+    }
+
+    fn stranger(&self) -> Failure {
+        Failure::new(
+            Exit::Unavailable,
+            format!("what answers at {} is not talon", self.shown()),
+            "name the daemon's own address with --server or TALON_SERVER",
+        )
+    }
+
+    /// What a daemon says that refuses.
+    async fn refusal(&self, answer: Response) -> Failure {
+        let status = answer.status();
+        let body = match self.body(answer).await {
+            Ok(body) => body,
+            Err(failure) => return failure,
+        };
+        let Ok(problem) = serde_json::from_slice::<Value>(&body) else {
+            return self.stranger();
+        };
+        let text = |name: &str| problem.get(name).and_then(Value::as_str);
+        let Some(detail) = text("detail").or(text("error")) else {
+            return self.stranger();
+        };
+        let mut message = safe(detail);
+        let errors = problem.get("errors").and_then(Value::as_array);
+        for error in errors.into_iter().flatten() {
+            let part = |name: &str| safe(error.get(name).and_then(Value::as_str).unwrap_or(""));
+            message.push_str(&format!("\n  {}: {}", part("pointer"), part("detail")));
+        }
+        let (exit, next) = meaning(status);
+        Failure::new(exit, message, next)
+    }
+}
+
+fn http() -> Result<reqwest::Client, Failure> {
+    // A second installation is refused, which is as good: the first one stays.
+    let _already = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .user_agent(concat!("talon/", env!("CARGO_PKG_VERSION")))
+        // A redirect would carry the token elsewhere.
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT)
+        .build()
+        .map_err(|e| {
+            Failure::new(
+                Exit::Failure,
+                format!("no HTTP client: {}", e.without_url()),
+                "this is a defect of talon",
+            )
+        })
+}
+
+/// Whether something that takes WebSockets is at this address (`ws://…`, `wss://…`), seen from here. `Err` says what is
+/// there instead.
+pub async fn look_for_hub(address: &str) -> Result<(), String> {
+    // The schemes differ by their first two letters only.
+    let url = address.replacen("ws", "http", 1);
+    let client = http().map_err(|failure| failure.message)?;
+    let answer = client.get(&url).timeout(QUICK).send().await;
+    match answer.map(|answer| answer.status()) {
+        // A Hub refuses a request that does not ask for a WebSocket.
+        Ok(StatusCode::BAD_REQUEST | StatusCode::UPGRADE_REQUIRED) => Ok(()),
+        Ok(status) => Err(format!(
+            "what answers there is no Hub (HTTP {})",
+            status.as_u16()
+        )),
+        Err(error) if error.is_connect() || error.is_timeout() => {
+            Err("nothing answers there".to_owned())
+        }
+        Err(error) => Err(safe(&error.without_url().to_string())),
+    }
+}
+
+/// What a status means for a command, and what to do about it.
+fn meaning(status: StatusCode) -> (Exit, &'static str) {
+    match status {
+        StatusCode::UNAUTHORIZED => (
+            Exit::NotAllowed,
+            "set TALON_TOKEN to a token of this daemon, or run the command where its install key can be read (installKeyFile, \
+             TALON_INSTALL_KEY_FILE, or beside the database that TALON_DATABASE_URL names)",
+        ),
+        StatusCode::FORBIDDEN => (
+            Exit::NotAllowed,
+            "use a token of a role that may (TALON_TOKEN)",
+        ),
+        StatusCode::NOT_FOUND => (
+            Exit::NotFound,
+            "talon get shows the agents there are, talon agents online those that are connected",
+        ),
+        StatusCode::BAD_REQUEST
+        | StatusCode::CONFLICT
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNPROCESSABLE_ENTITY => {
+            (Exit::Rejected, "correct what is named above and try again")
+        }
+        StatusCode::NOT_IMPLEMENTED => (
+            Exit::Failure,
+            "ask the daemon that is the Hub (hub.embedded), with --server or TALON_SERVER",
+        ),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            (Exit::Unavailable, "try again in a moment")
+        }
+        status if status.is_server_error() => (
+            Exit::Failure,
+            "the daemon's log says more (TALON_LOG=debug); talon doctor looks at what it depends on",
+        ),
+        _ => (
+            Exit::Failure,
+            "check --server: this address does not answer as talon does",
+        ),
+    }
+}
+
+/// Events of an answer, in order.
+pub struct Events<'s> {
+    server: &'s Server,
+    answer: Response,
+    waiting: Vec<u8>,
+}
+
+impl Events<'_> {
+    /// The data of the next event; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Value>, Failure> {
+        loop {
+            if let Some(end) = self.waiting.windows(2).position(|two| two == b"\n\n") {
+                let rest = self.waiting.split_off(end + 2);
+                let event = std::mem::replace(&mut self.waiting, rest);
+                match data(&event) {
+                    // A comment that says that the stream lives.
+                    None => continue,
+                    Some(data) => {
+                        return serde_json::from_str(&data)
+                            .map(Some)
+                            .map_err(|_| self.server.stranger());
+                    }
+                }
+            }
+            let piece = self.answer.chunk().await;
+            match piece.map_err(|e| self.server.unreachable(e))? {
+                None => return Ok(None),
+                Some(piece) if self.waiting.len() + piece.len() > MOST_BYTES => {
+                    return Err(self.server.stranger());
+                }
+                Some(piece) => self.waiting.extend_from_slice(&piece),
+            }
+        }
+    }
+}
+
+/// The data lines of an event.
+fn data(event: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(event).ok()?;
+    let lines: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("data:"))
+        .map(|rest| rest.strip_prefix(' ').unwrap_or(rest))
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// Where the daemon is.
+fn base(session: &Session, named: Option<&str>) -> Result<Url, Failure> {
+    let listen = settings::reachable(session.config.settings.listen);
+    let text = named.map_or_else(|| format!("http://{listen}"), str::to_owned);
+    Url::parse(&text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .filter(|url| url.username().is_empty() && url.password().is_none())
+        .ok_or_else(|| {
+            Failure::usage(
+                "the server's address cannot be read",
+                "write http://127.0.0.1:8790 or https://talon.example.com with --server or TALON_SERVER; a token goes into TALON_TOKEN",
+            )
+        })
+}
+
+fn token(session: &Session) -> Result<SecretValue, Failure> {
+    if let Some(token) = std::env::var(TOKEN).ok().filter(|t| !t.is_empty()) {
+        return Ok(SecretValue::new(token));
+    }
+    let file = install_key::path(&session.config, &session.database()?);
+    let key = InstallKey::load(&file).map_err(|error| {
+        Failure::new(
+            Exit::NotAllowed,
+            format!("no token to speak to the daemon with: {error}"),
+            "set TALON_TOKEN, or name the daemon's database (--database-url, TALON_DATABASE_URL; talon dev prints it) or its \
+             install key (TALON_INSTALL_KEY_FILE), from which the operator's token is derived",
+        )
+    })?;
+    Ok(key.operator_token())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_its_data_and_a_comment_is_none() {
+        let event = b"event: done\nid: 1\ndata: {\"a\":\ndata: 1}\n\n";
+        assert_eq!(data(event).as_deref(), Some("{\"a\":\n1}"));
+        assert_eq!(data(b": still there\n\n"), None);
+    }
+
+    #[test]
+    fn every_refusal_has_a_code_of_its_kind() {
+        for (status, exit) in [
+            (401, Exit::NotAllowed),
+            (403, Exit::NotAllowed),
+            (404, Exit::NotFound),
+            (409, Exit::Rejected),
+            (422, Exit::Rejected),
+            (429, Exit::Unavailable),
+            (500, Exit::Failure),
+            (501, Exit::Failure),
+            (503, Exit::Unavailable),
+            (302, Exit::Failure),
+        ] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            assert_eq!(meaning(status).0, exit, "{status}");
+        }
+    }
+}
