@@ -32,6 +32,12 @@ impl Canaries {
         form("as it is", value.as_bytes().to_vec());
         form("hex", HEXLOWER.encode(value.as_bytes()).into_bytes());
         form("HEX", HEXUPPER.encode(value.as_bytes()).into_bytes());
+        let json = serde_json::Value::from(value).to_string();
+        form("JSON", json.trim_matches('"').as_bytes().to_vec());
+        let plain: String = value.chars().map(json_ascii).collect();
+        form("JSON in ASCII", plain.into_bytes());
+        form("URL", percent(value, |b| format!("%{b:02X}")).into_bytes());
+        form("url", percent(value, |b| format!("%{b:02x}")).into_bytes());
         for before in 0..3 {
             let mut padded = vec![0; before];
             padded.extend_from_slice(value.as_bytes());
@@ -86,10 +92,63 @@ impl Canaries {
     }
 }
 
+fn json_ascii(c: char) -> String {
+    match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if c.is_ascii() => c.to_string(),
+        c => {
+            let mut units = [0; 2];
+            let units = c.encode_utf16(&mut units);
+            units.iter().map(|unit| format!("\\u{unit:04x}")).collect()
+        }
+    }
+}
+
+fn percent(text: &str, escape: impl Fn(u8) -> String) -> String {
+    let bytes = text.bytes().map(|b| match b {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+            char::from(b).to_string()
+        }
+        other => escape(other),
+    });
+    bytes.collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Canaries;
+    use super::{Canaries, json_ascii, percent};
     use data_encoding::{BASE64, BASE64URL, HEXLOWER, HEXUPPER};
+
+    #[test]
+    fn a_hundred_of_a_hundred_planted_values_are_found_in_files() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut found = 0;
+        for n in 0..100usize {
+            let value = format!(
+                "sk-ant-CANARY-{n:03}-\"é\\/+{:08x}",
+                n * 0x9e37_79b9 % 0xffff_ffff
+            );
+            let text = format!("{}{value}{}", "x".repeat(n % 5), "y".repeat(n % 7));
+            let planted = match n % 7 {
+                0 => text.clone(),
+                1 => HEXLOWER.encode(text.as_bytes()),
+                2 => BASE64.encode(text.as_bytes()),
+                3 => BASE64URL.encode(text.as_bytes()),
+                4 => percent(&text, |b| format!("%{b:02X}")),
+                5 => serde_json::Value::from(text.as_str()).to_string(),
+                _ => text.chars().map(json_ascii).collect(),
+            };
+            let noise = "0123456789abcdef".repeat(n * 3);
+            let below = folder.path().join(format!("a/{n}"));
+            std::fs::create_dir_all(&below).expect("a folder");
+            std::fs::write(below.join("file"), format!("{noise}{planted}{noise}"))
+                .expect("written");
+            let mut canaries = Canaries::default();
+            canaries.add("it", &value);
+            found += usize::from(!canaries.below(folder.path(), &[]).is_empty());
+        }
+        assert_eq!(found, 100);
+    }
 
     #[test]
     fn a_value_is_found_in_every_form_and_at_every_place() {
@@ -104,6 +163,10 @@ mod tests {
                     text.clone(),
                     HEXLOWER.encode(bytes),
                     HEXUPPER.encode(bytes),
+                    percent(&text, |b| format!("%{b:02X}")),
+                    percent(&text, |b| format!("%{b:02x}")),
+                    serde_json::Value::from(text.as_str()).to_string(),
+                    text.chars().map(json_ascii).collect(),
                     BASE64.encode(bytes),
                     BASE64URL.encode(bytes),
                 ] {

@@ -6,6 +6,7 @@
 pub mod canary;
 pub mod chaos;
 pub mod network_chaos;
+pub mod openbao;
 pub mod oracle;
 pub mod postgres;
 pub mod pretender;

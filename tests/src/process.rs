@@ -72,6 +72,23 @@ impl Launch {
             .with_context(|| format!("talon {}", arguments.join(" ")))
     }
 
+    /// Runs a command to its end, with this on its standard input.
+    pub fn run_with(&self, arguments: &[&str], input: &str) -> Result<Output> {
+        let what = || format!("talon {}", arguments.join(" "));
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(what)?;
+        let mut stdin = child.stdin.take().context("standard input")?;
+        // A command that refuses before it reads has said why.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().with_context(what)
+    }
+
     /// Starts `talon run`; what it says is appended to the log.
     pub fn daemon(&self, log: &Path) -> Result<Daemon> {
         let mut file: File = OpenOptions::new()

@@ -16,7 +16,7 @@ use talon_core::status::DeploymentStatus;
 use talon_core::{AgentName, InstallId, Owner, Snapshot, manifest};
 use talon_plan::R2Endpoint;
 use talon_router::EmbeddedRegistry;
-use talon_secrets::InstallKey;
+use talon_secrets::{InstallKey, SecretReader};
 use talon_simulator::{
     CallClass, CallRecord, DEV_API_TOKEN, Fault, FaultRule, SimConfig, SimHandle, Simulator,
 };
@@ -184,13 +184,18 @@ impl Stage {
 
     /// Starts a daemon.
     pub fn daemon(&self) -> Running {
+        self.daemon_reading(self.secrets.clone())
+    }
+
+    /// Starts a daemon that reads references so.
+    pub fn daemon_reading(&self, secrets: Arc<dyn SecretReader>) -> Running {
         let clock = Arc::new(SystemClock::default());
         let budget = Arc::new(CallBudget::in_process(clock.clone(), 1_000_000));
         let parts = Parts {
             store: self.store.clone(),
             cloud: Arc::new(self.client(budget)),
             registry: Arc::new(EmbeddedRegistry::new(self.store.clone())),
-            secrets: self.secrets.clone(),
+            secrets,
             bundle: Arc::new(self.bundle.clone()),
             door: self.door.clone(),
             install: self.install.clone(),

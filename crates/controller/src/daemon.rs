@@ -11,6 +11,7 @@ use talon_core::deliver::{Waker, WorkerDoor};
 use talon_core::event::{EventReason, NewEvent, Severity};
 use talon_core::mutation::{Finish, Mutation, Progress};
 use talon_core::registry::Registry;
+use talon_core::secret_writer::SecretWriter;
 use talon_core::{AgentId, InstallId};
 use talon_plan::status::PassFailure;
 use talon_plan::{R2Endpoint, Subdomain, World};
@@ -28,6 +29,7 @@ use crate::config::{ControllerConfig, seconds};
 use crate::inventory::Surveyor;
 use crate::lease::Lease;
 use crate::pass;
+use crate::secret_writer::KeyWriter;
 use crate::shared::Shared;
 use crate::tell::{HoldTold, safe};
 use crate::waker::AgentWaker;
@@ -159,6 +161,12 @@ impl Daemon {
     /// Wakes agents of this daemon's installation through this door.
     pub fn waker(&self, door: Arc<dyn WorkerDoor>) -> Arc<dyn Waker> {
         Arc::new(AgentWaker::new(door, self.inner.shared.clone()))
+    }
+
+    /// Hands keys through to the Workers of this daemon's installation, beside its passes.
+    pub fn secret_writer(&self) -> Arc<dyn SecretWriter> {
+        let inner = &self.inner;
+        Arc::new(KeyWriter::new(inner.shared.clone(), &inner.holder))
     }
 
     /// Asks for a resync now rather than when it is due.

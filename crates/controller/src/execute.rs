@@ -13,7 +13,7 @@ use talon_core::cloud::{
 use talon_core::mutation::Mutation;
 use talon_core::name::WorkerMarks;
 use talon_core::registry::{Registry, RegistryError};
-use talon_plan::desired::{BUCKET_BINDING, OBJECT_BINDING, TRY_VARIABLE};
+use talon_plan::desired::{BUCKET_BINDING, OBJECT_BINDING, STUB_CODE, TRY_VARIABLE};
 use talon_plan::effect::{self, Answer, StepCx};
 use talon_plan::status::PassFailure;
 use talon_plan::step::{StepId, UploadPlan, brings_auth_token};
@@ -221,6 +221,13 @@ impl Executor<'_> {
                 self.brake.uploaded(claim.agent_id, &upload.worker);
                 Ok(Answer::Version(version))
             }
+            StepKind::UploadStub { worker } => {
+                let marks = self.marks(snapshot, STUB_CODE, made);
+                let body = talon_worker::stub::upload(marks.to_tags());
+                let version = self.cloud.upload_worker(cx, worker, body).await?;
+                self.brake.uploaded(claim.agent_id, worker);
+                Ok(Answer::Version(version))
+            }
             StepKind::EnableRoute { worker } => {
                 self.cloud.set_worker_route(cx, worker, true).await?;
                 Ok(Answer::Done)
@@ -265,6 +272,15 @@ impl Executor<'_> {
         }
     }
 
+    fn marks(&self, snapshot: &Snapshot, code: &str, made: &Made) -> WorkerMarks {
+        WorkerMarks {
+            install: self.world.install.clone(),
+            agent: snapshot.agent.id,
+            code: code.to_owned(),
+            try_id: made.try_id.clone(),
+        }
+    }
+
     fn upload_body(
         &self,
         snapshot: &Snapshot,
@@ -301,12 +317,7 @@ impl Executor<'_> {
                 version_id: upload.inherit_version.clone(),
             });
         }
-        let marks = WorkerMarks {
-            install: self.world.install.clone(),
-            agent: snapshot.agent.id,
-            code: upload.code.clone(),
-            try_id: made.try_id.clone(),
-        };
+        let marks = self.marks(snapshot, &upload.code, made);
         Ok(WorkerUpload {
             main_module: manifest.main_module.clone(),
             modules: self.bundle.modules(&upload.identity_md),

@@ -18,6 +18,7 @@ pub mod lease;
 pub mod observe;
 pub mod pass;
 pub mod resync;
+pub mod secret_writer;
 pub mod shared;
 pub mod sweep;
 pub mod tell;

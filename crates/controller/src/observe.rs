@@ -74,6 +74,43 @@ pub fn knows(values: &Values) -> Redactor {
     redactor
 }
 
+/// What the lists show of this agent.
+pub fn lists(
+    world: &World,
+    snapshot: &Snapshot,
+    inventory: Option<&Inventory>,
+    anchor: Anchor,
+) -> Observed {
+    let mut observed = Observed::default();
+    let names = Names::of(&Input {
+        snapshot,
+        observed: &observed,
+        world,
+    });
+    if let Some(inventory) = inventory {
+        let as_of = Some(anchor.to_database(inventory.taken));
+        observed.worker = Look {
+            as_of,
+            seen: inventory.workers.get(&names.worker).cloned(),
+        };
+        let listed = inventory
+            .jurisdictions
+            .contains(&snapshot.agent.spec.r2.jurisdiction);
+        observed.bucket = Look {
+            as_of: as_of.filter(|_| listed),
+            seen: inventory.buckets.get(&names.bucket).cloned(),
+        };
+        observed.tokens = Look {
+            as_of,
+            seen: inventory
+                .tokens
+                .get(&name::token_name(&world.install, snapshot.agent.id))
+                .cloned(),
+        };
+    }
+    observed
+}
+
 /// What is the same for every agent's observation.
 pub struct Observer<'a> {
     /// Reads references.
@@ -97,34 +134,8 @@ impl Observer<'_> {
         let mut observed = Observed {
             card,
             settings,
-            ..Observed::default()
+            ..lists(self.world, snapshot, inventory, anchor)
         };
-        let names = Names::of(&Input {
-            snapshot,
-            observed: &observed,
-            world: self.world,
-        });
-        if let Some(inventory) = inventory {
-            let as_of = Some(anchor.to_database(inventory.taken));
-            observed.worker = Look {
-                as_of,
-                seen: inventory.workers.get(&names.worker).cloned(),
-            };
-            let listed = inventory
-                .jurisdictions
-                .contains(&snapshot.agent.spec.r2.jurisdiction);
-            observed.bucket = Look {
-                as_of: as_of.filter(|_| listed),
-                seen: inventory.buckets.get(&names.bucket).cloned(),
-            };
-            observed.tokens = Look {
-                as_of,
-                seen: inventory
-                    .tokens
-                    .get(&name::token_name(&self.world.install, snapshot.agent.id))
-                    .cloned(),
-            };
-        }
         let mut values = Values::new();
         if !snapshot.agent.is_deleting() {
             self.read_secrets(snapshot, &mut observed, &mut values)

@@ -2,6 +2,7 @@
 
 mod knock;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use talon_core::Snapshot;
@@ -45,6 +46,7 @@ pub struct Pass<'a> {
     shared: &'a Shared,
     lease: &'a Lease,
     settings: Option<WorkerSettings>,
+    secret_names: Option<BTreeSet<String>>,
     /// Whether the Worker itself was spoken to.
     knocked: bool,
 }
@@ -55,6 +57,7 @@ pub async fn run(shared: &Shared, lease: &Lease) -> StoreResult<()> {
         shared,
         lease,
         settings: None,
+        secret_names: None,
         knocked: false,
     }
     .run()
@@ -140,6 +143,7 @@ impl Pass<'_> {
                 }
             }
             self.settings = None;
+            self.secret_names = None;
             let executor = Executor {
                 store: self.shared.store.as_ref(),
                 cloud: self.shared.cloud.as_ref(),
@@ -213,13 +217,21 @@ impl Pass<'_> {
             Err(e) => return Ok(Err((Box::new(snapshot), failure::of_registry(&e)))),
         };
         let settings = self.settings.take();
-        Ok(Ok(shared
+        let mut seen = shared
             .observe(world, snapshot, Some(&inventory), anchor, card, settings)
-            .await))
+            .await;
+        seen.observed.secret_names = self.secret_names.take();
+        Ok(Ok(seen))
     }
 
     /// Looks at what the plan needs to see.
     async fn meet(&mut self, plan: &Plan, seen: &Seen, class: CallClass) -> Result<(), NotSeen> {
+        let agent = &seen.snapshot.agent;
+        let name = talon_core::name::worker_name(&self.shared.base.install, agent.id, &agent.name);
+        let cx = CallCx {
+            class,
+            remaining: None,
+        };
         for need in &plan.needs {
             match need {
                 Need::ListsAfter(moment) => {
@@ -232,16 +244,14 @@ impl Pass<'_> {
                     self.lists_after(after.max(newest), class).await?;
                 }
                 Need::Settings => {
-                    let agent = &seen.snapshot.agent;
-                    let install = &self.shared.base.install;
-                    let name = talon_core::name::worker_name(install, agent.id, &agent.name);
-                    let cx = CallCx {
-                        class,
-                        remaining: None,
-                    };
                     let settings = self.shared.cloud.worker_settings(cx, &name).await;
                     let settings = settings.map_err(|e| NotSeen::Failed(failure::of_cloud(&e)))?;
                     self.settings = Some(settings);
+                }
+                Need::SecretNames => {
+                    let names = self.shared.cloud.secret_names(cx, &name).await;
+                    let names = names.map_err(|e| NotSeen::Failed(failure::of_cloud(&e)))?;
+                    self.secret_names = Some(names.into_iter().collect());
                 }
             }
         }

@@ -3,12 +3,12 @@
 use talon_core::cloud::CallClass;
 use talon_core::condition::{ConditionType, StoredCondition, Truth};
 use talon_core::{AgentId, Snapshot};
-use talon_plan::{Input, Knock};
+use talon_plan::{Block, Input, Knock};
 use talon_store::StoreResult;
 
 use crate::failure::Verdict;
 use crate::inventory::Inventory;
-use crate::observe::Anchor;
+use crate::observe::{Anchor, Observer, disown_foreign_token};
 use crate::shared::Shared;
 
 /// Rows read at a time.
@@ -42,8 +42,15 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<R
         let Some(last) = page.last() else { break };
         after = Some(last.agent.id);
         let monotonic = shared.clock.monotonic();
+        // References are polled here: no entry is asked for twice, and what was read goes with the page.
+        let batch = shared.secrets.batch();
+        let observer = Observer {
+            secrets: batch.as_deref().unwrap_or(shared.secrets.as_ref()),
+            key: &shared.key,
+            world: &world,
+        };
         let mut wake = Vec::new();
-        for snapshot in page {
+        for mut snapshot in page {
             report.looked_at += 1;
             let busy = snapshot.work.lease_until.is_some_and(|t| t > snapshot.now)
                 || snapshot.work.next_due_at.is_some();
@@ -57,17 +64,19 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<R
                 monotonic,
             };
             let card = Some(cards.get(&id).cloned());
-            let seen = shared
-                .observe(&world, snapshot, Some(inventory), anchor, card, None)
+            disown_foreign_token(&mut snapshot, inventory, &world.install);
+            let (observed, _) = observer
+                .observe(&snapshot, Some(inventory), anchor, card, None)
                 .await;
             let plan = talon_plan::plan(&Input {
-                snapshot: &seen.snapshot,
-                observed: &seen.observed,
+                snapshot: &snapshot,
+                observed: &observed,
                 world: &world,
             });
-            let untold = plan.held.is_some() && !says_held(&seen.snapshot);
+            let untold = plan.held.is_some() && !says_held(&snapshot);
+            let stuck = plan.block.as_ref().is_some_and(|b| !says(&snapshot, b));
             let knocks = matches!(plan.knock, Knock::Now { .. });
-            if !plan.steps.is_empty() || !plan.needs.is_empty() || knocks || untold {
+            if !plan.steps.is_empty() || !plan.needs.is_empty() || knocks || untold || stuck {
                 wake.push(id);
             }
         }
@@ -77,6 +86,14 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<R
         }
     }
     Ok(Ok(report))
+}
+
+/// Whether the row already tells people why nothing can be done: a Worker that is gone with its keys leaves nothing to
+/// be done, and is to be told all the same.
+fn says(snapshot: &Snapshot, block: &Block) -> bool {
+    snapshot.conditions.iter().any(|c| {
+        c.condition.kind == ConditionType::Reconciling && c.condition.reason == block.reason
+    })
 }
 
 /// Whether the row already tells people that effects are withheld.

@@ -9,6 +9,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+/// The largest value that is taken.
+pub const MAX_VALUE_BYTES: usize = 64 * 1024;
+
 /// A secret value. Wiped when dropped; has no `Display`, no `Serialize`, no `Clone`; `Debug` shows nothing.
 ///
 /// Lives from where it was read to the request that hands it to Cloudflare, and nowhere else.
@@ -33,6 +36,25 @@ impl SecretValue {
     /// Lower-case hex SHA-256 of the value: what the Hub compares, and how R2 derives an S3 secret from a token.
     pub fn sha256_hex(&self) -> String {
         hex::encode(Sha256::digest(self.expose().as_bytes()))
+    }
+
+    /// Why this cannot be a key, if it cannot: empty, too long, not one line of text, or a reference. Never says it.
+    pub fn unusable(&self) -> Option<&'static str> {
+        let value = self.expose();
+        if value.trim().is_empty() {
+            Some("is empty")
+        } else if value.len() > MAX_VALUE_BYTES {
+            Some("is longer than 64 KiB")
+        } else if value.chars().any(char::is_control) {
+            Some("has control characters or several lines")
+        } else if ["env:", "file:", "vault:"]
+            .iter()
+            .any(|p| value.starts_with(p))
+        {
+            Some("is a reference, not the key itself")
+        } else {
+            None
+        }
     }
 
     /// `HMAC-SHA256(key, name ‖ 0 ‖ value)` in hex: tells two values apart without telling either.

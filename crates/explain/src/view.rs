@@ -313,10 +313,14 @@ fn resource_document(r: &ResourceRecord) -> Value {
     })
 }
 
+/// The last four digits of a fingerprint.
+pub fn last_four(hex: &str) -> &str {
+    hex.get(hex.len().saturating_sub(4)..).unwrap_or_default()
+}
+
 /// The part of a fingerprint that is shown: its last four digits.
 pub fn fingerprint(hex: &str) -> String {
-    let tail = hex.len().saturating_sub(4);
-    format!("····{}", hex.get(tail..).unwrap_or_default())
+    format!("····{}", last_four(hex))
 }
 
 /// The first and last digits of a hash.

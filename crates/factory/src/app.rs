@@ -5,6 +5,7 @@ use std::sync::Arc;
 use talon_core::clock::{Clock, Random};
 use talon_core::deliver::Deliver;
 use talon_core::search::AgentSearch;
+use talon_core::secret_writer::SecretWriter;
 use talon_hub::Hub;
 use talon_router::TaskRouter;
 use talon_store::WholeStore;
@@ -29,6 +30,8 @@ pub struct FactoryParts {
     pub search: Option<Arc<dyn AgentSearch>>,
     /// Takes tasks; without it, tasks are answered 501.
     pub deliver: Option<Arc<dyn Deliver>>,
+    /// Hands keys through to Workers; without it, keys are answered 501.
+    pub secrets: Option<Arc<dyn SecretWriter>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Chance.
@@ -94,6 +97,10 @@ impl App {
 
     pub fn random(&self) -> &dyn Random {
         &*self.0.parts.random
+    }
+
+    pub fn secrets(&self) -> Option<&Arc<dyn SecretWriter>> {
+        self.0.parts.secrets.as_ref()
     }
 
     pub fn operator(&self) -> &OperatorToken {

@@ -19,6 +19,8 @@ pub struct FactoryConfig {
     pub rate: Rate,
     /// How often a stream that is silent says that it lives.
     pub heartbeat: Duration,
+    /// How long a watch lasts at most; its client takes it up again where it ended.
+    pub max_watch: Duration,
     /// Connections at the same time.
     pub max_connections: usize,
     /// How long open connections have to end when the server stops.
@@ -48,6 +50,7 @@ impl Default for FactoryConfig {
                 burst: 500,
             },
             heartbeat: seconds(15),
+            max_watch: seconds(3_600),
             max_connections: 4_096,
             shutdown_patience: seconds(8),
         }

@@ -3,6 +3,8 @@
 use axum::extract::State;
 use axum::response::IntoResponse;
 use http::header;
+use talon_core::status::DeploymentStatus;
+use talon_store::fleet::PageFilter;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -50,6 +52,15 @@ async fn metrics(State(app): State<App>, caller: Viewer) -> Answer<impl IntoResp
     }
     let mut out = String::new();
     app.metrics().write(&mut out);
+    out.push_str("# TYPE talon_agents gauge\n");
+    for status in DeploymentStatus::ALL {
+        let filter = PageFilter {
+            status: Some(status),
+            ..PageFilter::default()
+        };
+        let count = app.store().count(&filter).await?;
+        out.push_str(&format!("talon_agents{{status=\"{status}\"}} {count}\n"));
+    }
     if let Some(hub) = app.hub() {
         let stats = hub.stats();
         for (name, value) in [

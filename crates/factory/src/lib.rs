@@ -61,5 +61,5 @@ fn quick_routes() -> OpenApiRouter<App> {
 }
 
 fn long_routes() -> OpenApiRouter<App> {
-    network::long_routes()
+    network::long_routes().merge(agents::long_routes())
 }

@@ -75,9 +75,11 @@ fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
 
 /// A header is there or not; it is never null.
 fn headers(operation: &mut Value) {
-    let parameters = operation["parameters"].as_array_mut();
+    let parameters = operation
+        .get_mut("parameters")
+        .and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
-        if let Some(types) = parameter["schema"]["type"].as_array_mut() {
+        if let Some(Value::Array(types)) = parameter.pointer_mut("/schema/type") {
             types.retain(|t| t != "null");
             if let [only] = types.as_slice() {
                 parameter["schema"]["type"] = only.clone();

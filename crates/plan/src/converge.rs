@@ -1,6 +1,7 @@
 //! The plan for an agent that is to exist: bucket → token → one upload → address → card, and what keeps them so.
 
 mod drift;
+mod keys;
 mod landed;
 mod registered;
 mod secrets;
@@ -186,14 +187,18 @@ impl Builder<'_> {
     }
 
     fn build(&mut self) {
-        if self.accept_registration() || self.wait_for_knowledge() || self.accept_what_landed() {
+        if self.accept_registration()
+            || self.wait_for_knowledge()
+            || self.accept_what_landed()
+            || self.settle_keys()
+        {
             return;
         }
         let mode = match self.worker_mode() {
             Ok(mode) => mode,
             Err(Pending) => return,
         };
-        if self.blocked_by_secrets(mode) {
+        if self.names_needed(mode) || self.blocked_by_secrets(mode) {
             return;
         }
         let worker_missing = self.plan.facts.worker.is_missing();
@@ -353,6 +358,8 @@ impl Builder<'_> {
                 sha256: self.code.identity_sha256.clone(),
             });
         }
+        self.tell_of_superseded_keys();
+        let status = &self.input.snapshot.agent.status;
         let rebuilding = self.plan.facts.worker.is_missing() || self.plan.facts.bucket.is_missing();
         let shown = status.deployment_status;
         if shown == DeploymentStatus::Pending || (shown == DeploymentStatus::Deployed && rebuilding)

@@ -18,6 +18,8 @@ pub use secrets::{Missing, Secrets, made_secrets, needs_no_key, secrets};
 pub const BUCKET_BINDING: &str = "AGENT_BUCKET";
 /// Variable that names the runtime, so that `/status` can tell it.
 pub const RUNTIME_VARIABLE: &str = "TALON_RUNTIME";
+/// What stands in place of a code hash on a Worker that only holds keys.
+pub const STUB_CODE: &str = "stub";
 /// Variable that names the upload's try.
 pub const TRY_VARIABLE: &str = "TALON_TRY";
 

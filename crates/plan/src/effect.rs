@@ -20,6 +20,7 @@ use talon_core::{Snapshot, TryId};
 pub use failed::failed;
 
 use crate::converge::after_push;
+use crate::desired::STUB_CODE;
 use crate::step::{StepKind, Supply, SupplySource, brings_auth_token};
 
 /// What stays the same while a step is executed.
@@ -126,7 +127,8 @@ fn subject(step: &StepKind, snapshot: &Snapshot) -> (ResourceKind, String) {
         StepKind::RollToken { name, .. } | StepKind::DeleteToken { name, .. } => name.clone(),
         StepKind::DropToken { id } => id.clone(),
         StepKind::Upload(u) => u.worker.clone(),
-        StepKind::EnableRoute { worker }
+        StepKind::UploadStub { worker }
+        | StepKind::EnableRoute { worker }
         | StepKind::PushSecrets { worker, .. }
         | StepKind::DeleteWorker { worker } => worker.clone(),
         StepKind::RegisterCard(_) | StepKind::DeregisterCard => {
@@ -170,23 +172,15 @@ pub fn intent(step: &StepKind, cx: &StepCx<'_>) -> Vec<Mutation> {
             ..write(kind, &name, ResourceState::ValueUnplaced)
         })],
         StepKind::Upload(upload) => {
-            let mut writes = vec![Mutation::Resource(ResourceWrite {
-                try_id: Some(cx.try_id.clone()),
-                intent: open,
-                ..write(kind, &name, ResourceState::Unknown)
-            })];
+            let mut writes = vec![open_try(&name, cx)];
             if upload.fresh {
-                // Not after the answer only: it may get lost, and a new Worker has no address.
-                writes.push(Mutation::Resource(write(
-                    ResourceKind::WorkerRoute,
-                    &name,
-                    ResourceState::Absent,
-                )));
+                writes.push(no_address(&name));
             }
             writes.extend(candidate(&upload.supply, cx));
             writes.extend(secret_writes(&upload.supply, SecretState::Pushing));
             writes
         }
+        StepKind::UploadStub { .. } => vec![open_try(&name, cx), no_address(&name)],
         StepKind::PushSecrets { set, .. } => {
             let mut writes = vec![Mutation::Resource(ResourceWrite {
                 intent: open,
@@ -194,6 +188,7 @@ pub fn intent(step: &StepKind, cx: &StepCx<'_>) -> Vec<Mutation> {
             })];
             writes.extend(candidate(set, cx));
             writes.extend(secret_writes(set, SecretState::Pushing));
+            writes.extend(set.iter().filter_map(|s| doubtful(s, cx)));
             writes
         }
         StepKind::DeleteWorker { .. }
@@ -202,6 +197,38 @@ pub fn intent(step: &StepKind, cx: &StepCx<'_>) -> Vec<Mutation> {
         | StepKind::DeleteToken { .. }
         | StepKind::DeregisterCard => Vec::new(),
     }
+}
+
+fn open_try(name: &str, cx: &StepCx<'_>) -> Mutation {
+    Mutation::Resource(ResourceWrite {
+        try_id: Some(cx.try_id.clone()),
+        intent: Some(Intent::Open {
+            settle_in: cx.settle,
+        }),
+        ..write(ResourceKind::Worker, name, ResourceState::Unknown)
+    })
+}
+
+/// Not after the answer only: it may get lost, and a new Worker has no address.
+fn no_address(name: &str) -> Mutation {
+    let (kind, state) = (ResourceKind::WorkerRoute, ResourceState::Absent);
+    Mutation::Resource(write(kind, name, state))
+}
+
+/// A key that is handed in while an earlier, different value of it may still arrive: if this answer is lost as well,
+/// nobody can tell which of them is there.
+fn doubtful(supply: &Supply, cx: &StepCx<'_>) -> Option<Mutation> {
+    let SupplySource::WriteThrough { .. } = supply.source else {
+        return None;
+    };
+    let earlier = cx.snapshot.secret(&supply.name)?;
+    let open = earlier.state == SecretState::Pushing && earlier.fingerprint != supply.fingerprint;
+    open.then(|| {
+        Mutation::Secret(SecretWrite {
+            fingerprint: None,
+            ..secret_write(supply, SecretState::Pushing)
+        })
+    })
 }
 
 fn candidate(supply: &[Supply], cx: &StepCx<'_>) -> Option<Mutation> {
@@ -229,6 +256,9 @@ fn secret_write(supply: &Supply, state: SecretState) -> SecretWrite {
             Some(provider.clone()),
             Some(reference.0.clone()),
         ),
+        SupplySource::WriteThrough { provider } => {
+            (SecretSource::WriteThrough, Some(provider.clone()), None)
+        }
         SupplySource::Text(_)
         | SupplySource::ControlToken
         | SupplySource::AuthToken
@@ -300,15 +330,7 @@ pub fn done(step: &StepKind, answer: &Answer, cx: &StepCx<'_>) -> Vec<Mutation> 
                 .collect()
         }
         StepKind::Upload(upload) => {
-            let version = version_of(answer);
-            let mut writes = vec![Mutation::Resource(ResourceWrite {
-                external_id: version.script_tag.clone().map(Some),
-                try_id: Some(cx.try_id.clone()),
-                desired_hash: Some(upload.code.clone()),
-                observed_hash: Some(None),
-                version_id: Some(version.version_id.clone()),
-                ..present(kind, &name)
-            })];
+            let mut writes = vec![uploaded(&name, &upload.code, answer, cx)];
             writes.extend(placed(&upload.supply, cx));
             writes.push(normal(
                 EventReason::Uploaded,
@@ -318,6 +340,15 @@ pub fn done(step: &StepKind, answer: &Answer, cx: &StepCx<'_>) -> Vec<Mutation> 
             ));
             writes
         }
+        StepKind::UploadStub { .. } => vec![
+            uploaded(&name, STUB_CODE, answer, cx),
+            normal(
+                EventReason::Created,
+                kind,
+                &name,
+                "made to hold keys until the agent is deployed",
+            ),
+        ],
         StepKind::PushSecrets { set, unset, .. } => {
             let mut writes = vec![Mutation::Resource(ResourceWrite {
                 observed_hash: Some(after_push(cx.snapshot, cx.cloud_now)),
@@ -409,6 +440,18 @@ pub fn done(step: &StepKind, answer: &Answer, cx: &StepCx<'_>) -> Vec<Mutation> 
             writes
         }
     }
+}
+
+fn uploaded(name: &str, code: &str, answer: &Answer, cx: &StepCx<'_>) -> Mutation {
+    let version = version_of(answer);
+    Mutation::Resource(ResourceWrite {
+        external_id: version.script_tag.map(Some),
+        try_id: Some(cx.try_id.clone()),
+        desired_hash: Some(code.to_owned()),
+        observed_hash: Some(None),
+        version_id: Some(version.version_id),
+        ..present(ResourceKind::Worker, name)
+    })
 }
 
 fn version_of(answer: &Answer) -> WorkerVersion {

@@ -1,6 +1,6 @@
 //! What a plan is made from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -189,6 +189,8 @@ pub struct Observed {
     pub tokens: Look<Vec<TokenInfo>>,
     /// The Worker's settings, if they were read for this pass.
     pub settings: Option<WorkerSettings>,
+    /// The names of the Worker's secrets, if they were read for this pass.
+    pub secret_names: Option<BTreeSet<String>>,
     /// Hash of the registered card: `None` not looked, `Some(None)` there is none.
     pub card: Option<Option<String>>,
     /// For each referenced key, by its name on the Worker: the fingerprint of its value, or why there is none.

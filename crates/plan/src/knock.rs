@@ -90,6 +90,7 @@ fn has_door(input: &Input<'_>, plan: &Plan) -> bool {
         | StepKind::CreateToken(_)
         | StepKind::RollToken { .. }
         | StepKind::Upload(_)
+        | StepKind::UploadStub { .. }
         | StepKind::EnableRoute { .. }
         | StepKind::PushSecrets { .. }
         | StepKind::DeleteWorker { .. }

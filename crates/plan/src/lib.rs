@@ -12,6 +12,7 @@ pub mod desired;
 pub mod effect;
 pub mod heard;
 pub mod input;
+pub mod keys;
 pub mod knock;
 pub mod know;
 pub mod lint;

@@ -30,6 +30,7 @@ pub fn lint(plan: &Plan) -> Vec<String> {
             StepKind::CreateBucket(_)
                 | StepKind::CreateToken(_)
                 | StepKind::Upload(_)
+                | StepKind::UploadStub { .. }
                 | StepKind::RegisterCard(_)
         )
     });

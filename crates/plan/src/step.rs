@@ -135,6 +135,11 @@ pub enum StepKind {
     },
     /// Uploads the Worker.
     Upload(Box<UploadPlan>),
+    /// Makes a Worker that holds keys until the real upload inherits them: it answers nothing and has no address.
+    UploadStub {
+        /// Script name.
+        worker: String,
+    },
     /// Switches the workers.dev address on.
     EnableRoute {
         /// Script name.
@@ -192,6 +197,7 @@ impl StepKind {
             | Self::CreateToken(_)
             | Self::RollToken { .. }
             | Self::Upload(_)
+            | Self::UploadStub { .. }
             | Self::EnableRoute { .. }
             | Self::PushSecrets { .. }
             | Self::RegisterCard(_) => false,
@@ -211,6 +217,7 @@ impl StepKind {
             Self::RegisterCard(_) | Self::DeregisterCard => ResourceKind::AgentCard,
             Self::Record(_)
             | Self::Upload(_)
+            | Self::UploadStub { .. }
             | Self::PushSecrets { .. }
             | Self::DeleteWorker { .. } => ResourceKind::Worker,
         }
@@ -225,6 +232,7 @@ impl StepKind {
             Self::RollToken { .. } => "roll-token",
             Self::DropToken { .. } => "drop-token",
             Self::Upload(_) => "upload",
+            Self::UploadStub { .. } => "upload-stub",
             Self::EnableRoute { .. } => "enable-route",
             Self::PushSecrets { .. } => "push-secrets",
             Self::RegisterCard(_) => "register-card",
@@ -297,6 +305,11 @@ pub enum SupplySource {
         /// Where it is read.
         reference: SecretRef,
     },
+    /// Handed in over HTTP for this call, and kept nowhere.
+    WriteThrough {
+        /// Whose key it is.
+        provider: String,
+    },
     /// A text that is not secret by itself: model, keep-alive, revision.
     Text(String),
     /// Derived from the install key.
@@ -316,6 +329,8 @@ pub enum Need {
     ListsAfter(DateTime<Utc>),
     /// The Worker's settings.
     Settings,
+    /// The names of the Worker's secrets.
+    SecretNames,
 }
 
 /// Why nothing can be done.

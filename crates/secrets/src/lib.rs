@@ -10,8 +10,10 @@ pub mod reader;
 pub mod redact;
 pub mod scope;
 pub mod token;
+pub mod vault;
 
 pub use install_key::{InstallKey, InstallKeyError};
 pub use reader::{ScopedReader, SecretReadError, SecretReader};
 pub use redact::Redactor;
 pub use scope::Scopes;
+pub use vault::{Vault, VaultConfig, VaultConfigError};

@@ -1,18 +1,18 @@
 //! Reads the values that references point at, inside the owner's scope and nowhere else.
 
+mod batch;
 mod file;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use talon_core::Owner;
-use talon_core::secret::{RefTarget, SecretRef, SecretValue};
+use talon_core::secret::{MAX_VALUE_BYTES, RefTarget, SecretRef, SecretValue};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::scope::{Scope, Scopes};
-
-/// The largest value that is taken.
-pub const MAX_VALUE_BYTES: usize = 64 * 1024;
+use crate::vault::Vault;
+use batch::Batch;
 
 /// Why a reference gave no value. Each message names the reference (only if it is well formed) and says what to do;
 /// none holds a value.
@@ -44,13 +44,20 @@ pub trait SecretReader: Send + Sync {
         owner: &Owner,
         reference: &SecretRef,
     ) -> Result<SecretValue, SecretReadError>;
+
+    /// A reader for many references at one moment, which asks for no entry twice and gives up on a server that does not
+    /// answer. What it read is wiped with it. `None`: this one is as good.
+    fn batch(&self) -> Option<Box<dyn SecretReader + '_>> {
+        None
+    }
 }
 
-/// Reads `env:` and `file:` references inside the scopes of the configuration.
+/// Reads `env:`, `file:` and `vault:` references inside the scopes of the configuration.
 #[derive(Debug)]
 pub struct ScopedReader {
     scopes: Scopes,
     environment: Environment,
+    vault: Option<Vault>,
 }
 
 enum Environment {
@@ -73,6 +80,7 @@ impl ScopedReader {
         Self {
             scopes,
             environment: Environment::Process,
+            vault: None,
         }
     }
 
@@ -81,7 +89,15 @@ impl ScopedReader {
         Self {
             scopes,
             environment: Environment::Fixed(environment),
+            vault: None,
         }
+    }
+
+    /// The same, and it reads `vault:` references there.
+    #[must_use]
+    pub fn with_vault(mut self, vault: Option<Vault>) -> Self {
+        self.vault = vault;
+        self
     }
 
     /// The scopes it reads in.
@@ -146,16 +162,30 @@ impl ScopedReader {
     }
 }
 
-#[async_trait]
-impl SecretReader for ScopedReader {
-    async fn read(
+impl ScopedReader {
+    fn vault(&self, scope: &Scope, owner: &Owner, path: &str) -> Result<&Vault, SecretReadError> {
+        if !scope.allows_vault(path) {
+            return Err(SecretReadError::OutOfScope(format!(
+                "owner {owner} may not use vault:{path}: add it to secretScopes.{owner}.vault in talon.yaml"
+            )));
+        }
+        self.vault.as_ref().ok_or_else(|| {
+            SecretReadError::Unsupported(format!(
+                "vault:{path} cannot be read: no Vault is configured; set vault.address and vault.token in talon.yaml"
+            ))
+        })
+    }
+
+    /// Reads; entries of Vault by way of what the batch has, where there is one.
+    async fn read_in(
         &self,
         owner: &Owner,
         reference: &SecretRef,
+        batch: Option<&Batch>,
     ) -> Result<SecretValue, SecretReadError> {
         let target = reference.parse().ok_or_else(|| {
             SecretReadError::OutOfScope(
-                "this is no reference: write env:TALON_SECRET_NAME or file:NAME; never the key itself".to_owned(),
+                "this is no reference: write env:TALON_SECRET_NAME, file:NAME or vault:PATH#FIELD; never the key itself".to_owned(),
             )
         })?;
         let scope = || {
@@ -168,14 +198,60 @@ impl SecretReader for ScopedReader {
         match target {
             RefTarget::Env(name) => self.env(scope()?, owner, name),
             RefTarget::File(name) => self.file(scope()?, owner, name),
-            RefTarget::Vault { .. } => Err(SecretReadError::Unsupported(
-                "vault: references are not supported by this version: use env: or file:".to_owned(),
-            )),
+            RefTarget::Vault { path, field } => {
+                let vault = self.vault(scope()?, owner, path)?;
+                let what = format!("vault:{path}#{field}");
+                let value = match batch {
+                    None => vault.entry(path, &what).await?.field(field, &what)?,
+                    Some(batch) => batch.field(vault, path, field, &what).await?,
+                };
+                match value.unusable() {
+                    None => Ok(value),
+                    Some(why) => Err(unusable(&what, why)),
+                }
+            }
             RefTarget::Discarded => Err(SecretReadError::Missing(
                 "what stood here was no reference and was thrown away: write env:TALON_SECRET_NAME or file:NAME"
                     .to_owned(),
             )),
         }
+    }
+}
+
+#[async_trait]
+impl SecretReader for ScopedReader {
+    async fn read(
+        &self,
+        owner: &Owner,
+        reference: &SecretRef,
+    ) -> Result<SecretValue, SecretReadError> {
+        self.read_in(owner, reference, None).await
+    }
+
+    fn batch(&self) -> Option<Box<dyn SecretReader + '_>> {
+        self.vault.as_ref()?;
+        Some(Box::new(BatchReader {
+            reader: self,
+            batch: Batch::default(),
+        }))
+    }
+}
+
+struct BatchReader<'a> {
+    reader: &'a ScopedReader,
+    batch: Batch,
+}
+
+#[async_trait]
+impl SecretReader for BatchReader<'_> {
+    async fn read(
+        &self,
+        owner: &Owner,
+        reference: &SecretRef,
+    ) -> Result<SecretValue, SecretReadError> {
+        self.reader
+            .read_in(owner, reference, Some(&self.batch))
+            .await
     }
 }
 
@@ -185,16 +261,11 @@ fn checked(raw: Zeroizing<String>, what: &str) -> Result<SecretValue, SecretRead
         .strip_suffix("\r\n")
         .or_else(|| raw.strip_suffix('\n'))
         .unwrap_or(&raw);
-    if value.trim().is_empty() {
-        return Err(unusable(what, "is empty"));
+    let value = SecretValue::new(value.to_owned());
+    match value.unusable() {
+        None => Ok(value),
+        Some(why) => Err(unusable(what, why)),
     }
-    if value.len() > MAX_VALUE_BYTES {
-        return Err(unusable(what, "is longer than 64 KiB"));
-    }
-    if value.chars().any(char::is_control) {
-        return Err(unusable(what, "has control characters or several lines"));
-    }
-    Ok(SecretValue::new(value.to_owned()))
 }
 
 fn unusable(what: &str, why: &str) -> SecretReadError {

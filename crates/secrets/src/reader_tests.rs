@@ -31,6 +31,7 @@ impl Place {
         let scope = |env: &str, dir: &str| Scope {
             env: vec![env.to_owned()],
             files: Some(root.path().join(dir)),
+            vault: vec![format!("kv/{dir}/*")],
         };
         let scopes = Scopes(BTreeMap::from([
             (owner("alice"), scope("ALICE_*", "alice")),
@@ -81,7 +82,7 @@ fn values_inside_the_scope_are_read() {
 fn the_process_environment_is_read_by_the_ordinary_reader() {
     let scope = Scope {
         env: vec!["PATH".to_owned(), "TALON_SECRET_NOT_THERE".to_owned()],
-        files: None,
+        ..Scope::default()
     };
     let reader = ScopedReader::new(Scopes(BTreeMap::from([(Owner::default(), scope)])));
     let read = |r: &str| {
@@ -136,7 +137,7 @@ fn without_configuration_only_talons_own_variables_may_be_used() {
     assert_eq!(scopes.of(&owner("other")), None);
     let star = Scope {
         env: vec!["*".to_owned()],
-        files: None,
+        ..Scope::default()
     };
     assert!(!star.allows_env("ANYTHING"));
 }
@@ -195,6 +196,7 @@ fn symlinks_inside_the_directory_are_followed_as_kubernetes_needs() {
     let scope = Scope {
         env: vec![],
         files: Some(place.path("alias")),
+        ..Scope::default()
     };
     let aliased = Place {
         reader: ScopedReader::new(Scopes(BTreeMap::from([(owner("alice"), scope)]))),
@@ -256,10 +258,18 @@ fn only_one_line_of_text_can_be_a_secret() {
 #[test]
 fn other_kinds_of_references_say_what_to_do() {
     let place = Place::new();
-    assert!(matches!(
-        place.read("vault:kv/a#b"),
-        Err(SecretReadError::Unsupported(_))
-    ));
+    let unset = place.read("vault:kv/alice/a#b").unwrap_err();
+    assert!(matches!(unset, SecretReadError::Unsupported(_)), "{unset}");
+    assert!(unset.to_string().contains("vault.address"), "{unset}");
+    let another = place.read("vault:kv/bob/a#b").unwrap_err();
+    assert!(
+        matches!(another, SecretReadError::OutOfScope(_)),
+        "{another}"
+    );
+    assert!(
+        another.to_string().contains("secretScopes.alice.vault"),
+        "{another}"
+    );
     assert!(matches!(
         place.read("discarded"),
         Err(SecretReadError::Missing(_))

@@ -21,6 +21,9 @@ pub struct Scope {
     /// The directory whose files the owner may read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<PathBuf>,
+    /// Paths of Vault, as references write them; a final `/*` stands for everything below.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vault: Vec<String>,
 }
 
 impl Default for Scopes {
@@ -28,7 +31,7 @@ impl Default for Scopes {
     fn default() -> Self {
         let scope = Scope {
             env: vec!["TALON_SECRET_*".to_owned()],
-            files: None,
+            ..Scope::default()
         };
         Self(BTreeMap::from([(Owner::default(), scope)]))
     }
@@ -56,11 +59,32 @@ impl Scope {
     }
 }
 
+impl Scope {
+    /// Whether the owner may read this path of Vault. A pattern that is only `*` or `/*` matches nothing, and none reaches
+    /// beyond a part of the path: `kv/team/*` does not open `kv/team-two/key`.
+    pub fn allows_vault(&self, path: &str) -> bool {
+        self.vault
+            .iter()
+            .any(|pattern| match pattern.strip_suffix("/*") {
+                Some(above) => {
+                    !above.is_empty()
+                        && path
+                            .strip_prefix(above)
+                            .is_some_and(|rest| rest.starts_with('/'))
+                }
+                None => pattern == path,
+            })
+    }
+}
+
 /// Whether a variable configures the daemon: its Cloudflare token, a database password, the install key's file. `TALON_*`
 /// in a scope would otherwise hand them to the agents of that owner.
 fn is_the_daemons(name: &str) -> bool {
     let own = name.starts_with("TALON_") && !name.starts_with("TALON_SECRET_");
-    own || matches!(name, "CLOUDFLARE_API_TOKEN" | "CLOUDFLARE_ACCOUNT_ID")
+    own || matches!(
+        name,
+        "CLOUDFLARE_API_TOKEN" | "CLOUDFLARE_ACCOUNT_ID" | "VAULT_TOKEN" | "BAO_TOKEN"
+    )
 }
 
 #[cfg(test)]
@@ -68,11 +92,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_path_of_vault_is_opened_by_its_name_or_by_what_is_above_it() {
+        let scope = Scope {
+            vault: ["kv/team/*", "kv/shared", "*", "/*", "kv/*x"]
+                .map(str::to_owned)
+                .to_vec(),
+            ..Scope::default()
+        };
+        for open in ["kv/team/rp", "kv/team/a/b", "kv/shared"] {
+            assert!(scope.allows_vault(open), "{open}");
+        }
+        for shut in [
+            "kv/team",
+            "kv/team-two/rp",
+            "kv/shared/x",
+            "kv/x",
+            "other",
+            "",
+        ] {
+            assert!(!scope.allows_vault(shut), "{shut}");
+        }
+    }
+
+    #[test]
     fn no_pattern_opens_the_daemons_own_variables() {
         let patterns = ["TALON_*", "T*", "CLOUDFLARE_*", "TALON_DATABASE_URL", "*"];
         let scope = Scope {
             env: patterns.map(str::to_owned).to_vec(),
-            files: None,
+            ..Scope::default()
         };
         for own in [
             "TALON_CLOUDFLARE_API_TOKEN",

@@ -10,6 +10,7 @@
 mod access;
 mod budget;
 mod cards;
+mod claim;
 mod claims;
 mod cleanup;
 mod commit;

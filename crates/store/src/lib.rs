@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod budget;
+pub mod claim;
 pub mod codes;
 pub mod columns;
 pub mod conformance;
@@ -29,6 +30,7 @@ use talon_core::mutation::{Finish, Mutation};
 use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::{AgentId, AgentName, AgentSpec, InstallId, Owner, Snapshot};
 
+pub use claim::ClaimStore;
 pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use types::*;
@@ -58,7 +60,7 @@ pub type StoreResult<T> = Result<T, StoreError>;
 
 /// The database, as the controller and the commands see it. Object-safe; shared by `Arc<dyn Store>`.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: ClaimStore {
     // ---- for people -------------------------------------------------------------------------------------------
 
     /// Creates the agent or brings its spec to exactly this (one upsert). `Unchanged` writes nothing and moves no

@@ -152,6 +152,8 @@ pub enum Command {
     Agents(commands::agents::Args),
     /// API keys of agents that people run themselves
     Keys(commands::keys::Args),
+    /// The keys on an agent's Worker: list, set, unset; another auth token
+    Secrets(commands::secrets::Args),
     /// Delete agents, with everything they have at Cloudflare
     Delete(commands::delete::Args),
     /// Compare an agent with reality now, rather than at the next regular time
@@ -164,6 +166,8 @@ pub enum Command {
     Hold(commands::hold::Args),
     /// Go on after a hold (of a person, or of the brake against mass changes)
     ReleaseHold(commands::release_hold::Args),
+    /// Tokens of the HTTP API
+    Token(commands::token::Args),
     /// Print agents as manifests that can be applied again
     Export(commands::export::Args),
     /// Print the JSON Schema of the manifest, for editors

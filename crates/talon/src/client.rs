@@ -7,6 +7,7 @@ use reqwest::header::ACCEPT;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use talon_core::secret::SecretValue;
+use talon_core::secret_writer::KeyName;
 use talon_secrets::InstallKey;
 use url::Url;
 
@@ -73,6 +74,43 @@ impl Server {
         let request = self.http.request(Method::POST, self.url(path));
         let answer = self.send(request.json(body).timeout(timeout)).await?;
         self.document(answer).await
+    }
+
+    /// Hands a key to an agent's Worker.
+    pub async fn put_key(
+        &self,
+        agent: &str,
+        key: &KeyName,
+        value: &SecretValue,
+        timeout: Duration,
+    ) -> Result<(), Failure> {
+        let request = self.http.request(Method::PUT, self.key_url(agent, key));
+        let body = serde_json::json!({ "value": value.expose() });
+        let request = request.json(&body).timeout(timeout);
+        self.send(request).await.map(drop)
+    }
+
+    /// Takes a key from an agent's Worker.
+    pub async fn delete_key(
+        &self,
+        agent: &str,
+        key: &KeyName,
+        timeout: Duration,
+    ) -> Result<(), Failure> {
+        let request = self.http.request(Method::DELETE, self.key_url(agent, key));
+        self.send(request.timeout(timeout)).await.map(drop)
+    }
+
+    /// Gives an agent another token for the Hub.
+    pub async fn rotate_auth(&self, agent: &str, timeout: Duration) -> Result<(), Failure> {
+        let path = ["api", "v1", "openclaw", "agents", agent, "rotate-auth"];
+        let request = self.http.request(Method::POST, self.url(&path));
+        self.send(request.timeout(timeout)).await.map(drop)
+    }
+
+    fn key_url(&self, agent: &str, key: &KeyName) -> Url {
+        let key = key.to_string();
+        self.url(&["api", "v1", "openclaw", "agents", agent, "secrets", &key])
     }
 
     /// Sends a document; the answer comes in events.
@@ -182,7 +220,18 @@ impl Server {
             let part = |name: &str| safe(error.get(name).and_then(Value::as_str).unwrap_or(""));
             message.push_str(&format!("\n  {}: {}", part("pointer"), part("detail")));
         }
+        if let Some(stored) = problem.get("value_stored") {
+            let known = if stored == &Value::Bool(false) {
+                "the value is not stored"
+            } else {
+                "not known whether the value is stored; doing the same again is safe"
+            };
+            message.push_str(&format!("\n  {known}"));
+        }
         let (exit, next) = meaning(status);
+        if problem.get("retryable") == Some(&Value::Bool(true)) {
+            return Failure::new(Exit::Unavailable, message, "try again in a moment");
+        }
         Failure::new(exit, message, next)
     }
 }

@@ -20,6 +20,7 @@ mod runtime;
 mod service;
 mod session;
 mod sql;
+mod vault;
 mod workers;
 
 use std::process::ExitCode;

@@ -14,7 +14,7 @@ use talon_core::search::AgentSearch;
 use talon_dashboard::{Dashboard, DashboardParts};
 use talon_factory::{FactoryConfig, FactoryParts, OperatorToken};
 use talon_hub::{Hub, HubConfig, HubParts, SigningKey};
-use talon_router::{EmbeddedRegistry, RemoteRegistry, Router};
+use talon_router::{EmbeddedRegistry, RemoteRegistry, Router, StaticModel};
 use talon_secrets::SecretReader;
 use talon_store::WholeStore;
 use talon_worker::Bundle;
@@ -105,14 +105,17 @@ impl Service {
             parts.store.clone(),
             parts.cloudflare.account_id.clone(),
         ));
-        let router = Arc::new(Router::new(parts.store.clone(), None));
+        let model = StaticModel::built_in();
+        let router = Arc::new(Router::new(parts.store.clone(), Some(model.clone())));
         // A Router elsewhere answers searches itself; the one here would know nothing of what is registered there.
         let search: Option<Arc<dyn AgentSearch>> = match &parts.remote_router {
             None => Some(router.clone()),
             Some(_) => None,
         };
         let registry: Arc<dyn Registry> = match parts.remote_router {
-            None => Arc::new(EmbeddedRegistry::new(parts.store.clone())),
+            None => Arc::new(
+                EmbeddedRegistry::new(parts.store.clone()).with_vectors(parts.store.clone(), model),
+            ),
             Some(remote) => Arc::new(remote),
         };
         if search.is_some() {
@@ -157,7 +160,7 @@ impl Service {
         let dashboard = Dashboard::new(DashboardParts {
             store: parts.store.clone(),
             operator_sha256: operator_sha256.clone(),
-            secrets: None,
+            secrets: Some(daemon.secret_writer()),
             session_key,
             // Who reaches the Hub by TLS reaches this server by TLS.
             https: hub_url.starts_with("wss:"),
@@ -170,6 +173,7 @@ impl Service {
             deliver: hub.clone().map(|hub| Arc::new(hub) as Arc<dyn Deliver>),
             hub: hub.clone(),
             search: search.clone(),
+            secrets: Some(daemon.secret_writer()),
             clock,
             random,
             operator,

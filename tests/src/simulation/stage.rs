@@ -1,5 +1,6 @@
 //! A history's stage: one database, one account, and the processes that come and go.
 
+use std::collections::BTreeMap;
 use std::ops::Not;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -86,6 +87,8 @@ pub struct Sim {
     pub dice: SharedDice,
     /// What references lead to.
     pub secrets: Arc<MapReader>,
+    /// Keys that were handed in over HTTP and must be on the Worker of every agent, by name.
+    pub handed_in: BTreeMap<String, String>,
     /// This installation.
     pub install: InstallId,
     /// Root of control tokens.
@@ -138,6 +141,7 @@ impl Sim {
             database_clock,
             dice,
             secrets,
+            handed_in: BTreeMap::new(),
             install,
             key,
             bundle: Bundle::embedded(),

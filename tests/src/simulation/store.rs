@@ -13,8 +13,9 @@ use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::{AgentId, AgentName, AgentSpec, Generation, InstallId, Owner, Snapshot};
 use talon_store::memory::MemoryStore;
 use talon_store::{
-    Applied, ApplyOptions, BrakeFacts, BudgetAsk, Change, Claim, Committed, EventFilter, Grant,
-    Hold, HoldKind, Install, Leftover, ListFilter, RowState, Store, StoreError, StoreResult,
+    Applied, ApplyOptions, BrakeFacts, BudgetAsk, Change, Claim, ClaimStore, Committed,
+    EventFilter, Grant, Hold, HoldKind, Install, Leftover, ListFilter, RowState, Store, StoreError,
+    StoreResult,
 };
 use tokio::time::sleep;
 
@@ -208,6 +209,19 @@ impl SimStore {
             return Err(away());
         }
         answer
+    }
+}
+
+#[async_trait]
+impl ClaimStore for SimStore {
+    async fn claim_agent(
+        &self,
+        id: AgentId,
+        holder: &str,
+        lease: Duration,
+    ) -> StoreResult<Option<Claim>> {
+        self.light(self.database.rows.claim_agent(id, holder, lease))
+            .await
     }
 }
 

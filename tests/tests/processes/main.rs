@@ -4,6 +4,7 @@ mod by_hand;
 mod canary;
 mod chaos;
 mod faults;
+mod keys;
 mod network;
 mod stopping;
 mod two_daemons;

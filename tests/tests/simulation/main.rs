@@ -1,5 +1,6 @@
 //! The real controller under the seeded simulation. See `talon_tests::simulation` for what goes wrong in it.
 
 mod crashes;
+mod keys;
 mod scenes;
 mod walks;

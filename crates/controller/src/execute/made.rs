@@ -59,6 +59,7 @@ impl Made {
             | StepKind::CreateToken(_)
             | StepKind::RollToken { .. }
             | StepKind::DropToken { .. }
+            | StepKind::UploadStub { .. }
             | StepKind::EnableRoute { .. }
             | StepKind::DeleteWorker { .. }
             | StepKind::EmptyBucket(_)
@@ -101,9 +102,9 @@ impl Made {
     ) -> Result<SecretValue, StepError> {
         let value = match &supply.source {
             SupplySource::Text(text) => Some(SecretValue::new(text.clone())),
-            SupplySource::Reference { .. } | SupplySource::ControlToken => {
-                values.get(&supply.name).map(SecretValue::duplicate)
-            }
+            SupplySource::Reference { .. }
+            | SupplySource::WriteThrough { .. }
+            | SupplySource::ControlToken => values.get(&supply.name).map(SecretValue::duplicate),
             SupplySource::AuthToken => self.auth_token.as_ref().map(SecretValue::duplicate),
             SupplySource::R2AccessKeyId => self.r2_token_id.clone().map(SecretValue::new),
             SupplySource::R2SecretAccessKey => self
@@ -140,6 +141,7 @@ fn supply(step: &StepKind) -> Option<&[Supply]> {
         | StepKind::CreateToken(_)
         | StepKind::RollToken { .. }
         | StepKind::DropToken { .. }
+        | StepKind::UploadStub { .. }
         | StepKind::EnableRoute { .. }
         | StepKind::RegisterCard(_)
         | StepKind::DeleteWorker { .. }

@@ -12,6 +12,7 @@ pub fn advice(name: &str, reason: Reason) -> Vec<String> {
         ],
         R::SecretValueMissing => &[
             "put a value where the reference points (the daemon's environment or file), then talon reconcile {agent}",
+            "a key that came over HTTP is set again with talon secrets set {agent} KEY (Talon keeps no copy)",
             "or point spec.apiKeyRefs at a source that has one, and talon apply",
         ],
         R::SecretOutOfScope => &[
@@ -24,6 +25,7 @@ pub fn advice(name: &str, reason: Reason) -> Vec<String> {
         ],
         R::AwaitingKeys => &[
             "give the model's provider a key: spec.apiKeyRefs.PROVIDER: env:TALON_SECRET_…, then talon apply",
+            "or hand it in without storing it: talon secrets set {agent} PROVIDER_API_KEY",
         ],
         R::NameConflict => &[
             "something in the account bears this name without Talon's mark; Talon never touches it",

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::conditional::Conditional;
 use super::read::Include;
 use super::view::{AgentView, DeploymentStatus, Tagged};
-use super::watch::{self, WatchEvent};
+use super::watch::{self, WatchEvent, WatchMessage};
 use crate::App;
 use crate::auth::{Caller, Viewer};
 use crate::http::{Answer, Kind, Params, Problem, ProblemBody};
@@ -95,7 +95,7 @@ struct Place {
     responses(
         (status = 200, description = "A page, or a stream of changes", content(
             (AgentList = "application/json"),
-            (WatchEvent = "text/event-stream"),
+            (WatchMessage = "text/event-stream"),
             (WatchEvent = "application/jsonl"),
         ), headers(("ETag" = String, description = "The page's tag"))),
         (status = 304, description = "The client has it already"),
@@ -109,8 +109,8 @@ pub async fn list(
     headers: HeaderMap,
 ) -> Answer<Response> {
     let filter = filter(&caller, &params)?;
+    let from = watch::begin(&headers, params.resource_version)?;
     if params.watch == Some(Flag::On) {
-        let from = watch::begin(&headers, params.resource_version)?;
         return watch::watch(app, filter, from, &headers).await;
     }
     let size = params.page_size.unwrap_or(DEFAULT_SIZE);

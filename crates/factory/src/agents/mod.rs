@@ -8,6 +8,7 @@ mod list;
 mod look;
 mod plan;
 mod read;
+mod secrets;
 mod spec;
 mod view;
 mod wait;
@@ -26,6 +27,13 @@ pub use spec::components;
 /// Where agents live.
 pub const AGENTS: &str = "/api/v1/openclaw/agents";
 
+/// What takes as long as its calls to Cloudflare, and must tell what became of them.
+pub fn long_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(secrets::set, secrets::unset))
+        .routes(routes!(secrets::rotate_auth))
+}
+
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list::list, write::create))
@@ -38,6 +46,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(plan::last_plan, plan::plan))
         .routes(routes!(read::events))
         .routes(routes!(read::resources))
+        .routes(routes!(secrets::list))
         .routes(routes!(actions::reconcile))
         .routes(routes!(actions::suspend))
         .routes(routes!(actions::resume))

@@ -54,7 +54,6 @@ pub async fn last_plan(
     (status = 404, description = "No such agent", content_type = "application/problem+json", body = ProblemBody),
     (status = 409, description = "The agent is being deleted", content_type = "application/problem+json", body = ProblemBody),
     (status = 422, description = "It can never be so", content_type = "application/problem+json", body = ProblemBody),
-    (status = 501, description = "This server takes no keys", content_type = "application/problem+json", body = ProblemBody),
 ))]
 pub async fn plan(
     State(app): State<App>,

@@ -5,6 +5,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use talon_core::Snapshot;
 use talon_core::resource::ResourceRecord;
+use talon_core::snapshot::SecretRecord;
 use utoipa::ToSchema;
 
 use super::spec::Spec;
@@ -211,14 +212,7 @@ impl From<&Snapshot> for StatusView {
             observed_generation: stored.condition.observed_generation.0,
             last_transition_at: stored.last_transition_at,
         });
-        let secrets = s.secrets.iter().map(|secret| SecretView {
-            name: secret.name.clone(),
-            source: secret.source.to_string(),
-            reference: secret.reference.clone(),
-            state: secret.state.to_string(),
-            fingerprint: secret.fingerprint.as_deref().map(tail),
-            pushed_at: secret.pushed_at,
-        });
+        let secrets = s.secrets.iter().map(SecretView::from);
         Self {
             observed_generation: status.observed_generation.0,
             worker_name: status.worker_name.clone(),
@@ -232,6 +226,19 @@ impl From<&Snapshot> for StatusView {
             runtime: presence.and_then(|p| p.runtime.clone()),
             conditions: conditions.collect(),
             secrets: secrets.collect(),
+        }
+    }
+}
+
+impl From<&SecretRecord> for SecretView {
+    fn from(secret: &SecretRecord) -> Self {
+        Self {
+            name: secret.name.clone(),
+            source: secret.source.to_string(),
+            reference: secret.reference.clone(),
+            state: secret.state.to_string(),
+            fingerprint: secret.fingerprint.as_deref().map(tail),
+            pushed_at: secret.pushed_at,
         }
     }
 }

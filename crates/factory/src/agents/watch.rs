@@ -29,8 +29,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Agents read at once for a watch that begins with all of them.
 const PAGE: i64 = 200;
 
-/// An event of a watch. As a server-sent event, `event:` is the type, `id:` the resource version and `data:` the object; as a
-/// line of JSON, all three stand in one object.
+/// An event of a watch, as a line of JSON.
 #[derive(Debug, Serialize, ToSchema)]
 #[allow(dead_code)] // Only its schema is used.
 pub struct WatchEvent {
@@ -43,6 +42,20 @@ pub struct WatchEvent {
     /// The agent as it stands.
     #[schema(value_type = Object)]
     object: AgentView,
+}
+
+/// An event of a watch, as a server-sent event.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(dead_code)] // Only its schema is used.
+pub struct WatchMessage {
+    /// `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK`, `ERROR`, as in a line of JSON.
+    event: String,
+    /// Watch from here to go on behind this event; agents that a watch begins with have none.
+    #[schema(nullable = false)]
+    id: Option<String>,
+    /// The agent as it stands, in JSON; `{}` for a bookmark, a problem for an error.
+    #[schema(content_media_type = "application/json")]
+    data: String,
 }
 
 /// Where the client wants to begin.
@@ -84,6 +97,7 @@ pub async fn watch(
     };
     let heartbeat = app.config().heartbeat;
     let watcher = Watcher {
+        until: tokio::time::Instant::now() + app.config().max_watch,
         app,
         filter,
         told,
@@ -166,6 +180,8 @@ struct Watcher {
     sent: i64,
     phase: Phase,
     frames: VecDeque<Frame>,
+    /// When it ends, whatever happens.
+    until: tokio::time::Instant,
 }
 
 impl Watcher {
@@ -181,10 +197,11 @@ impl Watcher {
             if let Some(frame) = self.frames.pop_front() {
                 return Some(frame);
             }
-            let stopping = self.app.stopping().clone();
+            let (stopping, until) = (self.app.stopping().clone(), self.until);
             let went_on = tokio::select! {
                 went_on = self.go_on() => went_on,
                 () = stopping.cancelled() => return None,
+                () = tokio::time::sleep_until(until) => return None,
             };
             match went_on {
                 Ok(()) if matches!(self.phase, Phase::Over) && self.frames.is_empty() => {

@@ -5,6 +5,8 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use talon_core::secret::SecretValue;
+use talon_core::secret_writer::KeyName;
 use talon_core::{AgentName, AgentSpec, Owner, Snapshot, validate};
 use talon_plan::spec_diff::{self, Effect, FieldChange, Stage};
 use talon_store::access::Outcome;
@@ -15,6 +17,7 @@ use super::AGENTS;
 use super::attempt::{Begun, IdempotencyKey, end};
 use super::conditional::Conditional;
 use super::look::{actor, find, missing, must_find, response};
+use super::secrets;
 use super::spec::{Spec, Unknown, read, shown};
 use super::view::{AgentView, Cleanup};
 use super::wait::{Goal, WaitParams, until};
@@ -179,6 +182,8 @@ struct Wanted {
     owner: Option<Owner>,
     spec: AgentSpec,
     warnings: Vec<String>,
+    /// Keys to be handed through to its Worker.
+    keys: Vec<(KeyName, SecretValue)>,
 }
 
 /// Reads a body, `/status` and all: everything that is wrong at once. `name`: the path's.
@@ -229,11 +234,13 @@ fn wanted(mut body: Value, path: Option<&str>, validation: FieldValidation) -> A
         }
         owner
     });
-    let keys = body
-        .get("api_keys")
-        .is_some_and(|keys| keys.as_object().is_none_or(|o| !o.is_empty()));
+    let keys = body.as_object_mut().and_then(|o| o.get_mut("api_keys"));
+    let keys = keys.map(|keys| match path {
+        None => Ok(keys.clone()),
+        Some(_) => Err(()),
+    });
     let read = read(&mut body, unknown);
-    let (spec, warnings) = match read {
+    let (spec, mut warnings) = match read {
         Ok(read) => read,
         Err(more) => {
             errors.extend(more);
@@ -251,22 +258,37 @@ fn wanted(mut body: Value, path: Option<&str>, validation: FieldValidation) -> A
             });
         }
     }
-    match (name, errors.is_empty()) {
-        (Some(name), true) if keys => {
-            drop(name);
-            Err(Problem::new(
-                Kind::NotImplemented,
-                "this server takes no keys: leave api_keys out, and refer to them in spec.api_key_refs",
-            ))
+    let keys = match keys.transpose() {
+        Ok(keys) => secrets::handed_in(keys).unwrap_or_else(|more| {
+            errors.extend(more);
+            Vec::new()
+        }),
+        Err(()) => {
+            errors.push(FieldError {
+                pointer: "/api_keys".to_owned(),
+                code: "not_here".to_owned(),
+                detail: "keys of an agent that is there are changed by PUT to its secrets/KEY: leave it out".to_owned(),
+            });
+            Vec::new()
         }
+    };
+    warnings.extend(looks_like_keys(&spec));
+    match (name, errors.is_empty()) {
         (Some(name), true) => Ok(Wanted {
             name,
             owner: owner.flatten(),
             spec,
             warnings,
+            keys,
         }),
         _ => Err(invalid(errors)),
     }
+}
+
+/// Where a text that is stored and published looks like it holds a key; never what stands there.
+fn looks_like_keys(spec: &AgentSpec) -> impl Iterator<Item = String> {
+    let found = validate::warnings(spec).into_iter();
+    found.map(|w| format!("{}: {}", shown(&w.pointer), w.detail))
 }
 
 /// The spec of a body that speaks of the agent of this name.
@@ -295,7 +317,11 @@ struct Write<'a> {
 
 impl Write<'_> {
     /// Applies, or rehearses; the answer, and whether it is new.
-    async fn run(self, wanted: Wanted) -> Answer<(Response, bool)> {
+    async fn run(self, mut wanted: Wanted) -> Answer<(Response, bool)> {
+        let keys = std::mem::take(&mut wanted.keys);
+        if !keys.is_empty() {
+            secrets::takes_keys(self.app, self.caller)?;
+        }
         let wait = WaitParams {
             wait: self.params.wait,
             timeout: self.params.timeout.clone(),
@@ -321,6 +347,10 @@ impl Write<'_> {
         if dry_run {
             let plan = write_plan(self.before.as_ref(), &wanted.spec, applied.outcome);
             return Ok((axum::Json(plan).into_response(), false));
+        }
+        if !keys.is_empty() {
+            // The row comes first: what fails from here on leaves an agent that waits for its keys.
+            secrets::hand_in(self.app, self.caller, &wanted.name, keys).await?;
         }
         let mut ended = None;
         let snapshot = match wait {
@@ -418,7 +448,6 @@ pub fn write_plan(before: Option<&Snapshot>, spec: &AgentSpec, outcome: ApplyOut
         (status = 200, description = "With `dryRun`: what would be done", body = WritePlan),
         (status = 409, description = "The name is taken, or a request with this key is under way", content_type = "application/problem+json", body = ProblemBody),
         (status = 422, description = "It can never be made as written", content_type = "application/problem+json", body = ProblemBody),
-        (status = 501, description = "This server takes no keys", content_type = "application/problem+json", body = ProblemBody),
 ))]
 pub async fn create(
     State(app): State<App>,
@@ -488,7 +517,6 @@ async fn again(app: &App, caller: &Caller, outcome: Outcome) -> Answer<Response>
         (status = 412, description = "The agent has changed", content_type = "application/problem+json", body = ProblemBody),
         (status = 422, description = "It can never be so", content_type = "application/problem+json", body = ProblemBody),
         (status = 428, description = "It must say what it builds upon", content_type = "application/problem+json", body = ProblemBody),
-        (status = 501, description = "This server takes no keys", content_type = "application/problem+json", body = ProblemBody),
 ))]
 pub async fn replace(
     State(app): State<App>,
@@ -533,7 +561,6 @@ pub async fn replace(
         (status = 409, description = "The agent is being deleted", content_type = "application/problem+json", body = ProblemBody),
         (status = 412, description = "The agent has changed", content_type = "application/problem+json", body = ProblemBody),
         (status = 422, description = "It can never be so", content_type = "application/problem+json", body = ProblemBody),
-        (status = 501, description = "This server takes no keys", content_type = "application/problem+json", body = ProblemBody),
 ))]
 pub async fn patch(
     State(app): State<App>,

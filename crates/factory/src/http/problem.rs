@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
+use talon_core::secret_writer::ValueStored;
 use talon_store::StoreError;
 use utoipa::ToSchema;
 
@@ -90,6 +91,7 @@ pub struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     retry_after: Option<Duration>,
+    value_stored: Option<ValueStored>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -117,6 +119,10 @@ pub struct ProblemBody {
     /// How long to wait before it is tried again, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// Of a key that was handed in: `false`, or `"unknown"` where the answer was lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>, nullable = false)]
+    pub value_stored: Option<serde_json::Value>,
     /// Everything that is wrong with the body.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
@@ -130,6 +136,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             retry_after: None,
+            value_stored: None,
             headers: Vec::new(),
         }
     }
@@ -143,6 +150,18 @@ impl Problem {
     /// The same request may succeed after this time.
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
+        self
+    }
+
+    /// What is known of a key that was handed in.
+    pub fn value_stored(mut self, stored: ValueStored) -> Self {
+        self.value_stored = Some(stored);
+        self
+    }
+
+    /// Words in front of the detail, to say what it is about.
+    pub fn about(mut self, what: &str) -> Self {
+        self.detail = format!("{what}: {}", self.detail).into();
         self
     }
 
@@ -179,6 +198,10 @@ impl Problem {
             retry_after_ms: self
                 .retry_after
                 .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            value_stored: self.value_stored.map(|stored| match stored {
+                ValueStored::No => false.into(),
+                ValueStored::Unknown => "unknown".into(),
+            }),
             errors: self.errors,
         };
         let mut response = (status, axum::Json(body)).into_response();

@@ -48,9 +48,21 @@ pub struct GiveTask {
     timeout_seconds: Option<u64>,
 }
 
-/// A piece of a stream: `event: status` while the agent works, `event: done` at the end.
+/// A server-sent event of a task: `status` while the agent works, `done` at the end.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct TaskEvent {
+#[allow(dead_code)] // Only its schema is used.
+pub struct TaskMessage {
+    /// `status` or `done`.
+    event: String,
+    /// In JSON: `id`, `agent`, `session`, `state`, and `text`, a piece of the answer; with `done`, the whole answer, or why it
+    /// failed.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
+
+/// The data of an event.
+#[derive(Debug, Serialize)]
+struct TaskEvent {
     /// The task's id.
     id: String,
     /// The agent that does it.
@@ -76,7 +88,7 @@ pub struct Canceled {
     security(("bearer" = ["operator"])), request_body = GiveTask, responses(
     (status = 200, description = "It ended: completed, failed or canceled", content(
         (TaskView = "application/json"),
-        (TaskEvent = "text/event-stream"),
+        (TaskMessage = "text/event-stream"),
     )),
     (status = 404, description = "Nobody of that name, or nobody who fits", content_type = "application/problem+json", body = ProblemBody),
     (status = 409, description = "The id is another task's, or the agent is being deleted", content_type = "application/problem+json", body = ProblemBody),

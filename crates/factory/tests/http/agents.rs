@@ -160,16 +160,15 @@ async fn everything_that_is_wrong_is_said_at_once_and_nothing_is_repeated() {
     for expected in ["/name", "/status", "/spec/keep_alive"] {
         assert!(pointers(&problem).contains(&expected), "{problem}");
     }
-    let keys = json!({"name": "with-keys", "spec": spec_of_none(), "api_keys": {"anthropic": "sk-canary"}});
+    let keys = json!({"name": "with-keys", "spec": with(json!({})), "api_keys": {"anthropic": "sk-canary"}});
     let (status, problem) = world.post(AGENTS, &keys).await;
-    assert_eq!(status, StatusCode::NOT_IMPLEMENTED);
+    assert_eq!(
+        (status, pointers(&problem)),
+        (StatusCode::UNPROCESSABLE_ENTITY, vec!["/api_keys"])
+    );
     assert!(!problem.to_string().contains("sk-canary"));
     let (_, list) = world.get(AGENTS).await;
     assert_eq!(list["items"], json!([]));
-}
-
-fn spec_of_none() -> Value {
-    spec()
 }
 
 #[tokio::test]

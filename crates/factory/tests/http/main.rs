@@ -8,5 +8,6 @@ mod document;
 mod network;
 mod owners;
 mod requests;
+mod secrets;
 mod watching;
 mod world;

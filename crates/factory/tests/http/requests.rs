@@ -167,4 +167,8 @@ async fn metrics_count_answers_by_route() {
     let line = r#"talon_http_requests_total{method="GET",route="/api/v1/router/tasks/{id}",status="404"} 2"#;
     assert!(text.contains(line), "{text}");
     assert!(text.contains("talon_hub_connections 0"), "{text}");
+    assert!(
+        text.contains("talon_agents{status=\"pending\"} 0"),
+        "{text}"
+    );
 }

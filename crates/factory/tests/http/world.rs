@@ -20,6 +20,8 @@ use talon_store::{ApplyOptions, Store};
 use talon_store_sqlite::SqliteStore;
 use tokio_util::sync::CancellationToken;
 
+use crate::secrets::TestWriter;
+
 /// A Router that finds `writer` for everything but the word "nothing".
 struct OneFind;
 
@@ -54,6 +56,7 @@ impl AgentSearch for OneFind {
 
 pub struct World {
     pub store: Arc<SqliteStore>,
+    pub writer: Arc<TestWriter>,
     pub address: String,
     pub operator: String,
     client: reqwest::Client,
@@ -75,6 +78,7 @@ impl World {
         let store = Arc::new(SqliteStore::open(&url).await.expect("a store"));
         let clock = Arc::new(SystemClock::default());
         let stop = CancellationToken::new();
+        let writer = Arc::new(TestWriter::default());
         let hub_parts = HubParts {
             store: store.clone(),
             key: SigningKey::new([9; 32]),
@@ -93,6 +97,7 @@ impl World {
             deliver: Some(Arc::new(hub.clone())),
             hub: Some(hub),
             search: Some(Arc::new(OneFind)),
+            secrets: Some(writer.clone()),
             clock,
             random: Arc::new(OsRandom),
             operator: OperatorToken::of(&operator),
@@ -111,6 +116,7 @@ impl World {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
             store,
+            writer,
             address,
             operator: operator.expose().to_owned(),
             client: reqwest::Client::builder().build().expect("a client"),

@@ -8,7 +8,9 @@ use crate::hostile_peers::Hostile;
 use crate::world::{World, config, end, task, until};
 
 /// Peers of each kind.
-const EACH: usize = 2;
+const EACH: usize = 1;
+/// Before they come again; so that the tests beside this one have a processor, too.
+const PAUSE: Duration = Duration::from_millis(200);
 const TASKS: usize = 200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -27,12 +29,12 @@ async fn hostile_peers_hurt_nobody_beside_them() {
             let address = hub.address.clone();
             attacks.spawn(async move {
                 let token = format!("{name}-token");
-                kind.attack(&address, &name, &token, Duration::ZERO).await;
+                kind.attack(&address, &name, &token, PAUSE).await;
             });
         }
     }
-    until("they are at it", || async {
-        hub.hub.stats().connections > Hostile::ALL.len()
+    until("some are at it", || async {
+        hub.hub.stats().connections > 2
     })
     .await;
     for n in 0..TASKS {

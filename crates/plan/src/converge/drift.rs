@@ -24,6 +24,8 @@ const CLOCKS: Duration = Duration::from_secs(2);
 pub(super) enum Mode {
     /// There is none: everything is supplied.
     Fresh,
+    /// There is only one that holds keys: these are inherited, everything else is supplied.
+    Stub,
     /// It is live and as we left it: what did not change is inherited.
     Upgrade,
     /// It is live and was changed behind our back: everything is supplied again.
@@ -60,6 +62,9 @@ impl Builder<'_> {
         let Some(record) = self.record(ResourceKind::Worker).cloned() else {
             return Err(Pending);
         };
+        if record.desired_hash.as_deref() == Some(desired::STUB_CODE) {
+            return Ok(Some(Mode::Stub));
+        }
         let wants_new_code = record.desired_hash.as_deref() != Some(self.code.hash.as_str());
         let refused = record.attempts > 0;
         let upgrade = if refused { Mode::Repair } else { Mode::Upgrade };

@@ -185,13 +185,11 @@ impl Builder<'_> {
                 ));
             }
         }
-        for secret in self
-            .input
-            .snapshot
-            .secrets
-            .iter()
-            .filter(|s| s.state == SecretState::Pushing)
-        {
+        // Keys that came over HTTP travel in calls of their own.
+        let with_it = |s: &&SecretRecord| {
+            s.state == SecretState::Pushing && s.source != SecretSource::WriteThrough
+        };
+        for secret in self.input.snapshot.secrets.iter().filter(with_it) {
             writes.push(Mutation::Secret(SecretWrite {
                 name: secret.name.clone(),
                 provider: secret.provider.clone(),

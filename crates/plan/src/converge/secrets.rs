@@ -3,7 +3,7 @@
 use talon_core::condition::Reason;
 use talon_core::resource::ResourceKind;
 use talon_core::secret::names as secret_names;
-use talon_core::snapshot::{AuthTokenState, SecretState};
+use talon_core::snapshot::{AuthTokenState, SecretSource, SecretState};
 
 use super::Builder;
 use super::drift::Mode;
@@ -12,19 +12,14 @@ use crate::step::{Block, Supply, SupplySource};
 
 impl Builder<'_> {
     pub(super) fn blocked_by_secrets(&mut self, mode: Option<Mode>) -> bool {
-        let supplies_all = matches!(mode, Some(Mode::Fresh | Mode::Repair));
+        let supplies_all = matches!(mode, Some(Mode::Fresh | Mode::Stub | Mode::Repair));
         let lost = self
             .secrets
             .missing
             .iter()
             .find(|m| supplies_all || !m.kept)
             .cloned();
-        let gone = self
-            .secrets
-            .write_through
-            .first()
-            .filter(|_| mode == Some(Mode::Fresh))
-            .cloned();
+        let gone = self.lost_key(mode);
         let block = if let Some(missing) = lost {
             Some(Block {
                 reason: missing.problem.reason,
@@ -37,7 +32,8 @@ impl Builder<'_> {
                 reason: Reason::SecretValueMissing,
                 at: format!("Secrets › {name}"),
                 message: format!(
-                    "{name} came over HTTP and went with the Worker; set it again, Talon keeps no copy"
+                    "{name} came over HTTP and is not on the Worker any more; set it again (talon secrets set), Talon keeps \
+                     no copy"
                 ),
                 stalled: true,
             })
@@ -56,7 +52,8 @@ impl Builder<'_> {
                 reason: Reason::AwaitingKeys,
                 at: "Secrets".to_owned(),
                 message: format!(
-                    "the model's provider {provider} has no key; add api_key_refs.{provider}"
+                    "the model's provider {provider} has no key; add api_key_refs.{provider}, or hand it in with talon secrets \
+                     set"
                 ),
                 stalled: false,
             })
@@ -91,6 +88,7 @@ impl Builder<'_> {
         let differs = |s: &Supply| {
             self.input.snapshot.secret(&s.name).is_none_or(|r| {
                 r.state == SecretState::Pushing
+                    || r.source == SecretSource::WriteThrough
                     || r.fingerprint.is_none()
                     || r.fingerprint != s.fingerprint
             })

@@ -46,7 +46,7 @@ impl Builder<'_> {
     /// Whether the value of the R2 token must be brought to the Worker.
     pub(super) fn token_value_needed(&self, mode: Option<Mode>) -> bool {
         match mode {
-            Some(Mode::Fresh | Mode::Repair) => true,
+            Some(Mode::Fresh | Mode::Stub | Mode::Repair) => true,
             Some(Mode::Upgrade) | None => {
                 self.plan.facts.token.is_missing()
                     || self
@@ -127,7 +127,7 @@ impl Builder<'_> {
     ) -> StepId {
         let unplaced = self.token_value_needed(Some(mode));
         let mut supply: Vec<Supply> = match mode {
-            Mode::Fresh | Mode::Repair => self.secrets.known.clone(),
+            Mode::Fresh | Mode::Stub | Mode::Repair => self.secrets.known.clone(),
             Mode::Upgrade => changed.to_vec(),
         };
         let auth = mode != Mode::Upgrade || !self.has_current_auth_token();
@@ -153,6 +153,7 @@ impl Builder<'_> {
         };
         let record = self.record(ResourceKind::Worker);
         let migrated = match &self.plan.facts.worker {
+            _ if mode == Mode::Stub => false,
             Known::Present(Some(info)) => info.migration_tag.is_some(),
             Known::Present(None) => true,
             Known::Absent | Known::Vanished | Known::Foreign(_) | Known::Unknown(_) => false,
@@ -171,11 +172,14 @@ impl Builder<'_> {
             migrate: !migrated,
             fresh: mode == Mode::Fresh,
         };
-        let rebuilds =
-            mode == Mode::Fresh && self.input.snapshot.agent.status.first_deployed_at.is_some();
+        let makes = matches!(mode, Mode::Fresh | Mode::Stub);
+        let rebuilds = makes && self.input.snapshot.agent.status.first_deployed_at.is_some();
         let (action, why) = match mode {
-            Mode::Fresh if rebuilds => (Action::Create, "it was there before and is gone"),
+            Mode::Fresh | Mode::Stub if rebuilds => {
+                (Action::Create, "it was there before and is gone")
+            }
             Mode::Fresh => (Action::Create, "not there yet"),
+            Mode::Stub => (Action::Create, "only its keys are there yet"),
             Mode::Upgrade => (Action::Update, "new code; secrets are inherited"),
             Mode::Repair => (
                 Action::Update,

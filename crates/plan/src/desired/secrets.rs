@@ -44,13 +44,21 @@ pub fn secrets(input: &Input<'_>) -> Secrets {
     let agent = &input.snapshot.agent;
     let mut out = Secrets::default();
     let mut wanted: Vec<String> = Vec::new();
+    let mut revised: Vec<(String, Option<String>)> = Vec::new();
     for (provider, reference) in &agent.spec.api_key_refs {
         let name = provider.secret_name();
         wanted.push(name.clone());
-        let kept = input
-            .snapshot
-            .secret(&name)
-            .is_some_and(|s| s.state != SecretState::Pushing);
+        let record = input.snapshot.secret(&name);
+        let kept = record.is_some_and(|s| s.state != SecretState::Pushing);
+        let read = input.observed.references.get(&name);
+        let fingerprint = match read {
+            Some(Ok(fingerprint)) => Some(fingerprint.clone()),
+            // What the Worker keeps is no change: a server of secrets that is down must not cost a call for each agent.
+            Some(Err(_)) | None => record.filter(|_| kept).and_then(|r| r.fingerprint.clone()),
+        };
+        if matches!(read, Some(Ok(_))) || kept {
+            revised.push((name.clone(), fingerprint));
+        }
         match input.observed.references.get(&name) {
             Some(Ok(fingerprint)) => out.known.push(Supply {
                 name,
@@ -74,6 +82,7 @@ pub fn secrets(input: &Input<'_>) -> Secrets {
             secret_names::MODEL => SupplySource::Text(agent.spec.model.clone()),
             _ => SupplySource::Text(agent.spec.keep_alive.to_string()),
         };
+        revised.push((name.clone(), Some(fingerprint.clone())));
         out.known.push(Supply {
             name: name.clone(),
             source,
@@ -96,19 +105,19 @@ pub fn secrets(input: &Input<'_>) -> Secrets {
     out.provider_has_key =
         needs_no_key(provider) || wanted.contains(&key) || out.write_through.contains(&key);
     out.known
-        .push(revision(&out.known, agent.spec.secrets_version));
+        .push(revision(&revised, agent.spec.secrets_version));
     out
 }
 
 /// `TALON_SECRETS_REV`: a digest of the other fingerprints and `secrets_version`, so that `/status` can tell which
 /// push the Worker runs with.
-fn revision(known: &[Supply], version: i64) -> Supply {
+fn revision(revised: &[(String, Option<String>)], version: i64) -> Supply {
     let mut h = Sha256::new();
     h.update(version.to_string());
-    for s in known {
-        h.update(s.name.as_bytes());
+    for (name, fingerprint) in revised {
+        h.update(name.as_bytes());
         h.update([0]);
-        h.update(s.fingerprint.as_deref().unwrap_or_default());
+        h.update(fingerprint.as_deref().unwrap_or_default());
         h.update([0]);
     }
     let text = hex::encode(&h.finalize()[..6]);

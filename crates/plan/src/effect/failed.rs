@@ -82,7 +82,7 @@ pub fn failed(step: &StepKind, failure: &Failure, cx: &StepCx<'_>) -> Vec<Mutati
                 ..write(kind, &name, state)
             }));
         }
-        StepKind::Upload(upload) => {
+        StepKind::Upload(_) | StepKind::UploadStub { .. } => {
             if !failure.ambiguous {
                 let state = previous.map_or(ResourceState::Absent, |r| r.state);
                 writes.push(Mutation::Resource(ResourceWrite {
@@ -95,7 +95,9 @@ pub fn failed(step: &StepKind, failure: &Failure, cx: &StepCx<'_>) -> Vec<Mutati
                     confirmed: state == ResourceState::Unknown,
                     ..write(kind, &name, state)
                 }));
-                writes.extend(unplaced(&upload.supply, cx));
+                if let StepKind::Upload(upload) = step {
+                    writes.extend(unplaced(&upload.supply, cx));
+                }
             }
         }
         StepKind::PushSecrets { set, .. } => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use talon_core::name::WorkerMarks;
 use talon_core::{Snapshot, TryId};
-use talon_plan::desired::TRY_VARIABLE;
+use talon_plan::desired::{STUB_CODE, TRY_VARIABLE};
 use talon_plan::step::UploadPlan;
 use talon_plan::{StepKind, Supply, SupplySource};
 
@@ -29,6 +29,15 @@ impl Stage {
             StepKind::DropToken { id } => Call::DeleteTokens(vec![id.clone()]),
             StepKind::DeleteToken { ids, .. } => Call::DeleteTokens(ids.clone()),
             StepKind::Upload(u) => Call::Upload(Box::new(self.upload_of(snapshot, u, made))),
+            StepKind::UploadStub { worker } => {
+                let marks = WorkerMarks {
+                    install: self.world.install.clone(),
+                    agent: snapshot.agent.id,
+                    code: STUB_CODE.to_owned(),
+                    try_id: made.try_id.clone(),
+                };
+                Call::Stub(worker.clone(), marks.to_tags())
+            }
             StepKind::EnableRoute { worker } => Call::Route(worker.clone()),
             StepKind::PushSecrets { worker, set, unset } => {
                 let mut changes = BTreeMap::new();
@@ -97,6 +106,7 @@ impl Stage {
             |v: Option<String>| v.unwrap_or_else(|| panic!("no value for {} at hand", supply.name));
         match &supply.source {
             SupplySource::Reference { .. } => self.key(&supply.name),
+            SupplySource::WriteThrough { .. } => at_hand(self.handed_in.get(&supply.name).cloned()),
             SupplySource::Text(text) => text.clone(),
             SupplySource::ControlToken => "control".to_owned(),
             SupplySource::AuthToken => at_hand(made.auth.clone()),

@@ -43,6 +43,7 @@ impl Diary {
             told.push(match need {
                 Need::ListsAfter(t) => format!("  needs lists {}", since(*t, now)),
                 Need::Settings => "  needs settings".to_owned(),
+                Need::SecretNames => "  needs names of secrets".to_owned(),
             });
         }
         if let Some(recheck) = plan.recheck_in {

@@ -14,6 +14,7 @@ mod foreign;
 mod golden;
 mod history;
 mod hub;
+mod keys;
 mod knock;
 mod late;
 mod lint;

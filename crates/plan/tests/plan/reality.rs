@@ -66,6 +66,7 @@ pub enum Call {
     RollToken(String),
     DeleteTokens(Vec<String>),
     Upload(Box<Upload>),
+    Stub(String, Vec<String>),
     Push(String, BTreeMap<String, Option<String>>),
     Route(String),
     DeleteWorker(String),
@@ -252,6 +253,7 @@ impl Reality {
                 gone(self.tokens.len() < before)
             }
             Call::Upload(upload) => self.upload(now, upload),
+            Call::Stub(name, tags) => Ok(self.stub(now, name, tags)),
             Call::Push(name, changes) => {
                 let version = self.fresh("version");
                 let worker = self.workers.get_mut(name).ok_or(Refusal::NotFound)?;
@@ -284,6 +286,40 @@ impl Reality {
             }
             Call::Deregister => gone(self.card.take().is_some()),
         }
+    }
+
+    /// Whatever was there is replaced; its secrets stay, as with every upload.
+    fn stub(&mut self, now: DateTime<Utc>, name: &str, tags: &[String]) -> Reply {
+        let old = self.workers.get(name).cloned();
+        let tag = old
+            .as_ref()
+            .map_or_else(|| self.fresh("script"), |w| w.script_tag.clone());
+        let worker = Worker {
+            script_tag: tag.clone(),
+            tags: Some(tags.to_vec()),
+            content: "stub".to_owned(),
+            plain: BTreeMap::new(),
+            bucket: String::new(),
+            secrets: old.as_ref().map(|w| w.secrets.clone()).unwrap_or_default(),
+            route: old.as_ref().is_some_and(|w| w.route),
+            migrated: old.as_ref().is_some_and(|w| w.migrated),
+            created_on: old.as_ref().map_or(now, |w| w.created_on),
+            modified_on: now,
+            flags: Vec::new(),
+        };
+        self.workers.insert(name.to_owned(), worker);
+        Reply::Version(WorkerVersion {
+            script_tag: Some(tag),
+            etag: Some(sha("stub")),
+            version_id: Some(self.fresh("version")),
+        })
+    }
+
+    pub fn secret_names(&self, worker: &str) -> Vec<String> {
+        let worker = self.workers.get(worker);
+        worker
+            .map(|w| w.secrets.keys().cloned().collect())
+            .unwrap_or_default()
     }
 
     fn upload(&mut self, now: DateTime<Utc>, upload: &Upload) -> Result<Reply, Refusal> {

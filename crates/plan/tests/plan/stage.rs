@@ -1,7 +1,7 @@
 //! One agent, its row and its world, driven as the controller drives them: load → observe → plan → execute → finish,
 //! with answers that get lost, requests that land late and a process that dies between any two instructions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -71,10 +71,13 @@ pub struct Stage {
     pub reality: Reality,
     /// Values behind the row's references, by name on the Worker.
     pub keys: BTreeMap<String, Result<String, SecretProblem>>,
+    /// Values that a request has handed in, by name on the Worker.
+    pub handed_in: BTreeMap<String, String>,
     /// Names of the steps that called something, in order.
     pub calls: Vec<&'static str>,
     pub list_reads: usize,
     pub settings_reads: usize,
+    pub name_reads: usize,
     /// By index of the call.
     pub faults: BTreeMap<usize, Fault>,
     pub fired: usize,
@@ -91,6 +94,7 @@ pub struct Stage {
     pub knocks: usize,
     lists: Option<(DateTime<Utc>, Lists)>,
     settings: Option<WorkerSettings>,
+    secret_names: Option<BTreeSet<String>>,
     flying: Vec<(DateTime<Utc>, Call)>,
     dice: u128,
 }
@@ -103,9 +107,11 @@ impl Stage {
             db: Database::new(row),
             reality: Reality::new(),
             keys: BTreeMap::new(),
+            handed_in: BTreeMap::new(),
             calls: Vec::new(),
             list_reads: 0,
             settings_reads: 0,
+            name_reads: 0,
             faults: BTreeMap::new(),
             fired: 0,
             crash: None,
@@ -117,6 +123,7 @@ impl Stage {
             knocks: 0,
             lists: None,
             settings: None,
+            secret_names: None,
             flying: Vec::new(),
             dice: 0,
         };
@@ -169,7 +176,7 @@ impl Stage {
         }
     }
 
-    fn look_at_lists(&mut self) {
+    pub fn look_at_lists(&mut self) {
         self.list_reads += 1;
         let as_of = self.now;
         let then = as_of - TimeDelta::from_std(self.lag).unwrap();
@@ -214,6 +221,7 @@ impl Stage {
                 seen: (!tokens.is_empty()).then_some(tokens),
             },
             settings: self.settings.take(),
+            secret_names: self.secret_names.take(),
             card: Some(self.reality.card.as_ref().map(AgentCard::hash)),
             ..Observed::default()
         };
@@ -327,6 +335,11 @@ impl Stage {
                             .unwrap_or_default(),
                     );
                 }
+                Need::SecretNames => {
+                    self.name_reads += 1;
+                    let names = self.reality.secret_names(&self.names().worker);
+                    self.secret_names = Some(names.into_iter().collect());
+                }
             }
         }
     }
@@ -374,7 +387,7 @@ impl Stage {
         })
     }
 
-    fn execute(
+    pub fn execute(
         &mut self,
         snapshot: &Snapshot,
         plan: Plan,
@@ -577,7 +590,7 @@ impl Stage {
                 Err(Crashed) => {
                     let crash = self.crash.take();
                     self.db.row.work.unclean_until = Some(self.now + TimeDelta::seconds(45));
-                    self.settings = None;
+                    (self.settings, self.secret_names) = (None, None);
                     self.advance(crash.map(|c| c.pause).unwrap_or_default());
                 }
             }

@@ -7,6 +7,8 @@ use talon_core::Epoch;
 use talon_core::mutation::{Mutation, StatusWrite};
 use talon_core::status::DeploymentStatus;
 
+use crate::StoreError;
+
 use super::support::{Bench, LONG, assert_stale, name, quiet};
 
 fn status(word: DeploymentStatus) -> Mutation {
@@ -231,4 +233,46 @@ pub(super) async fn next_due(bench: Bench) {
     within(bench.next_due_in().await.unwrap(), 400, 500);
     bench.archived("gone", None).await;
     within(bench.next_due_in().await.unwrap(), 400, 500);
+}
+
+pub(super) async fn one_agent_is_claimed_due_or_not(bench: Bench) {
+    let id = bench.deployed("research-pro").await;
+    assert_eq!(bench.snap(id).await.work.next_due_at, None);
+    let claim = bench.claim_agent(id, "handler", LONG).await.unwrap();
+    let claim = claim.expect("nobody has it");
+    let work = bench.snap(id).await.work;
+    assert_eq!(
+        (claim.agent_id, claim.epoch, work.lease_owner.as_deref()),
+        (id, work.lease_epoch, Some("handler"))
+    );
+    let now = bench.snap(id).await.now;
+    assert!(work.lease_until.is_some_and(|until| until > now));
+    // Nobody else gets it meanwhile, by either way; it is due afterwards only if somebody makes it so.
+    assert_eq!(bench.claim_agent(id, "other", LONG).await.unwrap(), None);
+    bench.enqueue(&[id]).await.unwrap();
+    assert!(bench.claim_due("b", LONG, 10).await.unwrap().is_empty());
+    bench.release(&claim).await.unwrap();
+    let passes = bench.claim_due("b", LONG, 10).await.unwrap();
+    assert_eq!(passes.len(), 1);
+    assert_stale(
+        bench
+            .commit(&claim, &[status(DeploymentStatus::Deploying)])
+            .await,
+    );
+    assert_eq!(bench.claim_agent(id, "other", LONG).await.unwrap(), None);
+    assert_eq!(bench.snap(id).await.work.unclean_until, None);
+
+    let short = bench.create("news-digest").await;
+    let first = bench.claim_agent(short, "a", Duration::ZERO).await.unwrap();
+    bench.tick(short).await;
+    let second = bench.claim_agent(short, "b", LONG).await.unwrap();
+    assert!(second.is_some() && second != first, "it had run out");
+    assert!(bench.snap(short).await.work.unclean_until.is_some());
+
+    let gone = bench.archived("old-helper", None).await;
+    let refused = bench.claim_agent(gone, "a", LONG).await;
+    assert!(matches!(refused, Err(StoreError::NotFound)), "{refused:?}");
+    let nobody = talon_core::AgentId(uuid::Uuid::from_u128(1));
+    let refused = bench.claim_agent(nobody, "a", LONG).await;
+    assert!(matches!(refused, Err(StoreError::NotFound)), "{refused:?}");
 }

@@ -69,6 +69,7 @@ pub fn cases() -> Vec<Case> {
             a_new_agent_is_due_once, limit_holds, deletions_first_then_oldest, racing_claims_share_no_agent,
             a_newer_epoch_fences, a_lost_lease_is_unclean, a_lease_given_back_is_clean, renewal,
             an_expired_lease_unclaimed_may_write, enqueue_moves_only_what_is_not_due, next_due,
+            one_agent_is_claimed_due_or_not,
         }
         finish {
             frees_and_schedules, counts_failures, counts_throttling, never_loses_a_spec_change,

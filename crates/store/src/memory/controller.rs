@@ -14,6 +14,20 @@ use crate::types::{ChangeKind, Claim, Committed, KEEP_RETIRED_TOKENS, Leftover, 
 use crate::writes::later;
 use crate::{StoreError, StoreResult};
 
+fn take(row: &mut Row, holder: &str, lease: Duration, now: Now) -> Claim {
+    let work = &mut row.work;
+    if work.lease_owner.is_some() {
+        work.unclean_until = work.unclean_until.max(work.lease_until);
+    }
+    work.lease_epoch.0 += 1;
+    work.lease_owner = Some(holder.to_owned());
+    work.lease_until = Some(later(now, lease));
+    Claim {
+        agent_id: row.agent.id,
+        epoch: work.lease_epoch,
+    }
+}
+
 impl State {
     pub(super) fn claim_due(
         &mut self,
@@ -42,19 +56,24 @@ impl State {
             .filter_map(|(_, _, _, id)| {
                 let row = self.rows.get_mut(&id)?;
                 row.woken = false;
-                let work = &mut row.work;
-                if work.lease_owner.is_some() {
-                    work.unclean_until = work.unclean_until.max(work.lease_until);
-                }
-                work.lease_epoch.0 += 1;
-                work.lease_owner = Some(holder.to_owned());
-                work.lease_until = Some(later(now, lease));
-                Some(Claim {
-                    agent_id: id,
-                    epoch: work.lease_epoch,
-                })
+                Some(take(row, holder, lease, now))
             })
             .collect()
+    }
+
+    pub(super) fn claim_agent(
+        &mut self,
+        id: AgentId,
+        holder: &str,
+        lease: Duration,
+        now: Now,
+    ) -> StoreResult<Option<Claim>> {
+        let row = self
+            .rows
+            .get_mut(&id)
+            .filter(|row| !row.agent.is_archived())
+            .ok_or(StoreError::NotFound)?;
+        Ok((!row.leased(now)).then(|| take(row, holder, lease, now)))
     }
 
     pub(super) fn renew(&mut self, claims: &[Claim], lease: Duration, now: Now) -> Vec<AgentId> {

@@ -31,7 +31,7 @@ use crate::types::{
     Hold, HoldKind, Install, Leftover, ListFilter, RowState,
 };
 use crate::wake::Wake;
-use crate::{Store, StoreResult};
+use crate::{ClaimStore, Store, StoreResult};
 use state::State;
 
 /// A store that lives and dies with the process.
@@ -96,6 +96,18 @@ impl MemoryStore {
         let result = self.write(write);
         self.wake.announce();
         result
+    }
+}
+
+#[async_trait]
+impl ClaimStore for MemoryStore {
+    async fn claim_agent(
+        &self,
+        id: AgentId,
+        holder: &str,
+        lease: Duration,
+    ) -> StoreResult<Option<Claim>> {
+        self.write(|s, now| s.claim_agent(id, holder, lease, now))
     }
 }
 

@@ -54,10 +54,12 @@ pub fn run(args: Args, session: Session) -> Result<Exit, Failure> {
                 Value::String(text) => safe(text),
                 other => safe(&other.to_string()),
             };
-            if matches!(path, "cloudflare.apiToken" | "router.serviceKey")
-                && let Some(source) = value
-                    .as_str()
-                    .and_then(|v| TokenSource::parse(path, v).ok())
+            if matches!(
+                path,
+                "cloudflare.apiToken" | "router.serviceKey" | "vault.token"
+            ) && let Some(source) = value
+                .as_str()
+                .and_then(|v| TokenSource::parse(path, v).ok())
             {
                 shown.push_str(if source.read(path).is_ok() {
                     " (set, not shown)"

@@ -22,9 +22,11 @@ pub mod release_hold;
 pub mod run;
 pub mod schema;
 pub mod search;
+pub mod secrets;
 pub mod simulate;
 pub mod suspend;
 pub mod task;
+pub mod token;
 pub mod tree;
 pub mod wait;
 pub mod why;
@@ -128,11 +130,13 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Failure> {
         Command::Resume(args) => suspend::run(args, session, false).await,
         Command::Hold(args) => hold::run(args, session).await,
         Command::ReleaseHold(args) => release_hold::run(args, session).await,
+        Command::Token(args) => token::run(args, session).await,
         Command::Export(args) => export::run(args, session).await,
         Command::Task(args) => task::run(args, session).await,
         Command::Search(args) => search::run(args, session).await,
         Command::Agents(args) => agents::run(args, session).await,
         Command::Keys(args) => keys::run(args, session).await,
+        Command::Secrets(args) => secrets::run(args, session).await,
         Command::Schema(_) => schema::run(&session),
         Command::Completion(args) => Ok(completion::run(&args, &session)),
         Command::Doctor(args) => doctor::run(args, session).await,

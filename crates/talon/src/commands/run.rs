@@ -21,6 +21,7 @@ use crate::output::safe;
 use crate::runtime;
 use crate::service::{self, Ingredients, Service};
 use crate::session::Session;
+use crate::vault;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -99,7 +100,10 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         store: opened.store,
         cloudflare,
         front_door: settings.cloudflare.front_door,
-        secrets: Arc::new(ScopedReader::new(settings.secret_scopes.clone())),
+        secrets: Arc::new(
+            ScopedReader::new(settings.secret_scopes.clone())
+                .with_vault(vault::client(&settings.vault)?),
+        ),
         keyed,
         bundle,
         hub: settings.hub.clone(),

@@ -73,6 +73,16 @@ pub const KEYS: &[Key] = &[
         Kind::SecretReference,
     ),
     key("runtimeBundle", &["TALON_RUNTIME_BUNDLE"], Kind::Text),
+    key("vault.address", &["TALON_VAULT_ADDRESS"], Kind::Text),
+    key("vault.token", &["TALON_VAULT_TOKEN"], Kind::SecretReference),
+    key("vault.namespace", &["TALON_VAULT_NAMESPACE"], Kind::Text),
+    key("vault.mount", &["TALON_VAULT_MOUNT"], Kind::Text),
+    key("vault.caFile", &["TALON_VAULT_CA_FILE"], Kind::Text),
+    key(
+        "vault.timeoutSeconds",
+        &["TALON_VAULT_TIMEOUT_SECONDS"],
+        Kind::Number,
+    ),
     // Not TALON_SECRET_…: agents may refer to every variable of that prefix.
     key("secretScopes", &["TALON_SCOPES"], Kind::Json),
     key("installKeyFile", &["TALON_INSTALL_KEY_FILE"], Kind::Text),

@@ -115,6 +115,7 @@ impl Config {
         for (key, reference) in [
             ("cloudflare.apiToken", &settings.cloudflare.api_token),
             ("router.serviceKey", &settings.router.service_key),
+            ("vault.token", &settings.vault.token),
         ] {
             if let Some(reference) = reference {
                 token::TokenSource::parse(key, reference)?;

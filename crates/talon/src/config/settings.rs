@@ -31,6 +31,8 @@ pub struct Settings {
     /// The agents' runtime that is deployed: the folder of a built bundle, or `placeholder`. Default: the one that the
     /// binary carries, else one that is built from its sources on first use.
     pub runtime_bundle: Option<String>,
+    /// The OpenBao or Vault that `vault:` references are read from.
+    pub vault: VaultSettings,
     /// Which references each owner's agents may use.
     pub secret_scopes: Scopes,
     /// The install key; default: beside the SQLite database, else `talon.key`.
@@ -54,6 +56,7 @@ impl Default for Settings {
             hub: HubSettings::default(),
             router: RouterSettings::default(),
             runtime_bundle: None,
+            vault: VaultSettings::default(),
             secret_scopes: Scopes::default(),
             install_key_file: None,
             resync_seconds: 300.0,
@@ -91,6 +94,37 @@ impl Default for CloudflareSettings {
             s3_endpoint: None,
             front_door: None,
             budget_calls: 1000,
+        }
+    }
+}
+
+/// An OpenBao or Vault with KV engines of version 2.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct VaultSettings {
+    /// Its address; without one, `vault:` references are not read.
+    pub address: Option<String>,
+    /// Where the token is read from, at each request: `env:NAME` or `file:PATH`. Never the token itself.
+    pub token: Option<String>,
+    /// Namespace, where the server has them.
+    pub namespace: Option<String>,
+    /// The engine's mount; default: the first part of each reference's path.
+    pub mount: Option<String>,
+    /// Certificates to trust beside the system's (PEM).
+    pub ca_file: Option<PathBuf>,
+    /// How long one answer may take.
+    pub timeout_seconds: f64,
+}
+
+impl Default for VaultSettings {
+    fn default() -> Self {
+        Self {
+            address: None,
+            token: None,
+            namespace: None,
+            mount: None,
+            ca_file: None,
+            timeout_seconds: 5.0,
         }
     }
 }

@@ -8,4 +8,6 @@ mod deleting;
 mod exit_codes;
 mod local;
 mod reading;
+mod secrets;
+mod tokens;
 mod waiting;

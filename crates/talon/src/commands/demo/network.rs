@@ -17,7 +17,7 @@ use crate::output::safe;
 use crate::session::Session;
 
 /// What is needed; no word of it stands in the skill that is meant.
-const NEED: &str = "verification of rumours";
+const NEED: &str = "prove or disprove claims";
 /// What is asked first, and then.
 const TASKS: [&str; 2] = [
     "Save a note: the bridge over the Elbe was opened in 1893",
@@ -167,4 +167,32 @@ fn failed(what: String) -> Failure {
         what,
         "start it again with TALON_LOG=debug, which tells more",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::STAR;
+    use super::NEED;
+    use crate::local::EXAMPLES;
+
+    fn words(text: &str) -> BTreeSet<String> {
+        text.split(|c: char| !c.is_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .map(str::to_lowercase)
+            .collect()
+    }
+
+    #[test]
+    fn what_is_needed_shares_no_word_with_the_skills_of_whom_it_finds() {
+        let needed = words(NEED);
+        let documents = crate::manifests::examples(&EXAMPLES).expect("valid");
+        let star = documents.iter().find(|d| d.name.as_str() == STAR);
+        for skill in &star.expect("it is one of the examples").spec.skills {
+            let text = serde_json::to_string(skill).expect("JSON");
+            let shared: Vec<_> = needed.intersection(&words(&text)).cloned().collect();
+            assert!(shared.is_empty(), "{}: {shared:?}", skill.id);
+        }
+    }
 }
