@@ -9,6 +9,7 @@ use talon_core::Snapshot;
 use talon_core::condition::{ConditionType, Reason, StoredCondition, Truth};
 use talon_core::hold::{Hold, HoldKind};
 use talon_core::resource::ResourceRecord;
+use talon_core::snapshot::SecretSource;
 use talon_core::status::DeploymentStatus;
 
 use crate::{age, safe, view};
@@ -198,9 +199,33 @@ fn stalled_for(snapshot: &Snapshot, stalled: &StoredCondition) -> Explanation {
                 "the controller gave no more words",
             ),
         },
-        do_this: advice(name(snapshot), reason),
+        do_this: only_you_have_it(snapshot, reason)
+            .unwrap_or_else(|| advice(name(snapshot), reason)),
         waiting: steps_to_come(snapshot),
     }
+}
+
+/// What to do about a key that came over HTTP and that nobody can supply again but who has it.
+fn only_you_have_it(snapshot: &Snapshot, reason: Reason) -> Option<Vec<String>> {
+    let referenced = |provider: &str| {
+        let mut known = snapshot.agent.spec.api_key_refs.keys();
+        known.any(|p| p.0 == provider)
+    };
+    let lost = snapshot.secrets.iter().find(|s| {
+        s.source == SecretSource::WriteThrough
+            && s.provider.as_deref().is_some_and(|p| !referenced(p))
+    })?;
+    (reason == Reason::SecretValueMissing).then(|| {
+        vec![
+            format!(
+                "talon secrets set {} {} (it asks for the value, and stores it nowhere)",
+                name(snapshot),
+                safe(&lost.name)
+            ),
+            "or point spec.apiKeyRefs at a source that can be read again, and talon apply"
+                .to_owned(),
+        ]
+    })
 }
 
 /// Where the last plan was stopped for this reason, and what it said: `(place, message)`.

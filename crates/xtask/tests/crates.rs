@@ -9,7 +9,8 @@ use serde_json::Value;
 
 /// Every crate of the workspace and the ones it may link, from the bottom up: each names only crates that stand before it,
 /// so that there is no way round. A new crate must be given its place.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
+    ("talon-wiping-alloc", &[]),
     ("talon-core", &[]),
     ("talon-secrets", &["talon-core"]),
     ("talon-plan", &["talon-core"]),
@@ -24,7 +25,13 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("talon-hub", &["talon-core", "talon-store"]),
     (
         "talon-factory",
-        &["talon-core", "talon-plan", "talon-store", "talon-hub"],
+        &[
+            "talon-core",
+            "talon-plan",
+            "talon-store",
+            "talon-router",
+            "talon-hub",
+        ],
     ),
     (
         "talon-dashboard",
@@ -44,6 +51,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     (
         "talon",
         &[
+            "talon-wiping-alloc",
             "talon-core",
             "talon-secrets",
             "talon-plan",

@@ -226,3 +226,30 @@ fn drift_says_what_was_changed() {
     assert_eq!(e.what, "the R2 token is gone from the account");
     assert_eq!(e.reason, "InProgress");
 }
+
+#[test]
+fn a_key_that_came_over_http_is_asked_for_by_its_name() {
+    let mut s = fixtures::pending("legal-bot");
+    s.agent.spec.api_key_refs.clear();
+    let mut lost = talon_core::snapshot::SecretRecord {
+        name: "ANTHROPIC_API_KEY".to_owned(),
+        provider: Some("anthropic".to_owned()),
+        source: SecretSource::WriteThrough,
+        reference: None,
+        state: talon_core::snapshot::SecretState::Pushed,
+        fingerprint: None,
+        pushed_at: None,
+    };
+    let missing = Reason::SecretValueMissing;
+    fixtures::set(&mut s, ConditionType::Stalled, Truth::True, missing, "gone");
+    s.secrets = vec![lost.clone()];
+    let asked = explain(&s, None).do_this;
+    assert!(
+        asked[0].starts_with("talon secrets set legal-bot ANTHROPIC_API_KEY"),
+        "{asked:?}"
+    );
+    // What is read through a reference heals where the reference points.
+    lost.source = SecretSource::Reference;
+    s.secrets = vec![lost];
+    assert!(explain(&s, None).do_this[0].starts_with("put a value where the reference points"));
+}
