@@ -1,9 +1,11 @@
 //! A Factory on a new SQLite database, for tools that test an API from outside: prints its address, the operator's token
-//! and one of each role for the owner `ann`, each on a line, and runs until its input ends.
+//! and one of each role for the owner `ann`, each on a line, and runs until its input ends. Its
+//! argument: how many seconds a watch lasts.
 #![allow(clippy::disallowed_methods)] // It shows tokens: nothing they open outlives this process.
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use talon_controller::clock::{OsRandom, SystemClock};
 use talon_factory::{FactoryConfig, FactoryParts, OperatorToken, Rate, new_token};
@@ -59,15 +61,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
         operator: OperatorToken::of(&operator),
         stopping: stop.clone(),
     };
+    // A tool that follows every link must come back from streams; one that measures them says how long they shall last.
+    let max_watch = match std::env::args().nth(1) {
+        Some(seconds) => Duration::from_secs(seconds.parse()?),
+        None => Duration::from_millis(100),
+    };
     let config = FactoryConfig {
         rate: Rate {
             per_second: 0,
             burst: 0,
         },
         // Nobody is there to answer tasks, and nothing becomes ready.
-        max_wait: std::time::Duration::from_secs(1),
-        task_timeout: std::time::Duration::from_secs(1),
-        max_watch: std::time::Duration::from_millis(100),
+        max_wait: Duration::from_secs(1),
+        task_timeout: Duration::from_secs(1),
+        max_watch,
         ..FactoryConfig::default()
     };
     let router = talon_factory::routes(parts, config.clone());

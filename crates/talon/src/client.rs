@@ -35,11 +35,12 @@ pub struct Server {
 
 impl Server {
     /// The daemon that is named (`--server`), else the one of this configuration; with the token of `TALON_TOKEN`, else the
-    /// operator's own, which whoever can read the install key derives.
+    /// operator's own, which whoever can read the install key derives. That one opens everything, and is given to a daemon
+    /// on this machine only.
     pub fn of(session: &Session, named: Option<&str>) -> Result<Self, Failure> {
         let base = base(session, named)?;
-        let private = base.scheme() == "https" || settings::is_local(base.as_str()) == Some(true);
-        if !private {
+        let local = settings::is_local(base.as_str()) == Some(true);
+        if !local && base.scheme() != "https" {
             return Err(Failure::usage(
                 format!("{} would get the token unencrypted", safe(base.as_str())),
                 "use its https:// address, or reach it through a tunnel that ends on this machine",
@@ -49,7 +50,7 @@ impl Server {
         Ok(Self {
             http,
             base,
-            token: token(session)?,
+            token: token(session, local)?,
         })
     }
 
@@ -379,9 +380,16 @@ fn base(session: &Session, named: Option<&str>) -> Result<Url, Failure> {
         })
 }
 
-fn token(session: &Session) -> Result<SecretValue, Failure> {
+fn token(session: &Session, local: bool) -> Result<SecretValue, Failure> {
     if let Some(token) = std::env::var(TOKEN).ok().filter(|t| !t.is_empty()) {
         return Ok(SecretValue::new(token));
+    }
+    if !local {
+        return Err(Failure::new(
+            Exit::NotAllowed,
+            "no token to speak to a daemon on another machine with",
+            "set TALON_TOKEN; talon token create makes one where that daemon runs",
+        ));
     }
     let file = install_key::path(&session.config, &session.database()?);
     let key = InstallKey::load(&file).map_err(|error| {

@@ -83,11 +83,16 @@ impl RuntimeFlag {
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServerFlag {
     /// The daemon's address, http://127.0.0.1:8790 for example [default: where the configuration listens]
-    #[arg(long, env = "TALON_SERVER", value_name = "URL")]
+    #[arg(long, global = true, env = "TALON_SERVER", value_name = "URL")]
     server: Option<String>,
 }
 
 impl ServerFlag {
+    /// Whether a daemon was named.
+    pub fn is_given(&self) -> bool {
+        self.server.is_some()
+    }
+
     /// The daemon that is meant, with the token to speak to it.
     pub fn connect(&self, session: &Session) -> Result<Server, Failure> {
         Server::of(session, self.server.as_deref())

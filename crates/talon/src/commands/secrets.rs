@@ -15,7 +15,7 @@ use talon_router::EmbeddedRegistry;
 use talon_secrets::{ScopedReader, Scopes};
 use talon_worker::Bundle;
 
-use super::DryRunFlag;
+use super::{DryRunFlag, ServerFlag};
 use crate::cli::Format;
 use crate::client::Server;
 use crate::daemon::{self, Wiring};
@@ -37,6 +37,8 @@ key is on the Worker, or is not, or it says that nobody can tell yet; then run i
 Examples:\n  talon secrets set research-pro ANTHROPIC_API_KEY\n  pass show anthropic | talon secrets set research-pro ANTHROPIC_API_KEY"
 )]
 pub struct Args {
+    #[command(flatten)]
+    server: ServerFlag,
     #[command(subcommand)]
     what: What,
 }
@@ -81,8 +83,9 @@ enum What {
 
 /// Works on the Worker, by way of the daemon or by itself.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
+    let flag = &args.server;
     match args.what {
-        What::List { name } => list(&session, &name).await,
+        What::List { name } => list(&session, flag, &name).await,
         What::Set {
             name,
             key,
@@ -91,10 +94,10 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         } => {
             let (agent, key) = (agent_name(&name)?, key_name(&key)?);
             if dry_run.is_set() {
-                return rehearse(&session, &agent, &format!("{key} would be set")).await;
+                return rehearse(&session, flag, &agent, &format!("{key} would be set")).await;
             }
             let value = read_value(&key, from_file.as_deref())?;
-            match Way::of(&session).await? {
+            match Way::of(&session, flag).await? {
                 Way::Server(server) => {
                     server
                         .put_key(agent.as_str(), &key, &value, PATIENCE)
@@ -115,7 +118,13 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         What::Unset { name, key, dry_run } => {
             let (agent, key) = (agent_name(&name)?, key_name(&key)?);
             if dry_run.is_set() {
-                return rehearse(&session, &agent, &format!("{key} would be taken away")).await;
+                return rehearse(
+                    &session,
+                    flag,
+                    &agent,
+                    &format!("{key} would be taken away"),
+                )
+                .await;
             }
             let none = || {
                 let text = format!("agent/{agent} has no key {key} that came this way");
@@ -125,7 +134,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
                     "talon secrets list NAME shows what it has",
                 )
             };
-            match Way::of(&session).await? {
+            match Way::of(&session, flag).await? {
                 Way::Server(server) => server.delete_key(agent.as_str(), &key, PATIENCE).await?,
                 Way::Here(writer) => {
                     let gone = writer.unset_key(&agent, &key).await;
@@ -144,9 +153,9 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         What::RotateAuth { name, dry_run } => {
             let agent = agent_name(&name)?;
             if dry_run.is_set() {
-                return rehearse(&session, &agent, "its auth token would be replaced").await;
+                return rehearse(&session, flag, &agent, "its auth token would be replaced").await;
             }
-            match Way::of(&session).await? {
+            match Way::of(&session, flag).await? {
                 Way::Server(server) => server.rotate_auth(agent.as_str(), PATIENCE).await?,
                 Way::Here(writer) => {
                     let rotated = writer.rotate_auth(&agent).await;
@@ -179,9 +188,9 @@ enum Way {
 }
 
 impl Way {
-    async fn of(session: &Session) -> Result<Self, Failure> {
-        if session.global.server.is_some() {
-            return Server::of(session).map(Self::Server);
+    async fn of(session: &Session, flag: &ServerFlag) -> Result<Self, Failure> {
+        if flag.is_given() {
+            return flag.connect(session).map(Self::Server);
         }
         let settings = &session.config.settings;
         if settings.cloudflare.account_id.is_none() || settings.cloudflare.api_token.is_none() {
@@ -199,6 +208,11 @@ impl Way {
         let keyed = install_key::ensure(&*store, &key_file).await?;
         let mut config = settings.controller();
         config.budget_shared = matches!(database, Database::Postgres(_));
+        let budget = Arc::new(daemon::budget(
+            &config,
+            store.clone(),
+            cloudflare.account_id.clone(),
+        ));
         let made = daemon::build(Wiring {
             registry: Arc::new(EmbeddedRegistry::new(store.clone())),
             store,
@@ -209,6 +223,7 @@ impl Way {
             install: keyed.install.id,
             key: Arc::new(keyed.key),
             door: None,
+            budget,
             config,
         })?;
         Ok(Self::Here(made.secret_writer()))
@@ -292,8 +307,13 @@ fn failure(error: SecretWriteError, what: &str) -> Failure {
     }
 }
 
-async fn rehearse(session: &Session, agent: &AgentName, what: &str) -> Result<Exit, Failure> {
-    if session.global.server.is_none() {
+async fn rehearse(
+    session: &Session,
+    flag: &ServerFlag,
+    agent: &AgentName,
+    what: &str,
+) -> Result<Exit, Failure> {
+    if !flag.is_given() {
         let store = session.store().await?;
         session.agent(&*store, agent.as_str()).await?;
     }
@@ -323,10 +343,10 @@ fn told(
     Ok(Exit::Success)
 }
 
-async fn list(session: &Session, name: &str) -> Result<Exit, Failure> {
+async fn list(session: &Session, flag: &ServerFlag, name: &str) -> Result<Exit, Failure> {
     let agent = agent_name(name)?;
-    let items = if session.global.server.is_some() {
-        let server = Server::of(session)?;
+    let items = if flag.is_given() {
+        let server = flag.connect(session)?;
         let path = ["api", "v1", "openclaw", "agents", agent.as_str(), "secrets"];
         let found = server.get(&path, &[]).await?;
         found["items"].as_array().cloned().unwrap_or_default()
