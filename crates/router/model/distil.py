@@ -483,12 +483,17 @@ def fit(args):
 # ---- what the teacher itself finds ----------------------------------------------------------------------------------
 
 
+def read_table(path):
+    return [line.split("\t") for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines()[1:]]
+
+
 def rank(args):
     """For each labelled query the place, from 1, at which the exact teacher puts the right skill."""
-    lines = [line.split("\t") for line in pathlib.Path(args.labelled).read_text(encoding="utf-8").splitlines()[1:]]
+    lines = read_table(args.labelled)
     teacher = Teacher(exact=True)
     skills = teacher.vectors([f"{name}. {description}" for _, name, description, _ in lines])
-    queries = teacher.vectors([query for _, _, _, query in lines])
+    asked = {line[0]: line[-1] for line in read_table(args.queries or args.labelled)}
+    queries = teacher.vectors([asked[line[0]] for line in lines])
     scores = queries @ skills.T
     places = (scores > np.diag(scores)[:, None]).sum(1) + 1
     out = ["id\tplace"] + [f"{line[0]}\t{place}" for line, place in zip(lines, places)]
@@ -517,6 +522,7 @@ def main():
     three.set_defaults(run=fit)
     four = commands.add_parser("rank")
     four.add_argument("labelled")
+    four.add_argument("--queries", help="other queries for the same skills: id, tab, query")
     four.set_defaults(run=rank)
     for command in (one, two, three, four):
         command.add_argument("-o", "--out", required=True)
