@@ -15,6 +15,10 @@
 //!
 //! On what people ask it is within five points of MiniLM; where nearly no search shares a word with its skill it is not: a table
 //! of word pieces knows no order and no context. The difference between vectors and both there is two searches.
+//!
+//! **How long it takes.** A search among 1,000 skills, release build of `examples/bench.rs`, 2,000 searches, on a machine of two
+//! cores with ten processes waiting for them: in the middle 0.15 to 0.18 ms in memory and 0.30 to 0.34 ms on SQLite, of which
+//! embedding the query is 0.01 to 0.05 ms. One in a hundred took 4 to 9 ms there, in memory as well.
 
 mod embed;
 mod embedded;
