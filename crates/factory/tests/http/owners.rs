@@ -167,6 +167,17 @@ async fn tasks_and_conversations_are_each_owners_own() {
         world.get(&format!("{tasks}/ann:t-1")).await.0,
         StatusCode::OK
     );
+    // Whoever has no owner sees all of them, and is in none of their conversations by naming it.
+    let theirs = json!({"agent": "writer", "text": "Hello", "id": "ann:t-1", "session": "ann:s-1"});
+    let (given, heard) = tokio::join!(world.post(tasks, &theirs), agent.answer("", "And you"));
+    assert_eq!(
+        (given.0, &given.1["id"], &given.1["session"]),
+        (StatusCode::OK, &json!("ann:t-1"), &json!("ann:s-1"))
+    );
+    assert_eq!(
+        (&heard["id"], &heard["sessionId"]),
+        (&json!(":ann:t-1"), &json!(":ann:s-1"))
+    );
 }
 
 #[tokio::test]
