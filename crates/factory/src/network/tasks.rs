@@ -272,20 +272,27 @@ fn request(app: &App, caller: &Caller, asked: GiveTask) -> Answer<(TaskFor, Task
 async fn route(app: &App, caller: &Caller, asked: GiveTask) -> Answer<(Head, Box<dyn TaskStream>)> {
     let (to, request) = request(app, caller, asked)?;
     let mut asker = caller.asker();
-    if let TaskFor::Name(name) = &to {
-        // Who sees everybody's agents asks in the name of this one's owner.
-        match seen(app, caller, name).await? {
-            Some(found) => asker.owner = caller.owner.clone().map_or(found.owner, |own| own.0),
-            None => return Err(nobody()),
-        }
-    }
     let Some(tasks) = app.tasks() else {
         return Err(Problem::new(
             Kind::NotImplemented,
             "this server takes no tasks",
         ));
     };
-    let routed = tasks.route(&asker, &to, request).await.map_err(unrouted)?;
+    let mut ended = None;
+    if let TaskFor::Name(name) = &to {
+        // Who sees everybody's agents asks in the name of this one's owner.
+        match seen(app, caller, name).await? {
+            Some(found) => asker.owner = caller.owner.clone().map_or(found.owner, |own| own.0),
+            None => {
+                let known = tasks.ended(&asker, name, &request).await;
+                ended = Some(known.map_err(unrouted)?.ok_or_else(nobody)?);
+            }
+        }
+    }
+    let routed = match ended {
+        Some(ended) => ended,
+        None => tasks.route(&asker, &to, request).await.map_err(unrouted)?,
+    };
     let head = Head {
         shown_id: known_as(caller, &routed.task),
         session: known_as(caller, &routed.session),

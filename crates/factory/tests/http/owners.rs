@@ -3,6 +3,7 @@
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use talon_factory::{FactoryConfig, Rate};
+use talon_store::Store;
 
 use crate::agent::Agent;
 use crate::world::{World, read};
@@ -178,6 +179,18 @@ async fn tasks_and_conversations_are_each_owners_own() {
         (&heard["id"], &heard["sessionId"]),
         (&json!(":ann:t-1"), &json!(":ann:s-1"))
     );
+    let stood = look(&ann).await;
+    // What has ended stays answered when its agent goes.
+    let name = talon_core::AgentName::parse("writer").expect("a name");
+    let leaves = world.store.request_deletion(&name, false).await;
+    leaves.expect("a deletion");
+    assert_eq!(give(&ann).await, (StatusCode::OK, stood.1));
+    let other = json!({"agent": "writer", "text": "Another", "id": "t-1", "session": "s-1"});
+    let refused = world
+        .bare(Method::POST, tasks)
+        .bearer_auth(&ann)
+        .json(&other);
+    assert_eq!(read(refused).await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
