@@ -125,10 +125,8 @@ pub async fn task(
     Path(id): Path<String>,
 ) -> Answer<JsonAnswer<TaskView>> {
     let deliver = hub(&app)?;
-    let id = own_id(&caller, &id).map_err(|_| no_task())?;
-    let task = deliver.task(&id).await.map_err(problem)?;
-    let view = task.map(|task| JsonAnswer(shown(&caller, task)));
-    view.ok_or_else(no_task)
+    let task = meant(&caller, deliver, &id).await?;
+    Ok(JsonAnswer(shown(&caller, task)))
 }
 
 /// Asks the agent to stop. The task ends `canceled`, whatever the agent says, unless it has ended before.
@@ -145,11 +143,8 @@ pub async fn cancel(
     Path(id): Path<String>,
 ) -> Answer<JsonAnswer<Canceled>> {
     let deliver = hub(&app)?;
-    let id = own_id(&caller, &id).map_err(|_| no_task())?;
-    if deliver.task(&id).await.map_err(problem)?.is_none() {
-        return Err(no_task());
-    }
-    let canceled = deliver.cancel(&id).await.map_err(problem)?;
+    let task = meant(&caller, deliver, &id).await?;
+    let canceled = deliver.cancel(&task.id).await.map_err(problem)?;
     Ok(JsonAnswer(Canceled { canceled }))
 }
 
@@ -178,20 +173,27 @@ fn wants_stream(headers: &HeaderMap) -> bool {
         })
 }
 
-/// The id as it is stored: those of a token with an owner live in a space of that owner's own, so that nobody can read,
-/// cancel, join or even guess at another owner's tasks and conversations.
+/// The id as it is stored; see [`TaskId::chosen_by`].
 fn own_id(caller: &Caller, id: &str) -> Result<TaskId, InvalidTaskId> {
-    match &caller.owner {
-        None => TaskId::parse(id),
-        Some(owner) => TaskId::parse(&format!("{owner}:{id}")),
-    }
+    TaskId::chosen_by(caller.owner.as_ref().map(|owner| owner.0.as_str()), id)
 }
 
 /// The id as the caller knows it.
 fn known_as(caller: &Caller, id: &TaskId) -> String {
-    let space = caller.owner.as_ref().map(|owner| format!("{owner}:"));
-    let own = space.and_then(|space| id.as_str().strip_prefix(&space));
-    own.unwrap_or(id.as_str()).to_owned()
+    let owner = caller.owner.as_ref().map(|owner| owner.0.as_str());
+    id.known_to(owner).to_owned()
+}
+
+/// The task that the caller means: one of their own, or, who sees everybody's, any by the id it is stored under.
+async fn meant(caller: &Caller, deliver: &dyn Deliver, id: &str) -> Answer<Task> {
+    let own = own_id(caller, id).ok();
+    let stored = TaskId::parse(id).ok().filter(|_| caller.owner.is_none());
+    for id in [own, stored].into_iter().flatten() {
+        if let Some(task) = deliver.task(&id).await.map_err(problem)? {
+            return Ok(task);
+        }
+    }
+    Err(no_task())
 }
 
 fn shown(caller: &Caller, task: Task) -> TaskView {
@@ -270,20 +272,27 @@ fn request(app: &App, caller: &Caller, asked: GiveTask) -> Answer<(TaskFor, Task
 async fn route(app: &App, caller: &Caller, asked: GiveTask) -> Answer<(Head, Box<dyn TaskStream>)> {
     let (to, request) = request(app, caller, asked)?;
     let mut asker = caller.asker();
-    if let TaskFor::Name(name) = &to {
-        // Who sees everybody's agents asks in the name of this one's owner.
-        match seen(app, caller, name).await? {
-            Some(found) => asker.owner = caller.owner.clone().map_or(found.owner, |own| own.0),
-            None => return Err(nobody()),
-        }
-    }
     let Some(tasks) = app.tasks() else {
         return Err(Problem::new(
             Kind::NotImplemented,
             "this server takes no tasks",
         ));
     };
-    let routed = tasks.route(&asker, &to, request).await.map_err(unrouted)?;
+    let mut ended = None;
+    if let TaskFor::Name(name) = &to {
+        // Who sees everybody's agents asks in the name of this one's owner.
+        match seen(app, caller, name).await? {
+            Some(found) => asker.owner = caller.owner.clone().map_or(found.owner, |own| own.0),
+            None => {
+                let known = tasks.ended(&asker, name, &request).await;
+                ended = Some(known.map_err(unrouted)?.ok_or_else(nobody)?);
+            }
+        }
+    }
+    let routed = match ended {
+        Some(ended) => ended,
+        None => tasks.route(&asker, &to, request).await.map_err(unrouted)?,
+    };
     let head = Head {
         shown_id: known_as(caller, &routed.task),
         session: known_as(caller, &routed.session),

@@ -3,6 +3,7 @@
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use talon_factory::{FactoryConfig, Rate};
+use talon_store::Store;
 
 use crate::agent::Agent;
 use crate::world::{World, read};
@@ -167,6 +168,29 @@ async fn tasks_and_conversations_are_each_owners_own() {
         world.get(&format!("{tasks}/ann:t-1")).await.0,
         StatusCode::OK
     );
+    // Whoever has no owner sees all of them, and is in none of their conversations by naming it.
+    let theirs = json!({"agent": "writer", "text": "Hello", "id": "ann:t-1", "session": "ann:s-1"});
+    let (given, heard) = tokio::join!(world.post(tasks, &theirs), agent.answer("", "And you"));
+    assert_eq!(
+        (given.0, &given.1["id"], &given.1["session"]),
+        (StatusCode::OK, &json!("ann:t-1"), &json!("ann:s-1"))
+    );
+    assert_eq!(
+        (&heard["id"], &heard["sessionId"]),
+        (&json!(":ann:t-1"), &json!(":ann:s-1"))
+    );
+    let stood = look(&ann).await;
+    // What has ended stays answered when its agent goes.
+    let name = talon_core::AgentName::parse("writer").expect("a name");
+    let leaves = world.store.request_deletion(&name, false).await;
+    leaves.expect("a deletion");
+    assert_eq!(give(&ann).await, (StatusCode::OK, stood.1));
+    let other = json!({"agent": "writer", "text": "Another", "id": "t-1", "session": "s-1"});
+    let refused = world
+        .bare(Method::POST, tasks)
+        .bearer_auth(&ann)
+        .json(&other);
+    assert_eq!(read(refused).await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
