@@ -72,8 +72,18 @@ pub struct Service {
     server: JoinHandle<()>,
 }
 
-/// Listens where HTTP is to be served.
-pub async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+/// Listens where HTTP is to be served; where other machines can reach it only once somebody has made an API token.
+pub async fn listen(address: SocketAddr, store: &dyn WholeStore) -> Result<TcpListener, Failure> {
+    // One that has expired will do: a daemon that was set up with care starts again whenever it must.
+    let tokens = store.tokens(None).await?;
+    let has_tokens = tokens.iter().any(|token| token.revoked_at.is_none());
+    talon_factory::check_address(address, has_tokens).map_err(|error| {
+        Failure::new(
+            Exit::NotAllowed,
+            error.to_string(),
+            "make one with talon token create, or listen on 127.0.0.1 (TALON_LISTEN)",
+        )
+    })?;
     TcpListener::bind(address).await.map_err(|error| {
         Failure::new(
             Exit::Failure,
