@@ -88,7 +88,7 @@ pub async fn watch(
     from: Option<i64>,
     headers: &HeaderMap,
 ) -> Answer<Response> {
-    let told = app.feed().subscribe(&app);
+    let told = app.feed().subscribe(&app).await?;
     let (sent, phase) = match from {
         Some(from) if app.store().last_change().await? < from => return Err(expired()),
         Some(from) if !holds(&app, from).await? => return Err(expired()),
