@@ -345,6 +345,21 @@ impl AgentSearch for Router {
     }
 }
 
+/// A Router for a process whose cards are registered with one elsewhere: it knows by the database whom an asker may see, so
+/// that tasks can be given by name, and leaves searches to the other.
+pub struct NamesOnly(pub Arc<Router>);
+
+#[async_trait]
+impl AgentSearch for NamesOnly {
+    async fn search(&self, _: &Asker, _: &str, _: usize) -> Result<Vec<FoundAgent>, SearchError> {
+        Err(SearchError::NotHere)
+    }
+
+    async fn is_visible(&self, asker: &Asker, agent: &str) -> Result<bool, SearchError> {
+        self.0.is_visible(asker, agent).await
+    }
+}
+
 fn check(query: &str) -> Result<(), SearchError> {
     if query.trim().is_empty() {
         return Err(SearchError::Invalid(

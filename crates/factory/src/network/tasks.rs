@@ -311,6 +311,10 @@ fn unrouted(error: RouteError) -> Problem {
             Kind::NotFound,
             "no agent was found that can do this; say it in other words, or name an agent",
         ),
+        RouteError::NotHere => Problem::new(
+            Kind::NotImplemented,
+            "this server has no search: name an agent",
+        ),
         RouteError::Deleting(_) => Problem::new(Kind::Conflict, "the agent is being deleted"),
         RouteError::IdTaken(_) => Problem::new(
             Kind::Conflict,
