@@ -37,4 +37,4 @@ pub use embedded::EmbeddedRegistry;
 pub use model::StaticModel;
 pub use remote::{RemoteConfig, RemoteError, RemoteRegistry};
 pub use route::{DEFAULT_DEADLINE, RouteError, Routed, TaskFor, TaskRequest, TaskRouter};
-pub use router::{MAX_FOUND, MAX_QUERY, Router};
+pub use router::{MAX_FOUND, MAX_QUERY, NamesOnly, Router};

@@ -76,6 +76,9 @@ pub enum RouteError {
     /// Nobody fits the description.
     #[error("no agent was found that can do this; say it in other words, or name an agent")]
     NobodyFound,
+    /// Searches are answered elsewhere.
+    #[error("this Router finds nobody; name an agent")]
+    NotHere,
     /// The agent is being deleted.
     #[error("agent {0} is being deleted and takes no more tasks; ask another one")]
     Deleting(String),
@@ -97,6 +100,7 @@ impl From<SearchError> for RouteError {
     fn from(e: SearchError) -> Self {
         match e {
             SearchError::Invalid(why) => Self::Invalid(why),
+            SearchError::NotHere => Self::NotHere,
             SearchError::Unavailable(why) => Self::Unavailable(why),
         }
     }

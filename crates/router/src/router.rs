@@ -16,9 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::Value;
 use talon_core::search::{AgentSearch, Asker, FoundAgent, SearchError};
-use talon_store::network::public_card;
 use talon_store::search::{SkillVectors, Standing};
 use talon_store::{StoreError, StoreResult, WholeStore};
 use tokio::sync::Mutex;
@@ -91,28 +89,6 @@ impl Router {
             }
         }
         Ok(())
-    }
-
-    /// The card of an agent as anybody who may see the agent may read it: without `authentication`. `None` as well if the
-    /// asker may not see it.
-    pub async fn card(&self, asker: &Asker, agent: &str) -> Result<Option<Value>, SearchError> {
-        let Some(standing) = self.standing(agent).await? else {
-            return Ok(None);
-        };
-        if !may_see(asker, &standing) {
-            return Ok(None);
-        }
-        let card = match standing.agent_id {
-            Some(id) => {
-                let card = self.store.card(id).await.map_err(unavailable)?;
-                card.and_then(|card| serde_json::to_value(card.public_view()).ok())
-            }
-            None => {
-                let hosted = self.store.hosted(agent).await.map_err(unavailable)?;
-                hosted.and_then(|hosted| hosted.card)
-            }
-        };
-        Ok(card.as_ref().map(public_card))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Index> {
@@ -394,6 +370,21 @@ impl AgentSearch for Router {
     async fn is_visible(&self, asker: &Asker, agent: &str) -> Result<bool, SearchError> {
         let standing = self.standing(agent).await?;
         Ok(standing.is_some_and(|standing| may_see(asker, &standing)))
+    }
+}
+
+/// A Router for a process whose cards are registered with one elsewhere: it knows by the database whom an asker may see, so
+/// that tasks can be given by name, and leaves searches to the other.
+pub struct NamesOnly(pub Arc<Router>);
+
+#[async_trait]
+impl AgentSearch for NamesOnly {
+    async fn search(&self, _: &Asker, _: &str, _: usize) -> Result<Vec<FoundAgent>, SearchError> {
+        Err(SearchError::NotHere)
+    }
+
+    async fn is_visible(&self, asker: &Asker, agent: &str) -> Result<bool, SearchError> {
+        self.0.is_visible(asker, agent).await
     }
 }
 

@@ -102,7 +102,7 @@ impl Local {
         let lock = opened.lock_daemon()?;
         let store = opened.store;
         let keyed = install_key::ensure(&*store, &key_file).await?;
-        let listener = service::listen(plan.listen).await?;
+        let listener = service::listen(plan.listen, &*store).await?;
         let state = folder.as_ref().map(|folder| folder.path().to_owned());
         let workers = Workers::prepare(plan.wanted, state, output).await?;
         let cloud = Simulator::start(SimConfig {

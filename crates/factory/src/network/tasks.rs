@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use super::cards::seen;
 use super::view::{TaskState, TaskView};
 use crate::App;
-use crate::auth::{Caller, Operator, Viewer};
+use crate::auth::{Admission, Caller, Operator, Viewer};
 use crate::http::{Answer, FieldError, Json, Kind, Problem, ProblemBody};
 
 /// A task as it is given.
@@ -105,7 +105,7 @@ pub async fn give(
     let asked: GiveTask = body.typed()?;
     let (head, updates) = route(&app, &caller, asked).await?;
     if wants_stream(&headers) {
-        Ok(streamed(app, head, updates))
+        Ok(streamed(app, &caller, head, updates))
     } else {
         at_the_end(&app, &caller, deliver, head, updates).await
     }
@@ -320,6 +320,10 @@ fn unrouted(error: RouteError) -> Problem {
             Kind::NotFound,
             "no agent was found that can do this; say it in other words, or name an agent",
         ),
+        RouteError::NotHere => Problem::new(
+            Kind::NotImplemented,
+            "this server has no search: name an agent",
+        ),
         RouteError::Deleting(_) => Problem::new(Kind::Conflict, "the agent is being deleted"),
         RouteError::IdTaken(_) => Problem::new(
             Kind::Conflict,
@@ -403,11 +407,23 @@ async fn next(app: &App, updates: &mut dyn TaskStream) -> Option<TaskUpdate> {
     }
 }
 
-fn streamed(app: App, head: Head, updates: Box<dyn TaskStream>) -> Response {
+fn streamed(app: App, caller: &Caller, head: Head, updates: Box<dyn TaskStream>) -> Response {
     let heartbeat = app.config().heartbeat;
-    let events = stream::unfold(Some((app, head, updates)), async |state| {
-        let (app, head, mut updates) = state?;
-        let update = next(&app, &mut *updates).await?;
+    let admission = Admission::of(caller, &app);
+    let events = stream::unfold(Some((app, admission, head, updates)), async |state| {
+        let (app, mut admission, head, mut updates) = state?;
+        let update = {
+            let mut next = std::pin::pin!(next(&app, &mut *updates));
+            loop {
+                if !admission.holds(&app).await {
+                    return None;
+                }
+                tokio::select! {
+                    update = next.as_mut() => break update?,
+                    () = admission.is_due() => {}
+                }
+            }
+        };
         let ends = matches!(update, TaskUpdate::Done { .. });
         let (name, data) = head.event(update);
         // Cannot fail: an event is texts.
@@ -415,7 +431,7 @@ fn streamed(app: App, head: Head, updates: Box<dyn TaskStream>) -> Response {
             .event(name)
             .json_data(&data)
             .unwrap_or_default();
-        let rest = (!ends).then_some((app, head, updates));
+        let rest = (!ends).then_some((app, admission, head, updates));
         Some((Ok::<_, Infallible>(event), rest))
     });
     Sse::new(events)

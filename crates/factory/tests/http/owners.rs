@@ -4,6 +4,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use talon_factory::{FactoryConfig, Rate};
 use talon_store::Store;
+use talon_store::network::{CredentialStore, HostedConnection};
 
 use crate::agent::Agent;
 use crate::world::{World, read};
@@ -128,6 +129,41 @@ async fn an_owner_sees_and_changes_its_own_agents_only() {
         let (status, answer) = read(request).await;
         assert!(status.is_success(), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn who_is_online_is_told_as_far_as_the_caller_may_see_it() {
+    let world = World::new().await;
+    let mut connected = Vec::new();
+    for (name, owner) in [("ann-agent", "ann"), ("bob-agent", "bob")] {
+        world.agent(name, owner).await;
+        let token = format!("{name}-token");
+        connected.push(Agent::connect(&world.address, name, &token).await);
+    }
+    let connection = HostedConnection {
+        connection_id: "c-1".to_owned(),
+        hub: "hub".to_owned(),
+    };
+    for (name, public) in [("bob.open", true), ("bob.closed", false)] {
+        world
+            .store
+            .hosted_connected(name, "bob", public, None, &connection)
+            .await
+            .expect("a connection");
+    }
+    let (ann, _) = token(&world, "viewer", Some("ann")).await;
+    let (status, online) = read(
+        world
+            .bare(Method::GET, "/api/v1/router/online")
+            .bearer_auth(&ann),
+    )
+    .await;
+    assert_eq!(status, StatusCode::OK);
+    let items = online["items"].as_array().expect("agents");
+    let names: Vec<_> = items.iter().map(|item| &item["name"]).collect();
+    assert_eq!(names, ["ann-agent", "bob.open"]);
+    let (_, online) = world.get("/api/v1/router/online").await;
+    assert_eq!(online["items"].as_array().map(Vec::len), Some(4));
 }
 
 #[tokio::test]
