@@ -46,6 +46,10 @@ pub struct ControllerConfig {
     pub observe_only: bool,
     /// The mass-change brake.
     pub brake: BrakeConfig,
+    /// Whether the account is known to have nothing in it when the daemon starts: what the database says is there is not
+    /// missed by the brake, but made again. No setting: only for a Cloudflare that lives no longer than its daemon.
+    #[serde(skip)]
+    pub account_starts_empty: bool,
     /// Where the highest change seen is kept, to notice a database that was set back. `None`: not kept.
     pub high_water_file: Option<PathBuf>,
     /// How long events and change-feed entries are kept.
@@ -100,6 +104,7 @@ impl Default for ControllerConfig {
             budget_shared: false,
             observe_only: false,
             brake: BrakeConfig::default(),
+            account_starts_empty: false,
             high_water_file: None,
             keep_events_seconds: 30.0 * 86_400.0,
             shutdown_seconds: 8.0,

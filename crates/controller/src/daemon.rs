@@ -183,7 +183,9 @@ impl Daemon {
             .map_err(DaemonError::Settings)?;
         let inner = &self.inner;
         inner.check_restore().await?;
-        inner.shared.brake.learn().await?;
+        if !inner.shared.config.account_starts_empty {
+            inner.shared.brake.learn().await?;
+        }
         let helpers = stop.child_token();
         let mut tasks = JoinSet::new();
         let (waker, heart, comparer) = (inner.clone(), inner.clone(), inner.clone());

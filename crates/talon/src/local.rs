@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use talon_cloudflare::ClientConfig;
 use talon_controller::ControllerConfig;
+use talon_controller::clock::OsRandom;
+use talon_core::clock::Random;
 use talon_core::secret::SecretValue;
 use talon_secrets::{ScopedReader, Scopes};
 use talon_simulator::{DEV_API_TOKEN, SimConfig, SimHandle, Simulator};
@@ -96,6 +98,10 @@ pub struct Local {
 impl Local {
     /// Sets everything up and starts the daemon. Builds and fetches what is not there yet, which may take a minute.
     pub async fn start(plan: Plan, output: &Output) -> Result<Self, Failure> {
+        let kept = match &plan.place {
+            Place::Folder(path) => Some(path.join("workers")),
+            Place::Temporary | Place::Database(..) => None,
+        };
         let (database, key_file, folder) = settle(plan.place)?;
         database::migrate(&database, false).await?;
         let opened = database::open(&database).await?;
@@ -103,17 +109,21 @@ impl Local {
         let store = opened.store;
         let keyed = install_key::ensure(&*store, &key_file).await?;
         let listener = service::listen(plan.listen, &*store).await?;
-        let state = folder.as_ref().map(|folder| folder.path().to_owned());
+        // In a folder that stays, so that what a killed process leaves there is removed by the next one.
+        let state = folder.as_ref().map(|f| f.path().to_owned()).or(kept);
         let workers = Workers::prepare(plan.wanted, state, output).await?;
         let cloud = Simulator::start(SimConfig {
             runner: workers.runner,
             front_door: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+            seed: fresh_seed(),
             ..SimConfig::default()
         })
         .await
         .map_err(|e| Failure::io("the local Cloudflare cannot listen", &e))?;
         refuse_real_agents(&*store, cloud.account_id()).await?;
         let mut config = plan.config;
+        // The local Cloudflare has just begun, empty: what the database knows to be there went with the one before.
+        config.account_starts_empty = true;
         config.high_water_file = Some(daemon::high_water_file(&key_file));
         let service = Service::start(Ingredients {
             store: Arc::clone(&store),
@@ -195,6 +205,14 @@ fn client_config(cloud: &SimHandle) -> Result<ClientConfig, Failure> {
     config.api_base = cloud.api_base();
     config.s3_endpoint = Some(cloud.s3_endpoint());
     Ok(config)
+}
+
+/// A seed for a local Cloudflare. Ids of one that ran before stand in the database and belong to its agents: the next one
+/// must not give them out again.
+pub fn fresh_seed() -> u64 {
+    let mut bytes = [0u8; 8];
+    OsRandom.fill(&mut bytes);
+    u64::from_le_bytes(bytes)
 }
 
 /// References see the variables of this process that agents may use, and made-up keys for the examples.

@@ -125,7 +125,8 @@ fn introduce(out: &Output, local: &Local) {
     let end = if local.is_temporary() {
         "Ctrl-C ends it and removes everything."
     } else {
-        "Ctrl-C ends it; the database stays."
+        "Ctrl-C ends it. The database stays; the local Cloudflare does not: buckets, and what agents remember, begin empty at the \
+         next start."
     };
     let talon = safe(&talon);
     let workers = match (&local.runs, local.cloud.front_door()) {

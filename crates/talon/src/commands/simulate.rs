@@ -7,6 +7,7 @@ use serde_json::json;
 use talon_simulator::{DEV_API_TOKEN, NoRunner, Quota, Runner, SimConfig, Simulator};
 
 use crate::exit::{Exit, Failure};
+use crate::local::fresh_seed;
 use crate::logging::{self, LogFormat};
 use crate::session::Session;
 use crate::workers;
@@ -20,9 +21,9 @@ pub struct Args {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:8787", value_name = "ADDRESS")]
     listen: SocketAddr,
-    /// Seed of ids, token values and faults
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+    /// Seed of ids, token values and faults [default: another one each time]
+    #[arg(long)]
+    seed: Option<u64>,
     /// Count calls as Cloudflare does: 1,200 in five minutes, then 429
     #[arg(long)]
     quota: bool,
@@ -64,7 +65,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         runner,
         front_door: args.workers.then_some(args.front_door),
         listen: args.listen,
-        seed: args.seed,
+        seed: args.seed.unwrap_or_else(fresh_seed),
         quota: args.quota.then_some(Quota::CLOUDFLARE),
         ..SimConfig::default()
     })

@@ -36,7 +36,7 @@ pub struct Args {
     /// Print the answer as it comes; with -o json, one line for each piece
     #[arg(long)]
     stream: bool,
-    /// The conversation it belongs to: the agent remembers what was said in it [default: a new one]
+    /// The conversation it belongs to: the agent remembers what was said in it [default: a new one, called as the task]
     #[arg(long, value_parser = parse_id)]
     session: Option<TaskId>,
     /// The task's id: giving the same task twice is one task [default: a new one]
@@ -123,7 +123,11 @@ fn asked(args: &Args, session: &Session) -> Result<Asked, Failure> {
         text.clone()
     };
     let id = args.id.as_ref().map_or_else(new_id, TaskId::to_string);
-    let conversation = args.session.as_ref().map_or_else(new_id, TaskId::to_string);
+    // It follows from the id, so that the same command is the same task.
+    let conversation = args
+        .session
+        .as_ref()
+        .map_or_else(|| id.clone(), TaskId::to_string);
     let timeout = session.global.timeout.unwrap_or(DEFAULT_TIME);
     Ok(Asked {
         again: format!(

@@ -229,6 +229,32 @@ fn dev_serves_a_second_terminal() {
 }
 
 #[test]
+fn dev_that_starts_again_in_its_folder_deploys_every_agent_again() {
+    let b = Bench::new();
+    let names: Vec<String> = (0..6).map(|n| format!("agent-{n}")).collect();
+    let fleet: Vec<String> = names
+        .iter()
+        .map(|name| MANIFEST.replace("research-pro", name))
+        .collect();
+    let env = [("TALON_RUNTIME_BUNDLE", "placeholder")];
+    let mut first = Running::start(&b, &["dev", "."], &env);
+    first.says("The database stays");
+    let wait = ["apply", "-f", "-", "--wait", "--timeout", "60s"];
+    b.talon_reading(&wait, &fleet.join("---\n")).ends(0);
+    assert_eq!(first.stop(), Some(0));
+    let token = |b: &Bench, name: &str| b.snapshot(name).agent.status.r2_token_id;
+    let before: Vec<_> = names.iter().map(|name| token(&b, name)).collect();
+    let mut second = Running::start(&b, &["dev", "."], &env);
+    second.says("The database stays");
+    b.until("every agent has a token of the new Cloudflare", |b| {
+        let now = names.iter().map(|name| token(b, name));
+        now.zip(&before)
+            .all(|(now, old)| now.is_some() && now != *old)
+    });
+    assert_eq!(second.stop(), Some(0));
+}
+
+#[test]
 fn the_daemon_runs_on_a_simulated_account_and_stops_when_told() {
     let b = Bench::new();
     let mut cloud = Running::start(&b, &["simulate", "--listen", "127.0.0.1:0"], &[]);
