@@ -51,8 +51,6 @@ pub struct Ingredients {
     pub hub: HubSettings,
     /// A Router elsewhere that Agent Cards are registered with; `None`: the one in this process.
     pub remote_router: Option<RemoteRegistry>,
-    /// Under which name the Hub keeps who is connected; see [`HubConfig::name`].
-    pub hub_name: String,
     /// Settings of the daemon; the Hub's address is filled in here.
     pub config: ControllerConfig,
     /// Where HTTP is served.
@@ -143,11 +141,9 @@ impl Service {
                 clock: clock.clone(),
                 random: random.clone(),
             };
-            let config = HubConfig {
-                name: parts.hub_name,
-                ..HubConfig::default()
-            };
-            Some(Hub::start(made, config).await?)
+            // There is one Hub in an installation, whose name is always the same: whatever an earlier one held, on whatever
+            // host, is known to be gone.
+            Some(Hub::start(made, HubConfig::default()).await?)
         } else {
             None
         };
