@@ -19,7 +19,7 @@ use talon_secrets::SecretReader;
 use talon_store::WholeStore;
 use talon_worker::Bundle;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::cloudflare;
@@ -30,7 +30,8 @@ use crate::install_key::Keyed;
 
 /// How long agents have to take leave of the Hub.
 const HUB_PATIENCE: Duration = Duration::from_secs(5);
-/// How long open requests have to end. The Hub's connections are among them.
+/// How long open requests have to end. The Hub's connections are not among them: they left HTTP when they became
+/// WebSockets, and the Hub waits for them itself.
 const SERVER_PATIENCE: Duration = Duration::from_secs(7);
 
 /// What the service is made of.
@@ -229,9 +230,13 @@ impl Service {
         &self.hub_url
     }
 
-    /// Ends when the daemon does, which it should not.
+    /// Ends when the daemon or the HTTP server does, which neither should.
     pub async fn ended(&mut self) -> Failure {
-        match (&mut self.daemon).await {
+        let daemon = tokio::select! {
+            ended = &mut self.daemon => ended,
+            ended = &mut self.server => return server_ended(ended),
+        };
+        match daemon {
             Ok(Err(failure)) => failure,
             Ok(Ok(())) => Failure::new(
                 Exit::Failure,
@@ -256,6 +261,10 @@ impl Service {
             }
         };
         let server = async {
+            // One that ended by itself has told why already.
+            if self.server.is_finished() {
+                return;
+            }
             // It waits for its connections as long as it has patience, and no longer.
             if let Err(error) = (&mut self.server).await {
                 tracing::error!(%error, "the HTTP server died");
@@ -276,6 +285,21 @@ impl Service {
             }
         };
         tokio::join!(hub, server, daemon).2
+    }
+}
+
+fn server_ended(ended: Result<(), JoinError>) -> Failure {
+    match ended {
+        Ok(()) => Failure::new(
+            Exit::Failure,
+            "the HTTP server ended by itself",
+            "start it again",
+        ),
+        Err(error) => Failure::new(
+            Exit::Failure,
+            format!("the HTTP server died: {error}"),
+            "this is a defect of talon; the log above says more",
+        ),
     }
 }
 
