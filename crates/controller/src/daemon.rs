@@ -18,7 +18,7 @@ use talon_plan::{R2Endpoint, Subdomain, World};
 use talon_secrets::{InstallKey, SecretReader};
 use talon_store::{Claim, HoldKind, Store, StoreError};
 use talon_worker::Bundle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,7 @@ use crate::brake::Brake;
 use crate::config::{ControllerConfig, seconds};
 use crate::inventory::Surveyor;
 use crate::lease::Lease;
-use crate::pass;
+use crate::pass::{self, knock};
 use crate::secret_writer::KeyWriter;
 use crate::shared::Shared;
 use crate::tell::{HoldTold, safe};
@@ -136,6 +136,7 @@ impl Daemon {
             secrets: parts.secrets,
             bundle: parts.bundle,
             door: parts.door,
+            knocks: Semaphore::new(knock::AT_ONCE),
             key: parts.key,
             clock: parts.clock,
             random: parts.random,

@@ -1,6 +1,6 @@
 //! One pass over one agent: load → observe → plan → execute, until nothing is left to do now, then finish.
 
-mod knock;
+pub(crate) mod knock;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -49,6 +49,8 @@ pub struct Pass<'a> {
     secret_names: Option<BTreeSet<String>>,
     /// Whether the Worker itself was spoken to.
     knocked: bool,
+    /// Whether as many Workers as may be were spoken to when this one's turn came.
+    crowded: bool,
 }
 
 /// Runs one pass and finishes it. `Err` when the database fails or the lease is lost: then nothing more was written.
@@ -59,6 +61,7 @@ pub async fn run(shared: &Shared, lease: &Lease) -> StoreResult<()> {
         settings: None,
         secret_names: None,
         knocked: false,
+        crowded: false,
     }
     .run()
     .await
@@ -400,7 +403,7 @@ impl Pass<'_> {
         };
         // What failed waits for its own time: coming back for the Worker's sake would try it again before.
         let waits = outcome.failure.is_none() && !archived;
-        let knock = plan.knock.due_in().filter(|_| waits);
+        let knock = self.knock_due_in(&plan).filter(|_| waits);
         let next_due_in = [next_due_in, knock].into_iter().flatten().min();
         let mut mutations = Vec::new();
         if let Some(last) = archiving {

@@ -13,6 +13,7 @@ use talon_plan::{Held, HeldScope, Observed, World};
 use talon_secrets::{InstallKey, SecretReader};
 use talon_store::{HoldKind, Store, StoreResult};
 use talon_worker::Bundle;
+use tokio::sync::Semaphore;
 
 use crate::account::Account;
 use crate::brake::Brake;
@@ -36,6 +37,8 @@ pub struct Shared {
     pub bundle: Arc<Bundle>,
     /// The Workers themselves, if they can be spoken to.
     pub door: Option<Arc<dyn WorkerDoor>>,
+    /// Places for speaking to them.
+    pub knocks: Semaphore,
     /// The root of control tokens.
     pub key: Arc<InstallKey>,
     /// Time.

@@ -134,7 +134,6 @@ impl Local {
             bundle: workers.bundle,
             hub: plan.hub,
             remote_router: None,
-            hub_name: "hub".to_owned(),
             config,
             listener,
         })

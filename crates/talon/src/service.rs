@@ -19,7 +19,7 @@ use talon_secrets::SecretReader;
 use talon_store::WholeStore;
 use talon_worker::Bundle;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::cloudflare;
@@ -30,7 +30,8 @@ use crate::install_key::Keyed;
 
 /// How long agents have to take leave of the Hub.
 const HUB_PATIENCE: Duration = Duration::from_secs(5);
-/// How long open requests have to end. The Hub's connections are among them.
+/// How long open requests have to end. The Hub's connections are not among them: they left HTTP when they became
+/// WebSockets, and the Hub waits for them itself.
 const SERVER_PATIENCE: Duration = Duration::from_secs(7);
 
 /// What the service is made of.
@@ -51,8 +52,6 @@ pub struct Ingredients {
     pub hub: HubSettings,
     /// A Router elsewhere that Agent Cards are registered with; `None`: the one in this process.
     pub remote_router: Option<RemoteRegistry>,
-    /// Under which name the Hub keeps who is connected; see [`HubConfig::name`].
-    pub hub_name: String,
     /// Settings of the daemon; the Hub's address is filled in here.
     pub config: ControllerConfig,
     /// Where HTTP is served.
@@ -155,11 +154,9 @@ impl Service {
                 clock: clock.clone(),
                 random: random.clone(),
             };
-            let config = HubConfig {
-                name: parts.hub_name,
-                ..HubConfig::default()
-            };
-            Some(Hub::start(made, config).await?)
+            // There is one Hub in an installation, whose name is always the same: whatever an earlier one held, on whatever
+            // host, is known to be gone.
+            Some(Hub::start(made, HubConfig::default()).await?)
         } else {
             None
         };
@@ -245,9 +242,13 @@ impl Service {
         &self.hub_url
     }
 
-    /// Ends when the daemon does, which it should not.
+    /// Ends when the daemon or the HTTP server does, which neither should.
     pub async fn ended(&mut self) -> Failure {
-        match (&mut self.daemon).await {
+        let daemon = tokio::select! {
+            ended = &mut self.daemon => ended,
+            ended = &mut self.server => return server_ended(ended),
+        };
+        match daemon {
             Ok(Err(failure)) => failure,
             Ok(Ok(())) => Failure::new(
                 Exit::Failure,
@@ -272,6 +273,10 @@ impl Service {
             }
         };
         let server = async {
+            // One that ended by itself has told why already.
+            if self.server.is_finished() {
+                return;
+            }
             // It waits for its connections as long as it has patience, and no longer.
             if let Err(error) = (&mut self.server).await {
                 tracing::error!(%error, "the HTTP server died");
@@ -292,6 +297,21 @@ impl Service {
             }
         };
         tokio::join!(hub, server, daemon).2
+    }
+}
+
+fn server_ended(ended: Result<(), JoinError>) -> Failure {
+    match ended {
+        Ok(()) => Failure::new(
+            Exit::Failure,
+            "the HTTP server ended by itself",
+            "start it again",
+        ),
+        Err(error) => Failure::new(
+            Exit::Failure,
+            format!("the HTTP server died: {error}"),
+            "this is a defect of talon; the log above says more",
+        ),
     }
 }
 

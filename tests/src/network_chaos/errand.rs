@@ -7,6 +7,17 @@ use talon_core::task::TaskState;
 
 /// What a task says that its agent gave up because it was stopped twice in the middle of it.
 const GAVE_UP: &str = "restarted twice";
+/// What comes before the reason when an agent could not ask another one.
+const NOT_PASSED_ON: &str = "The tool delegate_task failed: ";
+/// Why an agent may fail to ask another one while things go wrong: its connection or the Hub was away, or the other one
+/// gave up.
+const NOT_HEARD: [&str; 5] = [
+    "not connected to the network",
+    "the connection to the network was lost",
+    "did not answer in time",
+    "temporarily unavailable",
+    GAVE_UP,
+];
 
 /// One thing to ask. Its id stands in its text, so that it is found wherever it left a trace.
 #[derive(Debug, Clone)]
@@ -88,6 +99,12 @@ impl Errand {
         format!("kept for {}", self.id)
     }
 
+    /// Whether another agent's answer came back.
+    pub fn is_passed_on(&self, end: &End) -> bool {
+        let answer = format!("Echo: hello {}", self.id);
+        end.is_completed() && end.text.ends_with(&answer)
+    }
+
     /// Whether an end is one that may be; `before` was asked in this session and ended before, in order.
     pub fn check(&self, end: &End, before: &[(&Self, &End)]) -> Result<()> {
         let (id, text) = (&self.id, &end.text);
@@ -106,9 +123,10 @@ impl Errand {
             Kind::Recall => remembers(id, text, before)?,
             // The other one may give up, and the connection may be lost meanwhile: the agent is told, and says so.
             Kind::Delegate(_) => {
-                let passed_on = text.ends_with(&format!("Echo: hello {id}"));
-                let told_why = text.starts_with("The tool delegate_task failed: ");
-                ensure!(passed_on || told_why, "{id}: {text}");
+                let told_why = text
+                    .strip_prefix(NOT_PASSED_ON)
+                    .is_some_and(|why| NOT_HEARD.iter().any(|known| why.contains(known)));
+                ensure!(self.is_passed_on(end) || told_why, "{id}: {text}");
             }
         }
         Ok(())
@@ -138,4 +156,41 @@ fn remembers(id: &str, text: &str, before: &[(&Errand, &End)]) -> Result<()> {
         last = places.first().copied().unwrap_or(last);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_could_not_ask_another_one_must_have_a_reason() {
+        let errand = Errand {
+            id: "e1".to_owned(),
+            agent: "a".to_owned(),
+            session: "s".to_owned(),
+            kind: Kind::Delegate("b".to_owned()),
+        };
+        let end = |text: &str| End {
+            state: TaskState::Completed,
+            text: text.to_owned(),
+        };
+        for (text, may_be, passed_on) in [
+            ("b says: Echo: hello e1", true, true),
+            (
+                "The tool delegate_task failed: not connected to the network",
+                true,
+                false,
+            ),
+            (
+                "The tool delegate_task failed: no agent is called b",
+                false,
+                false,
+            ),
+            ("Echo: hello e2", false, false),
+        ] {
+            let end = end(text);
+            assert_eq!(errand.check(&end, &[]).is_ok(), may_be, "{text}");
+            assert_eq!(errand.is_passed_on(&end), passed_on, "{text}");
+        }
+    }
 }

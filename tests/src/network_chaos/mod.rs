@@ -154,6 +154,7 @@ async fn played(options: Options) -> Result<Report> {
     verdict::every_agent_answers(&ground, &mut all).await?;
     let asked_again = verdict::answers_stand(&mut all).await?;
     let asked: Vec<&Asked> = all.iter().flat_map(|c| &c.asked).collect();
+    verdict::few_were_given_up(&asked, &options.troubles)?;
     verdict::buckets_hold(&ground, &asked).await?;
     oracle::verify_with(&ground.site, &|agent| ground.key_of(agent)).await?;
     verdict::delete_all(&ground, &mut all[0], PATIENCE).await?;

@@ -14,18 +14,43 @@ use url::Url;
 use super::customer::{Asked, Customer};
 use super::errand::{Errand, Kind};
 use super::ground::Ground;
+use super::trouble::Troubles;
 use crate::stage::name;
 
-/// Everybody can be asked, by customers of every line.
+/// Everybody can be asked, by customers of every line, and can ask the next one: now that nothing goes wrong, all of it
+/// succeeds.
 pub async fn every_agent_answers(ground: &Ground, customers: &mut [Customer]) -> Result<()> {
     let all = customers.len();
+    let others = ground.agents.iter().cycle().skip(1);
+    let pairs: Vec<_> = ground.agents.iter().zip(others).collect();
     let asking = customers.iter_mut().enumerate().map(async |(n, customer)| {
-        for agent in ground.agents.iter().skip(n).step_by(all) {
-            customer.ask(agent.clone(), Kind::Echo).await?;
+        for (agent, other) in pairs.iter().skip(n).step_by(all) {
+            customer.ask((*agent).clone(), Kind::Echo).await?;
+            let asked = customer.asked.last().context("just asked")?;
+            ensure!(asked.end.is_completed(), "in the calm: {asked:?}");
+            if agent != other {
+                let kind = Kind::Delegate((*other).clone());
+                customer.ask((*agent).clone(), kind).await?;
+                let asked = customer.asked.last().context("just asked")?;
+                let passed_on = asked.errand.is_passed_on(&asked.end);
+                ensure!(passed_on, "in the calm: {asked:?}");
+            }
         }
         anyhow::Ok(())
     });
     futures::future::try_join_all(asking).await?;
+    Ok(())
+}
+
+/// An errand is given up only after its Worker was stopped twice in the middle of it, by a kill or by the push of a key; so
+/// there are not more of them than of those.
+pub fn few_were_given_up(asked: &[&Asked], troubles: &Troubles) -> Result<()> {
+    let given_up = asked.iter().filter(|a| !a.end.is_completed()).count();
+    let stops = troubles.worker_kills + troubles.rotations;
+    ensure!(
+        given_up <= stops,
+        "{given_up} errands were given up, with {stops} Workers stopped"
+    );
     Ok(())
 }
 

@@ -19,7 +19,19 @@ const WAKE: Duration = Duration::from_secs(6);
 /// Longest wait for a report.
 const STATUS: Duration = Duration::from_secs(4);
 
+/// How many Workers are spoken to at once. While the Hub is away all that are to stay connected are missed together, and
+/// each may take seconds: passes that have more to do must not wait behind them.
+pub(crate) const AT_ONCE: usize = 4;
+/// When a pass comes back that found as many spoken to.
+const CROWDED: Duration = Duration::from_secs(5);
+
 impl Pass<'_> {
+    /// When the pass is to come back to speak to the Worker; `None`: not at all.
+    pub(super) fn knock_due_in(&self, plan: &Plan) -> Option<Duration> {
+        let due = plan.knock.due_in()?;
+        Some(if self.crowded { due.max(CROWDED) } else { due })
+    }
+
     /// Speaks to the Worker if the plan says so, once in a pass. Whether it did: what came of it is then recorded. It is
     /// never a failure of the pass, and never tried again in it.
     pub(super) async fn knock(
@@ -37,9 +49,14 @@ impl Pass<'_> {
         let Some(url) = world.worker_url(&worker) else {
             return Ok(false);
         };
-        if std::mem::replace(&mut self.knocked, true) {
+        if self.knocked {
             return Ok(false);
         }
+        let Ok(_place) = self.shared.knocks.try_acquire() else {
+            self.crowded = true;
+            return Ok(false);
+        };
+        (self.knocked, self.crowded) = (true, false);
         let control = self.shared.key.control_token(agent.id);
         let answer = tokio::select! {
             biased;

@@ -153,7 +153,7 @@ async fn revoke(session: &Session, id: &str) -> Result<Exit, Failure> {
         out.document(&json!({ "id": id, "revoked": true }))?;
     } else {
         out.line(&format!(
-            "key {} revoked; connections of its agents end within a minute",
+            "key {} revoked; connections of its agents end within two minutes",
             safe(id)
         ));
     }

@@ -108,7 +108,6 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         bundle,
         hub: settings.hub.clone(),
         remote_router: remote_router(&settings.router)?,
-        hub_name: hub_name(&database, settings),
         config,
         listener,
     })
@@ -195,23 +194,6 @@ fn remote_router(settings: &RouterSettings) -> Result<Option<RemoteRegistry>, Fa
                 "correct router.url or router.serviceKey; talon config show says where they come from",
             )
         })
-}
-
-/// Stable over restarts, so that what an earlier process of this place held is known to be gone; on a server that
-/// several daemons share, a name for each.
-fn hub_name(database: &Database, settings: &Settings) -> String {
-    match database {
-        Database::Sqlite(_) => "hub".to_owned(),
-        Database::Postgres(_) => {
-            let host = nix::unistd::gethostname()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default();
-            match settings.listen.port() {
-                0 => format!("{host}:{}", std::process::id()),
-                port => format!("{host}:{port}"),
-            }
-        }
-    }
 }
 
 /// A token that Cloudflare does not take is said at once: while nothing changes, no pass would stumble over it. Nothing
