@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use talon_core::{AgentName, AgentSpec, Owner, Snapshot};
-use talon_store::fleet::{Actor, FleetStore, PageFilter, PagePlace};
+use talon_store::fleet::{Actor, Decided, FleetStore, PageFilter, PagePlace};
 use talon_store::{Applied, ApplyOptions, StoreResult};
 
 use crate::error::retrying;
@@ -57,17 +57,20 @@ impl FleetStore for PostgresStore {
         &self,
         actor: &Actor,
         name: &AgentName,
+        decided: Option<Decided>,
         keep_bucket: bool,
     ) -> StoreResult<()> {
-        retrying(|| people::request_deletion(&self.pool, Some(actor), name, keep_bucket)).await
+        retrying(|| people::request_deletion(&self.pool, Some(actor), name, decided, keep_bucket))
+            .await
     }
 
     async fn set_suspend_as(
         &self,
         actor: &Actor,
         name: &AgentName,
+        decided: Option<Decided>,
         suspend: bool,
     ) -> StoreResult<bool> {
-        retrying(|| people::set_suspend(&self.pool, Some(actor), name, suspend)).await
+        retrying(|| people::set_suspend(&self.pool, Some(actor), name, decided, suspend)).await
     }
 }

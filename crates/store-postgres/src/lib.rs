@@ -121,7 +121,7 @@ impl Store for PostgresStore {
     }
 
     async fn request_deletion(&self, name: &AgentName, keep_bucket: bool) -> StoreResult<()> {
-        retrying(|| people::request_deletion(&self.pool, None, name, keep_bucket)).await
+        retrying(|| people::request_deletion(&self.pool, None, name, None, keep_bucket)).await
     }
 
     async fn request_reconcile(&self, name: &AgentName) -> StoreResult<()> {
@@ -129,7 +129,7 @@ impl Store for PostgresStore {
     }
 
     async fn set_suspend(&self, name: &AgentName, suspend: bool) -> StoreResult<bool> {
-        retrying(|| people::set_suspend(&self.pool, None, name, suspend)).await
+        retrying(|| people::set_suspend(&self.pool, None, name, None, suspend)).await
     }
 
     async fn events(&self, filter: &EventFilter) -> StoreResult<Vec<Event>> {

@@ -1,10 +1,10 @@
 //! What people ask for: apply, delete, reconcile, suspend.
 
 use sqlx::postgres::PgPool;
-use sqlx::{PgConnection, PgTransaction, Postgres, QueryBuilder, Row};
+use sqlx::{PgConnection, PgTransaction, Postgres, QueryBuilder};
 use talon_core::{AgentId, AgentName, AgentSpec, Generation, Owner};
 use talon_store::columns::{self, Cell};
-use talon_store::fleet::Actor;
+use talon_store::fleet::{Actor, Decided};
 use talon_store::{Applied, ApplyOptions, ApplyOutcome, StoreError, codes};
 
 use crate::error::Work;
@@ -173,23 +173,22 @@ pub(crate) async fn request_deletion(
     pool: &PgPool,
     actor: Option<&Actor>,
     name: &AgentName,
+    decided: Option<Decided>,
     keep_bucket: bool,
 ) -> Work<()> {
     let mut tx = begin_as(pool, actor).await?;
-    let found = sqlx::query(
+    let id = locked(&mut tx, name, decided).await?;
+    sqlx::query(
         "UPDATE agent_source SET deletion_requested_at = clock_timestamp(),
             deletion_policy = CASE WHEN $2 THEN 'keep_bucket' ELSE deletion_policy END
-         WHERE name = $1 AND deleted_at IS NULL AND deletion_requested_at IS NULL",
+         WHERE id = $1 AND deletion_requested_at IS NULL",
     )
-    .bind(name.as_str())
+    .bind(id.0)
     .bind(keep_bucket)
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
-    if found.rows_affected() > 0 || exists(pool, name).await? {
-        return Ok(());
-    }
-    Err(StoreError::NotFound.into())
+    Ok(())
 }
 
 /// Makes a pass due now.
@@ -211,32 +210,37 @@ pub(crate) async fn set_suspend(
     pool: &PgPool,
     actor: Option<&Actor>,
     name: &AgentName,
+    decided: Option<Decided>,
     suspend: bool,
 ) -> Work<bool> {
     let mut tx = begin_as(pool, actor).await?;
-    let found = sqlx::query(
-        "UPDATE agent_source SET suspend = $2 WHERE name = $1 AND deleted_at IS NULL AND suspend <> $2",
-    )
-    .bind(name.as_str())
-    .bind(suspend)
-    .execute(&mut *tx)
-    .await?;
+    let id = locked(&mut tx, name, decided).await?;
+    let changed =
+        sqlx::query("UPDATE agent_source SET suspend = $2 WHERE id = $1 AND suspend <> $2")
+            .bind(id.0)
+            .bind(suspend)
+            .execute(&mut *tx)
+            .await?;
     tx.commit().await?;
-    if found.rows_affected() > 0 {
-        return Ok(true);
-    }
-    if exists(pool, name).await? {
-        return Ok(false);
-    }
-    Err(StoreError::NotFound.into())
+    Ok(changed.rows_affected() > 0)
 }
 
-async fn exists(pool: &PgPool, name: &AgentName) -> Work<bool> {
+/// The living agent of this name, which nobody else writes until the transaction ends; it must be the one decided about.
+async fn locked(
+    connection: &mut PgConnection,
+    name: &AgentName,
+    decided: Option<Decided>,
+) -> Work<AgentId> {
     let row = sqlx::query(
-        "SELECT EXISTS (SELECT FROM agent_source WHERE name = $1 AND deleted_at IS NULL) AS found",
+        "SELECT id, generation FROM agent_source WHERE name = $1 AND deleted_at IS NULL FOR NO KEY UPDATE",
     )
     .bind(name.as_str())
-    .fetch_one(pool)
-    .await?;
-    Ok(row.try_get("found")?)
+    .fetch_optional(connection)
+    .await?
+    .ok_or(StoreError::NotFound)?;
+    let id = AgentId(cell(&row, "id")?);
+    if let Some(decided) = decided {
+        decided.check(id, cell(&row, "generation")?)?;
+    }
+    Ok(id)
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sqlx::{QueryBuilder, Sqlite};
 use talon_core::{AgentName, AgentSpec, Owner, Snapshot};
-use talon_store::fleet::{Actor, FleetStore, PageFilter, PagePlace};
+use talon_store::fleet::{Actor, Decided, FleetStore, PageFilter, PagePlace};
 use talon_store::{Applied, ApplyOptions, StoreResult};
 
 use crate::error::translate;
@@ -94,9 +94,10 @@ impl FleetStore for SqliteStore {
         &self,
         actor: &Actor,
         name: &AgentName,
+        decided: Option<Decided>,
         keep_bucket: bool,
     ) -> StoreResult<()> {
-        self.do_request_deletion(Some(actor), name, keep_bucket)
+        self.do_request_deletion(Some(actor), name, decided, keep_bucket)
             .await
     }
 
@@ -104,8 +105,10 @@ impl FleetStore for SqliteStore {
         &self,
         actor: &Actor,
         name: &AgentName,
+        decided: Option<Decided>,
         suspend: bool,
     ) -> StoreResult<bool> {
-        self.do_set_suspend(Some(actor), name, suspend).await
+        self.do_set_suspend(Some(actor), name, decided, suspend)
+            .await
     }
 }

@@ -5,7 +5,7 @@ use sqlx::{QueryBuilder, Sqlite, Transaction};
 use talon_core::event::{Event, NewEvent};
 use talon_core::{AgentId, AgentName, AgentSpec, Generation, Owner, Snapshot};
 use talon_store::columns::{self, Cell};
-use talon_store::fleet::Actor;
+use talon_store::fleet::{Actor, Decided};
 use talon_store::{
     Applied, ApplyOptions, ApplyOutcome, CONTROLLER, Change, ChangeKind, EventFilter, ListFilter,
     StoreError, StoreResult, codes,
@@ -214,6 +214,7 @@ impl SqliteStore {
         &self,
         actor: Option<&Actor>,
         name: &AgentName,
+        decided: Option<Decided>,
         keep_bucket: bool,
     ) -> StoreResult<()> {
         let mut tx = self.writing().await?;
@@ -221,6 +222,9 @@ impl SqliteStore {
         let agent = live(&mut tx, name.as_str())
             .await?
             .ok_or(StoreError::NotFound)?;
+        if let Some(decided) = decided {
+            decided.check(agent.id, agent.generation.0)?;
+        }
         if agent.is_deleting() {
             return tx.rollback().await.map_err(translate);
         }
@@ -261,6 +265,7 @@ impl SqliteStore {
         &self,
         actor: Option<&Actor>,
         name: &AgentName,
+        decided: Option<Decided>,
         suspend: bool,
     ) -> StoreResult<bool> {
         let mut tx = self.writing().await?;
@@ -268,6 +273,9 @@ impl SqliteStore {
         let agent = live(&mut tx, name.as_str())
             .await?
             .ok_or(StoreError::NotFound)?;
+        if let Some(decided) = decided {
+            decided.check(agent.id, agent.generation.0)?;
+        }
         if agent.spec.suspend == suspend {
             tx.rollback().await.map_err(translate)?;
             return Ok(false);

@@ -37,7 +37,8 @@ impl Store for SqliteStore {
     }
 
     async fn request_deletion(&self, name: &AgentName, keep_bucket: bool) -> StoreResult<()> {
-        self.do_request_deletion(None, name, keep_bucket).await
+        self.do_request_deletion(None, name, None, keep_bucket)
+            .await
     }
 
     async fn request_reconcile(&self, name: &AgentName) -> StoreResult<()> {
@@ -45,7 +46,7 @@ impl Store for SqliteStore {
     }
 
     async fn set_suspend(&self, name: &AgentName, suspend: bool) -> StoreResult<bool> {
-        self.do_set_suspend(None, name, suspend).await
+        self.do_set_suspend(None, name, None, suspend).await
     }
 
     async fn events(&self, filter: &EventFilter) -> StoreResult<Vec<Event>> {

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use talon_core::status::DeploymentStatus;
 use talon_core::{AgentId, AgentName, AgentSpec, Owner, Snapshot};
 
-use crate::{Applied, ApplyOptions, StoreResult};
+use crate::{Applied, ApplyOptions, StoreError, StoreResult};
 
 /// Which agents a page shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,6 +38,28 @@ pub struct Actor {
     pub source: String,
 }
 
+/// Which agent somebody decided about, since its name may be another's by the time of the write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decided {
+    /// The agent.
+    pub id: AgentId,
+    /// The generation that it must be at; `None`: any.
+    pub generation: Option<i64>,
+}
+
+impl Decided {
+    /// Checks the living agent that has the name now: `NotFound` if it is another, `Stale` if it has moved on.
+    pub fn check(self, id: AgentId, actual: i64) -> StoreResult<()> {
+        if self.id != id {
+            return Err(StoreError::NotFound);
+        }
+        match self.generation.filter(|expected| *expected != actual) {
+            Some(expected) => Err(StoreError::Stale { expected, actual }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The fleet, as the HTTP API sees it.
 #[async_trait]
 pub trait FleetStore: Send + Sync + 'static {
@@ -66,19 +88,22 @@ pub trait FleetStore: Send + Sync + 'static {
         options: ApplyOptions,
     ) -> StoreResult<Applied>;
 
-    /// [`Store::request_deletion`](crate::Store::request_deletion) in somebody's name.
+    /// [`Store::request_deletion`](crate::Store::request_deletion) in somebody's name; with `decided`, only of that agent at
+    /// that generation, which is looked at in the same transaction.
     async fn request_deletion_as(
         &self,
         actor: &Actor,
         name: &AgentName,
+        decided: Option<Decided>,
         keep_bucket: bool,
     ) -> StoreResult<()>;
 
-    /// [`Store::set_suspend`](crate::Store::set_suspend) in somebody's name.
+    /// [`Store::set_suspend`](crate::Store::set_suspend) in somebody's name; `decided` as above.
     async fn set_suspend_as(
         &self,
         actor: &Actor,
         name: &AgentName,
+        decided: Option<Decided>,
         suspend: bool,
     ) -> StoreResult<bool>;
 }

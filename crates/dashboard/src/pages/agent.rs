@@ -13,7 +13,9 @@ use talon_explain::{age, safe, view};
 use talon_store::Store;
 use talon_store::glance::GlanceEvents;
 
-use super::{Shell, WHILE_MOVING, event, find, find_to_change, name_of, sync_mark, timeline, why};
+use super::{
+    Shell, WHILE_MOVING, decided, event, find, find_to_change, name_of, sync_mark, timeline, why,
+};
 use crate::app::App;
 use crate::error::{PageError, show as render};
 use crate::fields::{Posted, Theme};
@@ -702,7 +704,12 @@ pub async fn suspend(
 ) -> Result<Redirect, PageError> {
     let s = find_to_change(&app, &posted.session, &name).await?;
     app.store()
-        .set_suspend_as(&posted.session.visitor.actor(), name_of(&s), true)
+        .set_suspend_as(
+            &posted.session.visitor.actor(),
+            name_of(&s),
+            decided(&s),
+            true,
+        )
         .await?;
     Ok(back(&s, "suspend"))
 }
@@ -715,7 +722,12 @@ pub async fn resume(
 ) -> Result<Redirect, PageError> {
     let s = find_to_change(&app, &posted.session, &name).await?;
     app.store()
-        .set_suspend_as(&posted.session.visitor.actor(), name_of(&s), false)
+        .set_suspend_as(
+            &posted.session.visitor.actor(),
+            name_of(&s),
+            decided(&s),
+            false,
+        )
         .await?;
     Ok(back(&s, "resume"))
 }

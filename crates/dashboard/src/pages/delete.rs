@@ -8,7 +8,7 @@ use talon_core::Snapshot;
 use talon_core::resource::{ResourceKind, ResourceState};
 use talon_explain::{safe, view};
 
-use super::{Shell, find_to_change, name_of};
+use super::{Shell, decided, find_to_change, name_of};
 use crate::app::App;
 use crate::error::{PageError, show as render};
 use crate::fields::{Posted, Theme};
@@ -90,6 +90,7 @@ pub async fn confirmed(
         .request_deletion_as(
             &posted.session.visitor.actor(),
             name_of(&s),
+            decided(&s),
             posted.fields.ticked("keep_bucket"),
         )
         .await?;

@@ -15,6 +15,7 @@ pub mod why;
 
 use talon_core::{AgentName, Snapshot};
 use talon_explain::view::{self, Agreement};
+use talon_store::fleet::Decided;
 
 use crate::app::App;
 use crate::assets::Addresses;
@@ -112,6 +113,14 @@ pub async fn find_to_change(
 /// The name of an agent that was found.
 pub fn name_of(s: &Snapshot) -> &AgentName {
     &s.agent.name
+}
+
+/// That a write is about the agent that was found, at whatever generation.
+pub fn decided(s: &Snapshot) -> Option<Decided> {
+    Some(Decided {
+        id: s.agent.id,
+        generation: None,
+    })
 }
 
 /// Whether it is as its row says, as icon and word.

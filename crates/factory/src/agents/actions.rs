@@ -8,6 +8,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use talon_core::Snapshot;
 use talon_store::access::NewAudit;
+use talon_store::fleet::Decided;
 use talon_store::{Hold, HoldKind};
 use utoipa::ToSchema;
 
@@ -70,8 +71,12 @@ pub async fn resume(
 
 async fn set_suspend(app: &App, caller: &Caller, name: &str, suspend: bool) -> Answer<Response> {
     let found = must_find(app, caller, name, false).await?;
+    let decided = Some(Decided {
+        id: found.agent.id,
+        generation: None,
+    });
     app.store()
-        .set_suspend_as(&actor(caller), &found.agent.name, suspend)
+        .set_suspend_as(&actor(caller), &found.agent.name, decided, suspend)
         .await?;
     Ok(response(StatusCode::OK, &reload(app, &found).await?))
 }

@@ -12,6 +12,7 @@ use talon_core::secret_writer::KeyName;
 use talon_core::{AgentId, AgentName, AgentSpec, Owner, Snapshot, validate};
 use talon_plan::spec_diff::{self, Effect, FieldChange, Stage};
 use talon_store::access::Outcome;
+use talon_store::fleet::Decided;
 use talon_store::{ApplyOptions, ApplyOutcome, StoreError};
 use utoipa::{IntoParams, ToSchema};
 
@@ -720,11 +721,14 @@ pub async fn delete(
     };
     let wait = wait.read(&app)?;
     let before = must_find(&app, &caller, &name, false).await?;
-    conditional.check(Some(&before))?;
+    let decided = Some(Decided {
+        id: before.agent.id,
+        generation: conditional.check(Some(&before))?,
+    });
     let keep_bucket = params.keep_bucket.unwrap_or_default();
     let by = actor(&caller);
     app.store()
-        .request_deletion_as(&by, &before.agent.name, keep_bucket)
+        .request_deletion_as(&by, &before.agent.name, decided, keep_bucket)
         .await?;
     let id = before.agent.id;
     let (snapshot, ended) = match wait {

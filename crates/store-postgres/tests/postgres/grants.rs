@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use talon_store::access::AccessStore;
 use talon_store::{EventFilter, ListFilter, Store};
 use talon_store_postgres::PostgresStore;
 
@@ -172,6 +173,42 @@ async fn the_audit_log_is_pruned_with_the_rest_and_by_nobody_emptied() {
             .await
             .unwrap();
         assert_eq!(count, left, "kept for {keep_days} days");
+    }
+}
+
+#[tokio::test]
+async fn a_writer_is_audited_as_itself_whatever_name_it_sets() {
+    let database = TestPostgres::shared().await.database().await;
+    with_first_row(&database, false).await;
+    let mut logins = Vec::new();
+    for (role, count) in [(Role::Writer, "1"), (Role::Admin, "2")] {
+        let mut connection = database.connect(role).await;
+        let login: String = sqlx::query_scalar("SELECT session_user::text")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        logins.push(login);
+        run(&mut connection, "SET talon.actor = 'token:ann'")
+            .await
+            .unwrap();
+        run(&mut connection, "SET talon.source = '10.0.0.9'")
+            .await
+            .unwrap();
+        let change = format!("UPDATE agent_source SET model = 'a/{count}'");
+        run(&mut connection, &change).await.unwrap();
+    }
+    let store = PostgresStore::open(&database.url(Role::Controller))
+        .await
+        .unwrap();
+    let log = store.audit_log(2).await.unwrap();
+    let by_admin = (log[0].actor.as_str(), log[0].source.as_deref());
+    assert_eq!(by_admin, ("token:ann", Some("10.0.0.9")));
+    let by_writer = (log[1].actor.as_str(), log[1].source.as_deref());
+    if logins[0] == logins[1] {
+        // On a server that is not the tests' own the administrator steps down, and is believed.
+        assert_eq!(by_writer, by_admin);
+    } else {
+        assert_eq!(by_writer, (logins[0].as_str(), None));
     }
 }
 

@@ -181,10 +181,20 @@ pub(super) async fn every_change_of_a_spec_is_in_the_audit_log(bench: Bench) {
         .apply_as(&actor, &agent, &owner, &wanted, options)
         .await
         .unwrap();
-    assert!(bench.set_suspend_as(&actor, &agent, true).await.unwrap());
-    assert!(!bench.set_suspend_as(&actor, &agent, true).await.unwrap());
+    assert!(
+        bench
+            .set_suspend_as(&actor, &agent, None, true)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !bench
+            .set_suspend_as(&actor, &agent, None, true)
+            .await
+            .unwrap()
+    );
     bench
-        .request_deletion_as(&actor, &agent, false)
+        .request_deletion_as(&actor, &agent, None, false)
         .await
         .unwrap();
     let entry = NewAudit {

@@ -4,8 +4,8 @@ use talon_core::Owner;
 use talon_core::status::DeploymentStatus;
 
 use super::support::{Bench, name, spec};
-use crate::ApplyOptions;
-use crate::fleet::{PageFilter, PagePlace};
+use crate::fleet::{Actor, Decided, PageFilter, PagePlace};
+use crate::{ApplyOptions, StoreError};
 
 async fn names(bench: &Bench, filter: &PageFilter, size: i64) -> Vec<String> {
     let mut all = Vec::new();
@@ -103,4 +103,48 @@ pub(super) async fn the_feed_tells_where_it_begins(bench: Bench) {
     let last = bench.last_change().await.unwrap();
     bench.prune(std::time::Duration::ZERO).await.unwrap();
     assert!(bench.first_change().await.unwrap() >= last);
+}
+
+pub(super) async fn what_was_decided_about_one_agent_befalls_no_other(bench: Bench) {
+    let actor = Actor {
+        name: "token:ann".to_owned(),
+        source: "10.0.0.7".to_owned(),
+    };
+    let agent = name("agent-a");
+    let gone = bench.archived("agent-a", None).await;
+    let now = bench.create("agent-a").await;
+    let decided = |id, generation| Some(Decided { id, generation });
+    for refused in [
+        bench
+            .request_deletion_as(&actor, &agent, decided(gone, None), false)
+            .await
+            .unwrap_err(),
+        bench
+            .set_suspend_as(&actor, &agent, decided(gone, None), true)
+            .await
+            .unwrap_err(),
+    ] {
+        assert!(matches!(refused, StoreError::NotFound), "{refused}");
+    }
+    let changed = bench.set_suspend_as(&actor, &agent, decided(now, Some(1)), true);
+    assert!(changed.await.unwrap());
+    let is_stale = |e: StoreError| {
+        matches!(
+            e,
+            StoreError::Stale {
+                expected: 1,
+                actual: 2
+            }
+        )
+    };
+    let refused = bench.set_suspend_as(&actor, &agent, decided(now, Some(1)), false);
+    assert!(is_stale(refused.await.unwrap_err()));
+    let refused = bench.request_deletion_as(&actor, &agent, decided(now, Some(1)), false);
+    assert!(is_stale(refused.await.unwrap_err()));
+    bench
+        .request_deletion_as(&actor, &agent, decided(now, Some(2)), false)
+        .await
+        .unwrap();
+    let found = bench.load(now).await.unwrap().unwrap();
+    assert!(found.agent.is_deleting());
 }

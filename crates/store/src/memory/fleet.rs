@@ -5,7 +5,7 @@ use talon_core::{AgentName, AgentSpec, Owner, Snapshot};
 
 use super::MemoryStore;
 use super::state::{Row, State};
-use crate::fleet::{Actor, FleetStore, PageFilter, PagePlace};
+use crate::fleet::{Actor, Decided, FleetStore, PageFilter, PagePlace};
 use crate::{Applied, ApplyOptions, StoreResult};
 
 impl PageFilter {
@@ -80,17 +80,19 @@ impl FleetStore for MemoryStore {
         &self,
         actor: &Actor,
         name: &AgentName,
+        decided: Option<Decided>,
         keep_bucket: bool,
     ) -> StoreResult<()> {
-        self.wake(|s, now| s.request_deletion(Some(actor), name, keep_bucket, now))
+        self.wake(|s, now| s.request_deletion(Some(actor), name, decided, keep_bucket, now))
     }
 
     async fn set_suspend_as(
         &self,
         actor: &Actor,
         name: &AgentName,
+        decided: Option<Decided>,
         suspend: bool,
     ) -> StoreResult<bool> {
-        self.wake(|s, now| s.set_suspend(Some(actor), name, suspend, now))
+        self.wake(|s, now| s.set_suspend(Some(actor), name, decided, suspend, now))
     }
 }

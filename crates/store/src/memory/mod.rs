@@ -132,7 +132,7 @@ impl Store for MemoryStore {
     }
 
     async fn request_deletion(&self, name: &AgentName, keep_bucket: bool) -> StoreResult<()> {
-        self.wake(|s, now| s.request_deletion(None, name, keep_bucket, now))
+        self.wake(|s, now| s.request_deletion(None, name, None, keep_bucket, now))
     }
 
     async fn request_reconcile(&self, name: &AgentName) -> StoreResult<()> {
@@ -140,7 +140,7 @@ impl Store for MemoryStore {
     }
 
     async fn set_suspend(&self, name: &AgentName, suspend: bool) -> StoreResult<bool> {
-        self.wake(|s, now| s.set_suspend(None, name, suspend, now))
+        self.wake(|s, now| s.set_suspend(None, name, None, suspend, now))
     }
 
     async fn events(&self, filter: &EventFilter) -> StoreResult<Vec<Event>> {

@@ -5,7 +5,7 @@ use talon_core::spec::DeletionPolicy;
 use talon_core::{AgentId, AgentName, AgentSpec, Generation, Owner, Snapshot};
 
 use super::state::{Now, Row, State};
-use crate::fleet::Actor;
+use crate::fleet::{Actor, Decided};
 use crate::types::{
     Applied, ApplyOptions, ApplyOutcome, CONTROLLER, Change, ChangeKind, EventFilter, ListFilter,
 };
@@ -96,10 +96,14 @@ impl State {
         &mut self,
         actor: Option<&Actor>,
         name: &AgentName,
+        decided: Option<Decided>,
         keep_bucket: bool,
         now: Now,
     ) -> StoreResult<()> {
         let row = self.live(name)?;
+        if let Some(decided) = decided {
+            decided.check(row.agent.id, row.agent.generation.0)?;
+        }
         if row.agent.is_deleting() {
             return Ok(());
         }
@@ -136,10 +140,14 @@ impl State {
         &mut self,
         actor: Option<&Actor>,
         name: &AgentName,
+        decided: Option<Decided>,
         suspend: bool,
         now: Now,
     ) -> StoreResult<bool> {
         let row = self.live(name)?;
+        if let Some(decided) = decided {
+            decided.check(row.agent.id, row.agent.generation.0)?;
+        }
         if row.agent.spec.suspend == suspend {
             return Ok(false);
         }
