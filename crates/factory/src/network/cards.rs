@@ -4,7 +4,9 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::Value;
 use talon_core::Owner;
+use talon_core::snapshot::AuthTokenState;
 use talon_core::spec::Visibility;
+use talon_core::status::DeploymentStatus;
 use talon_store::network::public_card;
 
 use crate::App;
@@ -39,6 +41,8 @@ pub async fn card(
 pub struct Seen {
     /// Whose it is.
     pub owner: String,
+    /// How it stands, if it never ran and holds no token to connect with: a task would wait for nobody.
+    pub never_ran: Option<DeploymentStatus>,
     card: CardOf,
 }
 
@@ -60,8 +64,12 @@ pub async fn seen(app: &App, caller: &Caller, name: &str) -> Answer<Option<Seen>
         let agent = found.agent;
         let visible = !agent.is_deleting()
             && (caller.sees(&agent.owner) || agent.spec.visibility == Visibility::Public);
+        let mut tokens = found.auth_tokens.iter();
+        let runs = agent.status.first_deployed_at.is_some()
+            || tokens.any(|t| t.state == AuthTokenState::Current);
         return Ok(visible.then_some(Seen {
             owner: agent.owner.0,
+            never_ran: (!runs).then_some(agent.status.deployment_status),
             card: CardOf::Managed(agent.id),
         }));
     }
@@ -70,6 +78,7 @@ pub async fn seen(app: &App, caller: &Caller, name: &str) -> Answer<Option<Seen>
         hosted.filter(|hosted| hosted.public || caller.sees(&Owner(hosted.owner.clone())));
     Ok(visible.map(|hosted| Seen {
         owner: hosted.owner,
+        never_ran: None,
         card: CardOf::Hosted(hosted.card),
     }))
 }

@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use talon_core::deliver::{Deliver, DeliverError, TaskStream, TaskUpdate};
+use talon_core::status::DeploymentStatus;
 use talon_core::task::{InvalidTaskId, Task, TaskId};
 use talon_router::{MAX_QUERY, RouteError, TaskFor, TaskRequest};
 use utoipa::ToSchema;
@@ -91,7 +92,7 @@ pub struct Canceled {
         (TaskMessage = "text/event-stream"),
     )),
     (status = 404, description = "Nobody of that name, or nobody who fits", content_type = "application/problem+json", body = ProblemBody),
-    (status = 409, description = "The id is another task's, or the agent is being deleted", content_type = "application/problem+json", body = ProblemBody),
+    (status = 409, description = "The id is another task's, or the agent is being deleted or has not run yet", content_type = "application/problem+json", body = ProblemBody),
     (status = 422, description = "The task cannot be given as it is", content_type = "application/problem+json", body = ProblemBody),
     (status = 501, description = "This server has no Hub", content_type = "application/problem+json", body = ProblemBody),
 ))]
@@ -273,7 +274,14 @@ async fn route(app: &App, caller: &Caller, asked: GiveTask) -> Answer<(Head, Box
     if let TaskFor::Name(name) = &to {
         // Who sees everybody's agents asks in the name of this one's owner.
         match seen(app, caller, name).await? {
-            Some(found) => asker.owner = caller.owner.clone().map_or(found.owner, |own| own.0),
+            Some(found) => {
+                if let Some(status) = found.never_ran
+                    && !hub(app)?.is_online(name).await.map_err(problem)?
+                {
+                    return Err(never_ran(name, status));
+                }
+                asker.owner = caller.owner.clone().map_or(found.owner, |own| own.0);
+            }
             None => return Err(nobody()),
         }
     }
@@ -291,6 +299,16 @@ async fn route(app: &App, caller: &Caller, asked: GiveTask) -> Answer<(Head, Box
         agent: routed.agent,
     };
     Ok((head, routed.stream))
+}
+
+/// The name is that of a row, so that it can be repeated.
+fn never_ran(name: &str, status: DeploymentStatus) -> Problem {
+    Problem::new(
+        Kind::Conflict,
+        format!(
+            "the agent is {status} and has not run yet, so that nobody would answer; talon why {name} says what it waits for"
+        ),
+    )
 }
 
 fn nobody() -> Problem {
