@@ -44,6 +44,9 @@ pub enum SearchError {
     /// The query cannot be answered as it is.
     #[error("{0}")]
     Invalid(String),
+    /// Cards are registered elsewhere, and searched for there.
+    #[error("searches are answered by another Router")]
+    NotHere,
     /// The database or the embedding model cannot be reached.
     #[error("temporarily unavailable: {0}")]
     Unavailable(String),

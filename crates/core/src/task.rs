@@ -62,6 +62,25 @@ impl TaskId {
         }
     }
 
+    /// The id that is stored for one that somebody chose. Ids of an owner's people and agents are in a space of that
+    /// owner's own, so that nobody can take, join or even guess at another owner's tasks and conversations; whoever has
+    /// no owner (`None`) has a space that no owner's name reaches. Distinct ids stay distinct.
+    pub fn chosen_by(owner: Option<&str>, id: &str) -> Result<Self, InvalidTaskId> {
+        Self::parse(id)?;
+        match owner {
+            Some(owner) => Self::parse(&format!("{owner}:{id}")),
+            // No owner's name is empty.
+            None if id.contains(':') => Self::parse(&format!(":{id}")),
+            None => Self::parse(id),
+        }
+    }
+
+    /// The inverse of [`TaskId::chosen_by`]; an id of another space as it is.
+    pub fn known_to(&self, owner: Option<&str>) -> &str {
+        let own = self.0.strip_prefix(owner.unwrap_or_default());
+        own.and_then(|own| own.strip_prefix(':')).unwrap_or(&self.0)
+    }
+
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -151,6 +170,25 @@ mod tests {
         for bad in ["", "a b", "a/b", "ä", "a\n", &"x".repeat(129)] {
             assert_eq!(TaskId::parse(bad), Err(InvalidTaskId), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn each_owner_and_whoever_has_none_has_a_space_of_their_own() {
+        let mut stored = Vec::new();
+        for owner in [Some("ann"), Some("bob"), None] {
+            for id in ["t", "ann:t", "bob:t", ":t", ":ann:t", "ann:bob:t"] {
+                let kept = TaskId::chosen_by(owner, id).unwrap();
+                assert_eq!(kept.known_to(owner), id, "{owner:?}");
+                assert!(!stored.contains(&kept), "{kept} twice");
+                stored.push(kept);
+            }
+        }
+        let foreign = TaskId::parse("ann:t").unwrap();
+        for owner in [Some("bob"), Some("an"), None] {
+            assert_eq!(foreign.known_to(owner), "ann:t");
+        }
+        assert!(TaskId::chosen_by(Some("ann"), "").is_err());
+        assert!(TaskId::chosen_by(Some("ann"), &"x".repeat(125)).is_err());
     }
 
     #[test]

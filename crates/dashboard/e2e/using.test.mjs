@@ -76,6 +76,7 @@ test("form and manifest follow each other, and what is fixed is refused before a
 test("everything can be reached and done by keyboard", async () => {
   const { context, page, faults } = await visit(chrome, at, null);
   await page.goto(`${at.url}/sign-in`);
+  await page.locator("#token:focus").waitFor();
   await page.keyboard.type("stage-operator");
   await page.keyboard.press("Enter");
   await page.waitForURL(`${at.url}/`);

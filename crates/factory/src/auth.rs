@@ -11,6 +11,7 @@ use talon_core::Owner;
 use talon_core::search::Asker;
 use talon_core::secret::SecretValue;
 pub use talon_store::access::Role;
+use tokio::time::Instant;
 
 use crate::App;
 use crate::http::{Answer, Kind, Problem};
@@ -46,6 +47,8 @@ pub struct Caller {
     pub owner: Option<Owner>,
     /// Where the request came from.
     pub source: Arc<str>,
+    /// SHA-256 of the token; `None`: the operator's, which nobody can take back.
+    token: Option<Arc<str>>,
 }
 
 impl Caller {
@@ -105,6 +108,7 @@ async fn identify(parts: &Parts, app: &App) -> Answer<Caller> {
             role: Role::Admin,
             owner: None,
             source,
+            token: None,
         });
     }
     let Some(token) = app.store().token(&sha256).await? else {
@@ -116,7 +120,47 @@ async fn identify(parts: &Parts, app: &App) -> Answer<Caller> {
         role: token.role,
         owner: token.owner,
         source,
+        token: Some(sha256.into()),
     })
+}
+
+/// How long a stream may go on: until the token of whoever asked for it is revoked or expires.
+#[derive(Clone)]
+pub struct Admission {
+    token: Option<Arc<str>>,
+    /// When the token is looked at again.
+    next: Instant,
+}
+
+impl Admission {
+    /// The caller's, who was let in just now.
+    pub fn of(caller: &Caller, app: &App) -> Self {
+        Self {
+            token: caller.token.clone(),
+            next: Instant::now() + app.config().heartbeat,
+        }
+    }
+
+    /// Ends when [`Admission::holds`] is to be asked.
+    pub async fn is_due(&self) {
+        match self.token {
+            Some(_) => tokio::time::sleep_until(self.next).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether the stream may go on. Asks the database with each heartbeat; one that does not answer is asked again with
+    /// the next.
+    pub async fn holds(&mut self, app: &App) -> bool {
+        let Some(token) = &self.token else {
+            return true;
+        };
+        if Instant::now() < self.next {
+            return true;
+        }
+        self.next = Instant::now() + app.config().heartbeat;
+        !matches!(app.store().token(token).await, Ok(None))
+    }
 }
 
 macro_rules! at_least {

@@ -11,7 +11,7 @@ pub struct FactoryConfig {
     pub header_timeout: Duration,
     /// How long an answer may take. Streams, tasks and waits excepted, which have their own limits.
     pub request_timeout: Duration,
-    /// How long a caller may wait for an agent or a task in one request.
+    /// How long a caller may wait for an agent in one request.
     pub max_wait: Duration,
     /// How long a task has if its caller names no time.
     pub task_timeout: Duration,

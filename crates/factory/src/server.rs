@@ -23,10 +23,7 @@ pub struct Peer(pub SocketAddr);
 
 /// Nobody has made a token, and the address can be reached from elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0} can be reached from other machines, and there is no API token yet: listen on 127.0.0.1, or make one with talon \
-     token create"
-)]
+#[error("{0} can be reached from other machines, and there is no API token yet")]
 pub struct PublicAddress(SocketAddr);
 
 /// Refuses an address that other machines can reach unless somebody has made tokens.

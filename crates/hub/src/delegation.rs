@@ -43,10 +43,11 @@ pub fn run(job: SideJob, params: &Fields<'_>) -> impl Future<Output = ()> + Send
             Ok(started) => started,
             Err((code, why)) => return job.error(code, &why).await,
         };
+        let owner = Some(job.link.owner.as_str());
         let ack = json!({
             "accepted": true,
-            "task_id": task.id,
-            "session_id": task.session,
+            "task_id": task.id.known_to(owner),
+            "session_id": task.session.known_to(owner),
             "agent_id": task.agent,
             "status": {"state": TaskState::Submitted},
         });
@@ -79,13 +80,14 @@ fn read(job: &SideJob, wish: Wish) -> Result<NewTask, Refused> {
     if wish.agent == job.link.name {
         return Err(invalid("agent_id: an agent cannot give itself a task"));
     }
-    let parse = |id: &str| TaskId::parse(id).map_err(|e| invalid(&e.to_string()));
+    let owner = Some(job.link.owner.as_str());
+    let own = |id: &str| TaskId::chosen_by(owner, id).map_err(|e| invalid(&e.to_string()));
     let id = match wish.task {
-        Some(given) => parse(&given)?,
-        None => parse(&format!("task-{}", job.shared.new_id()))?,
+        Some(given) => own(&given)?,
+        None => own(&format!("task-{}", job.shared.new_id()))?,
     };
     let session = match wish.session {
-        Some(given) => parse(&given)?,
+        Some(given) => own(&given)?,
         None => id.clone(), // so that asking again with the same task id is the same task
     };
     let mut metadata = json!({"delegated_by": job.link.name});
@@ -161,7 +163,8 @@ fn result_frame(job: &SideJob, task: &NewTask, state: TaskState, text: &str) -> 
             "state": state,
             "message": {"role": "agent", "parts": [{"type": "text", "text": text}]},
         });
-        let (id, agent) = (json!(task.id), json!(task.agent));
+        let own = task.id.known_to(Some(&job.link.owner));
+        let (id, agent) = (json!(own), json!(task.agent));
         let params = format!(
             r#"{{"original_id":{},"task_id":{id},"agent_id":{agent},"status":{status}}}"#,
             job.id

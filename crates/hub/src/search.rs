@@ -48,6 +48,9 @@ pub fn run(job: SideJob, params: &Fields<'_>) -> impl Future<Output = ()> + Send
         match tokio::time::timeout(PATIENCE, search).await {
             Ok(Ok(items)) => job.result(json!({ "items": items })).await,
             Ok(Err(SearchError::Invalid(why))) => job.error(code::INVALID_PARAMS, &why).await,
+            Ok(Err(SearchError::NotHere)) => {
+                job.error(code::INTERNAL, "this Hub has no search").await;
+            }
             Ok(Err(SearchError::Unavailable(_))) | Err(_) => {
                 job.error(code::INTERNAL, "the search is temporarily unavailable")
                     .await;

@@ -74,9 +74,13 @@ pub fn heard(snapshot: &Snapshot, answer: &Answer) -> Vec<Mutation> {
             contact.problem = Some(format!("{}, however often it is pushed", differs.says));
         }
         Finding::Differs(differs) => {
-            contact.repairs += 1;
-            writes.extend(repair(snapshot, &differs));
-            contact.problem = Some(format!("{}; it is pushed again", differs.says));
+            let (again, lost) = wrong(snapshot, &differs);
+            let told = told(&differs, &again, &lost);
+            if !again.is_empty() {
+                contact.repairs += 1;
+                writes.extend(repair(snapshot, &again, &told));
+            }
+            contact.problem = Some(told);
         }
     }
     writes.push(Mutation::Contact(contact));
@@ -254,24 +258,51 @@ fn landed(snapshot: &Snapshot, worker: &ResourceRecord, report: &WorkerReport) -
     writes
 }
 
-/// Makes the planner push again what the Worker does not hold. Of another upload nothing is known: everything that can
-/// be supplied.
-fn repair(snapshot: &Snapshot, differs: &Differs<'_>) -> Vec<Mutation> {
+/// What the Worker does not hold as it was pushed: what can be pushed again, and keys that came over HTTP, of which no
+/// value is kept. Of another upload nothing is known: everything that can be supplied.
+fn wrong<'a>(
+    snapshot: &'a Snapshot,
+    differs: &Differs<'_>,
+) -> (Vec<&'a SecretRecord>, Vec<&'a SecretRecord>) {
+    let named = |s: &SecretRecord| differs.secrets.iter().any(|d| d.name == s.name);
+    let kept = |s: &SecretRecord| s.source != SecretSource::WriteThrough;
+    let all = snapshot.secrets.iter();
+    let again = all.clone().filter(|s| differs.other_try || named(s));
+    (
+        again.filter(|s| kept(s)).collect(),
+        all.filter(|s| named(s) && !kept(s)).collect(),
+    )
+}
+
+/// What is wrong and what comes of it, for people.
+fn told(differs: &Differs<'_>, again: &[&SecretRecord], lost: &[&SecretRecord]) -> String {
+    let mut told = differs.says.clone();
+    if !lost.is_empty() {
+        let names: Vec<&str> = lost.iter().map(|s| s.name.as_str()).collect();
+        told += &format!(
+            "; set {} again (talon secrets set), Talon keeps no copy",
+            names.join(", ")
+        );
+    }
+    if !again.is_empty() {
+        told += if lost.is_empty() {
+            "; it is pushed again"
+        } else {
+            "; the rest is pushed again"
+        };
+    }
+    told
+}
+
+/// Makes the planner push these again.
+fn repair(snapshot: &Snapshot, again: &[&SecretRecord], told: &str) -> Vec<Mutation> {
     let Some(worker) = worker(snapshot) else {
         return Vec::new();
     };
-    let again: Vec<&SecretRecord> = (snapshot.secrets.iter())
-        .filter(|s| differs.other_try || differs.secrets.iter().any(|d| d.name == s.name))
-        // Keys that came over HTTP cannot be supplied again.
-        .filter(|s| s.source != SecretSource::WriteThrough)
-        .collect();
     let mut writes = vec![event(
         EventReason::DriftDetected,
         &worker.name,
-        &format!(
-            "the Worker itself tells: {}; it is pushed again",
-            differs.says
-        ),
+        &format!("the Worker itself tells: {told}"),
     )];
     let among = |name: &str| again.iter().any(|s| s.name == name);
     if among(names::AUTH_TOKEN) {

@@ -1,6 +1,6 @@
 //! How long a search takes: `cargo run --release -p talon-router --example bench [skills]`. Once with
-//! everything in memory, and once as it is used: with each search go a look at the cards' version and one at how those found
-//! stand, both in SQLite on disk.
+//! everything in memory, and once as it is used: with each search goes a look at how those found stand and whether cards have
+//! changed, one statement in SQLite on disk.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! [`StaticModel`]: the embedding model that comes with Talon. A vector for each piece of a word, distilled from
-//! all-MiniLM-L6-v2 by `model/distil.py`; the vector of a text is the sum of its pieces', of length 1. No network, no
-//! framework, a few microseconds for a text.
+//! all-MiniLM-L6-v2 as `model/distil.py` does it (which also tells how the committed file came to be); the vector of a text is
+//! the sum of its pieces', of length 1. No network, no framework, a few microseconds for a text.
 
 use std::sync::{Arc, OnceLock};
 

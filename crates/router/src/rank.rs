@@ -9,6 +9,17 @@
 //! skills that share the word "write" with the query would weigh as much as a skill whose meaning is the same. A
 //! skill of average length that holds every word of the query once has a share of 0.62: so it is worth a cosine of one half,
 //! where paraphrases begin. The square, because one word in common with a sentence is chance, and most of its words are not.
+//!
+//! **Where the numbers stand.** The square and the 1.3 were chosen after a first result on the labelled searches in other words
+//! (`tests/quality/labelled.tsv`) had been seen, so that set is not blind to them; the one as people ask was written later and
+//! changed nothing. On pairs that were held out of the fit of the model, recall@5 of vectors alone and of both: 56.5 and 57.2 %
+//! (3,000 of WordNet and packages), 53.4 and 54.5 % (those 934 of them that are a sentence and the meaning of its word); and on
+//! names and summaries of 2,000 packages that were never pairs, 85.3 and 87.2 %. Where a pair shares no word at all, words can
+//! only raise a wrong one: 36.4 and 36.1 % (1,487 pairs). No way to let words count avoids that; it costs less than it brings.
+//!
+//! Comparing word by word (each of a query's pieces with the nearest piece of a skill, and the other way round) among the best
+//! 50 was tried on the same pairs: alone at most 48.0 and 48.8 % instead of 56.5 and 53.4 %, added to the cosine at most 58.0 and 55.1 %.
+//! Too little for keeping the pieces of every skill.
 
 /// How fast a repeated word stops counting.
 const K1: f32 = 0.6;

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::Value;
-use talon_core::deliver::{Deliver, DeliverError, TaskStream};
+use talon_core::deliver::{Deliver, DeliverError, TaskStream, TaskUpdate};
 use talon_core::search::{AgentSearch, Asker, FoundAgent, SearchError};
 use talon_core::task::{NewTask, SessionId, TaskId};
 use uuid::Uuid;
@@ -75,6 +76,9 @@ pub enum RouteError {
     /// Nobody fits the description.
     #[error("no agent was found that can do this; say it in other words, or name an agent")]
     NobodyFound,
+    /// Searches are answered elsewhere.
+    #[error("this Router finds nobody; name an agent")]
+    NotHere,
     /// The agent is being deleted.
     #[error("agent {0} is being deleted and takes no more tasks; ask another one")]
     Deleting(String),
@@ -96,6 +100,7 @@ impl From<SearchError> for RouteError {
     fn from(e: SearchError) -> Self {
         match e {
             SearchError::Invalid(why) => Self::Invalid(why),
+            SearchError::NotHere => Self::NotHere,
             SearchError::Unavailable(why) => Self::Unavailable(why),
         }
     }
@@ -149,6 +154,35 @@ impl TaskRouter {
         }
     }
 
+    /// The same task, given before and ended since: its end stands, whatever has become of the agent.
+    pub async fn ended(
+        &self,
+        asker: &Asker,
+        agent: &str,
+        request: &TaskRequest,
+    ) -> Result<Option<Routed>, RouteError> {
+        let Some(id) = &request.id else {
+            return Ok(None);
+        };
+        let session = request.session.as_ref().unwrap_or(id);
+        let known = self.deliver.task(id).await?.filter(|known| {
+            known.state.is_final()
+                && known.asked_by == asker.agent
+                && known.agent == agent
+                && known.session == *session
+                && known.text == request.text
+        });
+        Ok(known.map(|known| Routed {
+            agent: known.agent,
+            task: known.id,
+            session: known.session,
+            stream: Box::new(Ended(Some(TaskUpdate::Done {
+                state: known.state,
+                text: known.answer.unwrap_or_default(),
+            }))),
+        }))
+    }
+
     async fn by_name(
         &self,
         asker: &Asker,
@@ -158,6 +192,9 @@ impl TaskRouter {
         if asker.agent.as_deref() == Some(agent) {
             let why = "an agent cannot give itself a task: name another one";
             return Err(RouteError::Invalid(why.to_owned()));
+        }
+        if let Some(ended) = self.ended(asker, agent, &request).await? {
+            return Ok(ended);
         }
         if !self.search.is_visible(asker, agent).await? {
             return Err(RouteError::NoSuchAgent(agent.to_owned()));
@@ -203,6 +240,16 @@ impl TaskRouter {
             session,
             stream,
         })
+    }
+}
+
+/// Says the end of a task, once.
+struct Ended(Option<TaskUpdate>);
+
+#[async_trait]
+impl TaskStream for Ended {
+    async fn next(&mut self) -> Option<TaskUpdate> {
+        self.0.take()
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: a card that any process has registered is found by the next search, one that was deregistered is not; an
 //! agent whose deletion was requested, that is archived, or that was just made private is left out at once, because what is
-//! found is looked up in the database once more before it is told. If the embedding model cannot be reached, the search
+//! found is looked up in the database once more before it is told. The same look tells whether cards have changed, and only
+//! then the search begins again: as a rule a search is one statement. If the embedding model cannot be reached, the search
 //! goes by full text.
 //!
 //! **Order.** By how well the best skill fits (the crate's `rank`), where an agent that cannot answer now (a self-hosted one
@@ -15,9 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::Value;
 use talon_core::search::{AgentSearch, Asker, FoundAgent, SearchError};
-use talon_store::network::public_card;
 use talon_store::search::{SkillVectors, Standing};
 use talon_store::{StoreError, StoreResult, WholeStore};
 use tokio::sync::Mutex;
@@ -31,8 +30,9 @@ pub const MAX_QUERY: usize = 2_000;
 /// Most agents that one search finds.
 pub const MAX_FOUND: usize = 50;
 
-/// What counts as fitting at all: more than chance. With vectors, above nearly all pairs of texts that have nothing to do
-/// with each other.
+/// What counts as fitting at all. With vectors: of texts that have nothing to do with each other three in four pairs are below
+/// it, of those that mean the same one in twenty. So it only shortens the list of what is found; who takes the best one
+/// unseen asks for more.
 const FLOOR: f32 = 0.1;
 /// The same where only words are compared.
 const WORDS_FLOOR: f32 = 0.02;
@@ -89,28 +89,6 @@ impl Router {
             }
         }
         Ok(())
-    }
-
-    /// The card of an agent as anybody who may see the agent may read it: without `authentication`. `None` as well if the
-    /// asker may not see it.
-    pub async fn card(&self, asker: &Asker, agent: &str) -> Result<Option<Value>, SearchError> {
-        let Some(standing) = self.standing(agent).await? else {
-            return Ok(None);
-        };
-        if !may_see(asker, &standing) {
-            return Ok(None);
-        }
-        let card = match standing.agent_id {
-            Some(id) => {
-                let card = self.store.card(id).await.map_err(unavailable)?;
-                card.and_then(|card| serde_json::to_value(card.public_view()).ok())
-            }
-            None => {
-                let hosted = self.store.hosted(agent).await.map_err(unavailable)?;
-                hosted.and_then(|hosted| hosted.card)
-            }
-        };
-        Ok(card.as_ref().map(public_card))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Index> {
@@ -288,10 +266,49 @@ impl Router {
         }
     }
 
-    /// Those of a chunk that may be told to the asker right now.
-    async fn stand(&self, asker: &Asker, chunk: &[Fit]) -> StoreResult<Vec<(FoundAgent, bool)>> {
+    /// The best ones by the index as it is, and the version of the cards at the last look into the database: if it is the one
+    /// that the index was made from, nothing was missed.
+    async fn find(
+        &self,
+        asker: &Asker,
+        query: &str,
+        limit: usize,
+    ) -> StoreResult<(Vec<FoundAgent>, String)> {
+        let vector = self.vector(query).await;
+        let floor = if vector.is_some() { FLOOR } else { WORDS_FLOOR };
+        let fits = self.read().fits(asker, &Query::new(query, vector), floor);
+        let mut found: Vec<(FoundAgent, bool)> = Vec::new();
+        let mut rest = fits.as_slice();
+        // Until nobody who was not looked up could come before the last one that is asked for.
+        loop {
+            let (chunk, later) = rest.split_at(rest.len().min(limit + SPARE));
+            rest = later;
+            let (standing, version) = self.stand(asker, chunk).await?;
+            found.extend(standing);
+            found.sort_by(|(a, a_connected), (b, b_connected)| {
+                let by_score = b.score.total_cmp(&a.score);
+                let by_presence = || b_connected.cmp(a_connected);
+                by_score
+                    .then_with(by_presence)
+                    .then_with(|| a.name.cmp(&b.name))
+            });
+            let last = found.get(limit - 1).map(|(last, _)| last.score);
+            let whole = |next: &Fit| last.is_some_and(|last| last >= f64::from(next.score));
+            if rest.first().is_none_or(whole) {
+                found.truncate(limit);
+                return Ok((found.into_iter().map(|(agent, _)| agent).collect(), version));
+            }
+        }
+    }
+
+    /// Those of a chunk that may be told to the asker right now, and the version of the cards.
+    async fn stand(
+        &self,
+        asker: &Asker,
+        chunk: &[Fit],
+    ) -> StoreResult<(Vec<(FoundAgent, bool)>, String)> {
         let names: Vec<_> = chunk.iter().map(|fit| fit.name.clone()).collect();
-        let standings = self.store.standings(&names).await?;
+        let (standings, version) = self.store.standings_and_version(&names).await?;
         let standings: HashMap<_, _> = standings.iter().map(|s| (s.name.as_str(), s)).collect();
         let index = self.read();
         let mut found = Vec::new();
@@ -313,7 +330,7 @@ impl Router {
                 found.push((entry.found(score, fit.best), standing.connected));
             }
         }
-        Ok(found)
+        Ok((found, version))
     }
 }
 
@@ -334,38 +351,40 @@ impl AgentSearch for Router {
         limit: usize,
     ) -> Result<Vec<FoundAgent>, SearchError> {
         check(query)?;
-        self.refresh().await.map_err(unavailable)?;
-        let vector = self.vector(query).await;
-        let floor = if vector.is_some() { FLOOR } else { WORDS_FLOOR };
-        let fits = self.read().fits(asker, &Query::new(query, vector), floor);
         let limit = limit.min(MAX_FOUND);
-        let mut found: Vec<(FoundAgent, bool)> = Vec::new();
-        let mut rest = fits.as_slice();
-        // Until nobody who was not looked up could come before the last one that is asked for.
-        while let Some(next) = rest.first()
-            && limit > 0
-            && found
-                .get(limit - 1)
-                .is_none_or(|(last, _)| last.score < f64::from(next.score))
-        {
-            let (chunk, later) = rest.split_at(rest.len().min(limit + SPARE));
-            rest = later;
-            found.extend(self.stand(asker, chunk).await.map_err(unavailable)?);
-            found.sort_by(|(a, a_connected), (b, b_connected)| {
-                let by_score = b.score.total_cmp(&a.score);
-                let by_presence = || b_connected.cmp(a_connected);
-                by_score
-                    .then_with(by_presence)
-                    .then_with(|| a.name.cmp(&b.name))
-            });
+        if limit == 0 {
+            return Ok(Vec::new());
         }
-        found.truncate(limit);
-        Ok(found.into_iter().map(|(agent, _)| agent).collect())
+        let known = self.version.lock().await.clone();
+        if known.is_some() {
+            let (found, now) = self.find(asker, query, limit).await.map_err(unavailable)?;
+            if known == Some(now) {
+                return Ok(found);
+            }
+        }
+        self.refresh().await.map_err(unavailable)?;
+        let (found, _) = self.find(asker, query, limit).await.map_err(unavailable)?;
+        Ok(found)
     }
 
     async fn is_visible(&self, asker: &Asker, agent: &str) -> Result<bool, SearchError> {
         let standing = self.standing(agent).await?;
         Ok(standing.is_some_and(|standing| may_see(asker, &standing)))
+    }
+}
+
+/// A Router for a process whose cards are registered with one elsewhere: it knows by the database whom an asker may see, so
+/// that tasks can be given by name, and leaves searches to the other.
+pub struct NamesOnly(pub Arc<Router>);
+
+#[async_trait]
+impl AgentSearch for NamesOnly {
+    async fn search(&self, _: &Asker, _: &str, _: usize) -> Result<Vec<FoundAgent>, SearchError> {
+        Err(SearchError::NotHere)
+    }
+
+    async fn is_visible(&self, asker: &Asker, agent: &str) -> Result<bool, SearchError> {
+        self.0.is_visible(asker, agent).await
     }
 }
 

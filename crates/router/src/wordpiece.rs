@@ -1,6 +1,6 @@
 //! Splitting text into pieces of words as BERT does (uncased): lower case, accents removed, words and punctuation apart, each
 //! word into the longest known pieces from left to right. Written here because it is this little: the `tokenizers` crate would
-//! bring some fifty crates with it, a regular-expression engine in C among them.
+//! bring many others with it, by default a regular-expression engine in C among them.
 
 use std::collections::HashMap;
 

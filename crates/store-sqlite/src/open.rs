@@ -54,13 +54,16 @@ impl SqliteStore {
         let mut probe = connect(&path).await?;
         check_schema(&mut probe).await?;
         let options = options(&path);
+        // A connection to a file does not die while it waits, so none is tried before each use.
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
+            .test_before_acquire(false)
             .connect_with(options.clone())
             .await
             .map_err(translate)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
+            .test_before_acquire(false)
             .connect_with(options.pragma("query_only", "ON"))
             .await
             .map_err(translate)?;

@@ -73,24 +73,42 @@ impl SearchStore for SqliteStore {
     }
 
     async fn standings(&self, names: &[String]) -> StoreResult<Vec<Standing>> {
+        Ok(self.standings_and_version(names).await?.0)
+    }
+
+    async fn standings_and_version(
+        &self,
+        names: &[String],
+    ) -> StoreResult<(Vec<Standing>, String)> {
         let rows = sqlx::query(
-            "WITH wanted AS (SELECT DISTINCT value AS name FROM json_each(?))
-             SELECT s.name, s.id, s.owner, s.visibility = 'public' AS public,
-                 s.deletion_requested_at IS NOT NULL AS deleting, s.deployment_status = 'deployed' AS deployed,
-                 ifnull(p.connected, 0) AS connected
-             FROM wanted w JOIN agent_source s ON s.name = w.name AND s.deleted_at IS NULL
-             LEFT JOIN agent_presence p ON p.agent_id = s.id
-             UNION ALL
-             SELECT h.name, NULL, h.owner, h.public, 0, 0, h.connected
-             FROM wanted w JOIN hosted_agent h ON h.name = w.name
-             WHERE NOT EXISTS (SELECT 1 FROM agent_source s WHERE s.name = h.name AND s.deleted_at IS NULL)
-             ORDER BY 1",
+            "WITH wanted AS (SELECT DISTINCT value AS name FROM json_each(?)),
+             standing AS (
+                 SELECT s.name, s.id, s.owner, s.visibility = 'public' AS public,
+                     s.deletion_requested_at IS NOT NULL AS deleting, s.deployment_status = 'deployed' AS deployed,
+                     ifnull(p.connected, 0) AS connected
+                 FROM wanted w JOIN agent_source s ON s.name = w.name AND s.deleted_at IS NULL
+                 LEFT JOIN agent_presence p ON p.agent_id = s.id
+                 UNION ALL
+                 SELECT h.name, NULL, h.owner, h.public, 0, 0, h.connected
+                 FROM wanted w JOIN hosted_agent h ON h.name = w.name
+                 WHERE NOT EXISTS (SELECT 1 FROM agent_source s WHERE s.name = h.name AND s.deleted_at IS NULL)
+             )
+             SELECT v.version, t.* FROM cards_version v LEFT JOIN standing t ON true ORDER BY t.name",
         )
         .bind(serde_json::Value::from(names).to_string())
         .fetch_all(&self.readers)
         .await
         .map_err(translate)?;
-        rows.iter().map(standing).collect()
+        let version = rows.first().ok_or_else(|| unreadable("version"))?;
+        let version = Columns(version).int("version")?;
+        let mut standings = Vec::new();
+        for row in &rows {
+            // Of no agent at all there is one line, with the version alone.
+            if Columns(row).maybe_text("name")?.is_some() {
+                standings.push(standing(row)?);
+            }
+        }
+        Ok((standings, version.to_string()))
     }
 
     async fn skill_vectors(

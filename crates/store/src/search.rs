@@ -76,6 +76,16 @@ pub trait SearchStore: Send + Sync + 'static {
     /// How the agents of these names stand, in name order; without those that do not exist. Of a name, the live managed agent.
     async fn standings(&self, names: &[String]) -> StoreResult<Vec<Standing>>;
 
+    /// What [`SearchStore::standings`] tells, and the [`SearchStore::cards_version`] of that moment or later: what a search
+    /// asks. A store that pays for each statement overrides it with a single one.
+    async fn standings_and_version(
+        &self,
+        names: &[String],
+    ) -> StoreResult<(Vec<Standing>, String)> {
+        let standings = self.standings(names).await?;
+        Ok((standings, self.cards_version().await?))
+    }
+
     /// The vectors by this model of these agents' present cards, in id order; without those that have none, or only ones of
     /// an earlier card.
     async fn skill_vectors(

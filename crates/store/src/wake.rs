@@ -6,26 +6,52 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task;
+use tokio::time::Instant;
 
-/// More waiting tasks than this are never kept apart; the one that asked least recently is told once too often instead.
-const MAX_TASKS: usize = 64;
+/// Up to so many tasks, nobody looks for any that are to be forgotten.
+const FEW_TASKS: usize = 64;
+
+/// A task that has not asked for so long is forgotten, however many there are: it has ended, or is told once too often.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3_600);
 
 /// Longest single wait; also keeps deadlines representable.
 const MAX_WAIT: Duration = Duration::from_secs(86_400);
 
 /// How far a task has been told, and when it last asked.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Cursor {
     seen: u64,
-    asked: u64,
+    asked: Instant,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Told {
     announced: u64,
-    /// Counts the calls, so that which task is forgotten never hangs on the order of a map.
-    asked: u64,
     tasks: HashMap<Option<task::Id>, Cursor>,
+    /// With more tasks than this, those that are to be forgotten are looked for.
+    enough: usize,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            announced: 0,
+            tasks: HashMap::new(),
+            enough: FEW_TASKS,
+        }
+    }
+}
+
+impl Told {
+    /// Forgets who has not asked for long. Never by number alone: of many that wait, each one forgotten would return at
+    /// once, and have another one forgotten.
+    fn forget(&mut self, now: Instant) {
+        if self.tasks.len() > self.enough {
+            self.tasks
+                .retain(|_, cursor| now - cursor.asked < FORGOTTEN_AFTER);
+            self.enough = FEW_TASKS.max(2 * self.tasks.len());
+        }
+    }
 }
 
 /// Tells every waiting task of every announcement, also of those made while the task was not waiting. Each task of the
@@ -47,24 +73,15 @@ impl Wake {
         self.notify.notify_waiters();
     }
 
-    /// Whether there was an announcement since the last call in this task that said so. A task that asks for the first time hears of everything there ever was.
+    /// Whether there was an announcement since the last call in this task that said so. A task that asks for the first
+    /// time hears of everything there ever was.
     pub fn take(&self) -> bool {
+        let asked = Instant::now();
         let mut told = self.told();
-        told.asked += 1;
-        let (announced, asked) = (told.announced, told.asked);
-        let cursor = told.tasks.entry(task::try_id()).or_default();
-        cursor.asked = asked;
-        if cursor.seen == announced {
-            return false;
-        }
-        cursor.seen = announced;
-        if told.tasks.len() > MAX_TASKS {
-            let idlest = told.tasks.iter().min_by_key(|(_, cursor)| cursor.asked);
-            if let Some(idlest) = idlest.map(|(key, _)| *key) {
-                told.tasks.remove(&idlest);
-            }
-        }
-        true
+        let seen = told.announced;
+        let before = told.tasks.insert(task::try_id(), Cursor { seen, asked });
+        told.forget(asked);
+        before.map_or(0, |cursor| cursor.seen) != seen
     }
 
     /// Returns at once or as soon as [`Wake::take`] says so, at the latest after `max`. Returns what `take` said.
@@ -91,6 +108,7 @@ impl Wake {
 mod tests {
     use super::*;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[tokio::test(start_paused = true)]
     async fn every_task_is_told() {
@@ -110,6 +128,43 @@ mod tests {
         for waiter in waiters {
             assert_eq!(waiter.await.unwrap(), (true, true));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_that_wait_each_is_told_once() {
+        const MANY: usize = 200;
+        let (wake, returns) = (Arc::new(Wake::default()), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..MANY {
+            let (wake, returns) = (wake.clone(), returns.clone());
+            tokio::spawn(async move {
+                loop {
+                    wake.wait(MAX_WAIT).await;
+                    returns.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        for told in 1..=3 {
+            wake.announce();
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(returns.load(Ordering::Relaxed), told * MANY);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tasks_that_ended_are_forgotten() {
+        let wake = Arc::new(Wake::default());
+        wake.announce();
+        for _ in 0..10 {
+            for _ in 0..FEW_TASKS {
+                let wake = wake.clone();
+                assert!(tokio::spawn(async move { wake.take() }).await.unwrap());
+            }
+            tokio::time::advance(FORGOTTEN_AFTER).await;
+        }
+        assert!(wake.told().tasks.len() <= 2 * FEW_TASKS);
     }
 
     #[tokio::test(start_paused = true)]

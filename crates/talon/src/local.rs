@@ -108,7 +108,7 @@ impl Local {
         let lock = opened.lock_daemon()?;
         let store = opened.store;
         let keyed = install_key::ensure(&*store, &key_file).await?;
-        let listener = service::listen(plan.listen).await?;
+        let listener = service::listen(plan.listen, &*store).await?;
         // In a folder that stays, so that what a killed process leaves there is removed by the next one.
         let state = folder.as_ref().map(|f| f.path().to_owned()).or(kept);
         let workers = Workers::prepare(plan.wanted, state, output).await?;

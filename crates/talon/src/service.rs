@@ -14,7 +14,7 @@ use talon_core::search::AgentSearch;
 use talon_dashboard::{Dashboard, DashboardParts};
 use talon_factory::{FactoryConfig, FactoryParts, OperatorToken};
 use talon_hub::{Hub, HubConfig, HubParts, SigningKey};
-use talon_router::{EmbeddedRegistry, RemoteRegistry, Router, StaticModel};
+use talon_router::{EmbeddedRegistry, NamesOnly, RemoteRegistry, Router, StaticModel};
 use talon_secrets::SecretReader;
 use talon_store::WholeStore;
 use talon_worker::Bundle;
@@ -64,7 +64,7 @@ pub struct Service {
     address: SocketAddr,
     hub_url: String,
     hub: Option<Hub>,
-    search: Option<Arc<dyn AgentSearch>>,
+    search: Arc<dyn AgentSearch>,
     dashboard: Dashboard,
     operator_sha256: String,
     stop: CancellationToken,
@@ -72,8 +72,18 @@ pub struct Service {
     server: JoinHandle<()>,
 }
 
-/// Listens where HTTP is to be served.
-pub async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+/// Listens where HTTP is to be served; where other machines can reach it only once somebody has made an API token.
+pub async fn listen(address: SocketAddr, store: &dyn WholeStore) -> Result<TcpListener, Failure> {
+    // One that has expired will do: a daemon that was set up with care starts again whenever it must.
+    let tokens = store.tokens(None).await?;
+    let has_tokens = tokens.iter().any(|token| token.revoked_at.is_none());
+    talon_factory::check_address(address, has_tokens).map_err(|error| {
+        Failure::new(
+            Exit::NotAllowed,
+            error.to_string(),
+            "make one with talon token create, or listen on 127.0.0.1 (TALON_LISTEN)",
+        )
+    })?;
     TcpListener::bind(address).await.map_err(|error| {
         Failure::new(
             Exit::Failure,
@@ -108,9 +118,11 @@ impl Service {
         let model = StaticModel::built_in();
         let router = Arc::new(Router::new(parts.store.clone(), Some(model.clone())));
         // A Router elsewhere answers searches itself; the one here would know nothing of what is registered there.
-        let search: Option<Arc<dyn AgentSearch>> = match &parts.remote_router {
-            None => Some(router.clone()),
-            Some(_) => None,
+        let is_elsewhere = parts.remote_router.is_some();
+        let search: Arc<dyn AgentSearch> = if is_elsewhere {
+            Arc::new(NamesOnly(router.clone()))
+        } else {
+            router.clone()
         };
         let registry: Arc<dyn Registry> = match parts.remote_router {
             None => Arc::new(
@@ -118,7 +130,7 @@ impl Service {
             ),
             Some(remote) => Arc::new(remote),
         };
-        if search.is_some() {
+        if !is_elsewhere {
             tokio::spawn(prepare(router));
         }
         let door = cloudflare::door(&parts.cloudflare, parts.front_door)?;
@@ -138,7 +150,7 @@ impl Service {
             let made = HubParts {
                 store: parts.store.clone(),
                 key: signing_key,
-                search: search.clone(),
+                search: Some(search.clone()),
                 waker: door.map(|door| daemon.waker(door)),
                 clock: clock.clone(),
                 random: random.clone(),
@@ -172,7 +184,7 @@ impl Service {
             store: parts.store,
             deliver: hub.clone().map(|hub| Arc::new(hub) as Arc<dyn Deliver>),
             hub: hub.clone(),
-            search: search.clone(),
+            search: Some(search.clone()),
             secrets: Some(daemon.secret_writer()),
             clock,
             random,
@@ -223,9 +235,9 @@ impl Service {
         self.hub.as_ref().map(|hub| hub as &dyn Deliver)
     }
 
-    /// Finds agents, if the Router is in this process.
-    pub fn search(&self) -> Option<&dyn AgentSearch> {
-        self.search.as_deref()
+    /// Finds agents.
+    pub fn search(&self) -> &dyn AgentSearch {
+        &*self.search
     }
 
     /// What Workers are told of the Hub's address.

@@ -40,7 +40,9 @@ pub fn run(args: &Args) -> Result<()> {
         let log = place.join(format!("round-{seed}.log"));
         let left = args.cases - done;
         let mut round = Command::new(&schemathesis);
+        // It keeps what it found beside where it runs.
         round
+            .current_dir(&place)
             .arg("--config-file")
             .arg(workspace().join("crates/factory/tests/schemathesis.toml"))
             .args(["run", &format!("{}/openapi.json", server.address)])

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use talon_core::task::TaskState;
+use talon_core::Owner;
+use talon_core::task::{TaskId, TaskState};
 use talon_simulator::DEV_API_TOKEN;
 use talon_store::network::AGENT_DELETED;
 use url::Url;
@@ -53,7 +54,11 @@ pub async fn buckets_hold(ground: &Ground, asked: &[&Asked]) -> Result<()> {
     }
     for ((agent, session), asked) in sessions {
         let bucket = bucket_of(ground, agent).await?;
-        let key = format!("agents/main/sessions/{session}.jsonl");
+        // The Hub keeps each owner's ids apart.
+        let owner = Some(Owner::default().0);
+        let stored = |id: &str| TaskId::chosen_by(owner.as_deref(), id);
+        let file = stored(session)?.as_str().replace(':', "%3A");
+        let key = format!("agents/main/sessions/{file}.jsonl");
         let text = object(ground, &bucket, &key).await?.unwrap_or_default();
         let entries: Vec<Value> = text
             .lines()
@@ -62,7 +67,7 @@ pub async fn buckets_hold(ground: &Ground, asked: &[&Asked]) -> Result<()> {
             .with_context(|| format!("{agent}: {key}"))?;
         for asked in asked {
             let errand = &asked.errand;
-            let first = format!("task-{}", errand.id);
+            let first = format!("task-{}", stored(&errand.id)?);
             let times = entries.iter().filter(|e| e["id"] == *first).count();
             let right = if asked.end.is_completed() {
                 times == 1
@@ -98,8 +103,9 @@ async fn bucket_of(ground: &Ground, agent: &str) -> Result<String> {
 async fn object(ground: &Ground, bucket: &str, key: &str) -> Result<Option<String>> {
     let sim = &ground.site.sim;
     let path = format!(
-        "accounts/{}/r2/buckets/{bucket}/objects/{key}",
-        sim.account_id()
+        "accounts/{}/r2/buckets/{bucket}/objects/{}",
+        sim.account_id(),
+        key.replace('%', "%25")
     );
     let base = sim.api_base().to_string();
     let url = Url::parse(&format!("{}/{path}", base.trim_end_matches('/')))?;

@@ -78,6 +78,7 @@ async fn create(site: &Site<'_>, agent: &str, reference: Option<&str>) -> Result
     Ok(())
 }
 
+#[allow(clippy::disallowed_methods)] // What arrived is compared with what was sent.
 fn on_worker(site: &Site<'_>, row: &Snapshot) -> Option<String> {
     let worker = row.agent.status.worker_name.as_deref()?;
     let value = site.sim.secret_value(worker, KEY)?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use talon_core::{AgentId, Snapshot};
 use talon_store::{Change, StoreResult};
-use tokio::sync::broadcast;
+use tokio::sync::{Mutex, broadcast};
 
 use super::view::AgentView;
 use crate::App;
@@ -41,44 +41,54 @@ pub enum Told {
     Bookmark(i64),
 }
 
-/// The one reader of the change feed.
+/// The one reader of the change feed. It reads as long as anybody watches.
 #[derive(Debug)]
 pub struct Feed {
     told: broadcast::Sender<Told>,
-    reading: std::sync::Once,
+    /// Held while it is decided whether somebody reads.
+    reading: Mutex<bool>,
 }
 
 impl Default for Feed {
     fn default() -> Self {
         Self {
             told: broadcast::Sender::new(KEPT),
-            reading: std::sync::Once::new(),
+            reading: Mutex::default(),
         }
     }
 }
 
 impl Feed {
-    /// What happens from now on. The first call begins the reading.
-    pub fn subscribe(&self, app: &App) -> broadcast::Receiver<Told> {
-        let receiver = self.told.subscribe();
-        self.reading.call_once(|| {
-            let (app, told) = (app.clone(), self.told.clone());
+    /// What happens from now on: the place in the feed behind which the caller begins must be read after this.
+    pub async fn subscribe(&self, app: &App) -> StoreResult<broadcast::Receiver<Told>> {
+        let mut reading = self.reading.lock().await;
+        if !*reading {
+            let seq = app.store().last_change().await?;
+            let app = app.clone();
             tokio::spawn(async move {
                 let stopping = app.stopping().clone();
                 tokio::select! {
-                    () = read(&app, &told) => {}
+                    () = read(&app, seq) => {}
                     () = stopping.cancelled() => {}
                 }
             });
-        });
-        receiver
+            *reading = true;
+        }
+        Ok(self.told.subscribe())
+    }
+
+    /// Whether nobody watches any more. Then reading is over, and the next to subscribe begins it again.
+    async fn is_over(&self) -> bool {
+        let mut reading = self.reading.lock().await;
+        *reading = self.told.receiver_count() > 0;
+        !*reading
     }
 }
 
-async fn read(app: &App, told: &broadcast::Sender<Told>) {
-    let mut seq = None;
+async fn read(app: &App, mut seq: i64) {
+    let told = &app.feed().told;
     let mut bookmarked = Instant::now();
-    loop {
+    while !app.feed().is_over().await {
         match step(app, told, &mut seq).await {
             Ok(true) => {}
             Ok(false) => {
@@ -91,9 +101,7 @@ async fn read(app: &App, told: &broadcast::Sender<Told>) {
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        if let Some(seq) = seq
-            && bookmarked.elapsed() >= BOOKMARK
-        {
+        if bookmarked.elapsed() >= BOOKMARK {
             bookmarked = Instant::now();
             // Nobody may be listening.
             let _ = told.send(Told::Bookmark(seq));
@@ -102,28 +110,16 @@ async fn read(app: &App, told: &broadcast::Sender<Told>) {
 }
 
 /// Reads on; whether there was anything.
-async fn step(
-    app: &App,
-    told: &broadcast::Sender<Told>,
-    seq: &mut Option<i64>,
-) -> StoreResult<bool> {
-    let from = match *seq {
-        // Whoever subscribed before this reads the feed up to here themselves.
-        None => *seq.insert(app.store().last_change().await?),
-        Some(from) => from,
-    };
-    let changes = app.store().changes_after(from, BATCH).await?;
+async fn step(app: &App, told: &broadcast::Sender<Told>, seq: &mut i64) -> StoreResult<bool> {
+    let changes = app.store().changes_after(*seq, BATCH).await?;
     let Some(last) = changes.last() else {
         return Ok(false);
     };
-    let last = last.seq;
-    if told.receiver_count() > 0 {
-        for happened in happened(app, &changes).await? {
-            // Nobody may be listening any more.
-            let _ = told.send(Told::Happened(Arc::new(happened)));
-        }
+    for happened in happened(app, &changes).await? {
+        // Nobody may be listening any more.
+        let _ = told.send(Told::Happened(Arc::new(happened)));
     }
-    *seq = Some(last);
+    *seq = last.seq;
     Ok(true)
 }
 
@@ -148,4 +144,61 @@ async fn one(app: &App, id: AgentId, seq: i64) -> StoreResult<Option<Happened>> 
         json: serde_json::to_string(&AgentView::from(&snapshot)).unwrap_or_default(),
         snapshot,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use talon_controller::clock::{OsRandom, SystemClock};
+    use talon_core::secret::SecretValue;
+    use talon_core::{AgentName, Owner};
+    use talon_store::conformance::support::spec;
+    use talon_store::{ApplyOptions, Store};
+    use talon_store_sqlite::SqliteStore;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{FactoryConfig, FactoryParts, OperatorToken};
+
+    #[tokio::test]
+    async fn the_feed_is_read_while_somebody_watches() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("talon.db");
+        let url = file.to_str().expect("a path");
+        SqliteStore::migrate(url).await.expect("a schema");
+        let store = Arc::new(SqliteStore::open(url).await.expect("a store"));
+        let parts = FactoryParts {
+            store: store.clone(),
+            hub: None,
+            search: None,
+            deliver: None,
+            secrets: None,
+            clock: Arc::new(SystemClock::default()),
+            random: Arc::new(OsRandom),
+            operator: OperatorToken::of(&SecretValue::new("made-up".to_owned())),
+            stopping: CancellationToken::new(),
+        };
+        let app = App::new(parts, FactoryConfig::default());
+        for name in ["first", "second"] {
+            let mut told = app.feed().subscribe(&app).await.expect("a feed");
+            assert!(*app.feed().reading.lock().await);
+            let name = AgentName::parse(name).expect("a name");
+            store
+                .apply(&name, &Owner::default(), &spec(), ApplyOptions::default())
+                .await
+                .expect("applied");
+            match told.recv().await.expect("an event") {
+                Told::Happened(one) => assert_eq!(one.snapshot.agent.name, name),
+                Told::Bookmark(seq) => panic!("nothing but a place, {seq}"),
+            }
+            drop(told);
+            let over = async {
+                while *app.feed().reading.lock().await {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(30), over)
+                .await
+                .expect("nobody reads on");
+        }
+    }
 }

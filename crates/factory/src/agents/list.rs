@@ -111,7 +111,7 @@ pub async fn list(
     let filter = filter(&caller, &params)?;
     let from = watch::begin(&headers, params.resource_version)?;
     if params.watch == Some(Flag::On) {
-        return watch::watch(app, filter, from, &headers).await;
+        return watch::watch(app, &caller, filter, from, &headers).await;
     }
     let size = params.page_size.unwrap_or(DEFAULT_SIZE);
     if !(1..=MAX_SIZE).contains(&size) {

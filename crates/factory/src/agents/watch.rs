@@ -23,6 +23,7 @@ use utoipa::ToSchema;
 use super::feed::{BATCH, Happened, Told, happened};
 use super::view::AgentView;
 use crate::App;
+use crate::auth::{Admission, Caller};
 use crate::http::{Answer, Kind, Problem};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -84,11 +85,12 @@ pub fn begin(headers: &HeaderMap, resource_version: Option<i64>) -> Answer<Optio
 /// The stream.
 pub async fn watch(
     app: App,
+    caller: &Caller,
     filter: PageFilter,
     from: Option<i64>,
     headers: &HeaderMap,
 ) -> Answer<Response> {
-    let told = app.feed().subscribe(&app);
+    let told = app.feed().subscribe(&app).await?;
     let (sent, phase) = match from {
         Some(from) if app.store().last_change().await? < from => return Err(expired()),
         Some(from) if !holds(&app, from).await? => return Err(expired()),
@@ -98,6 +100,7 @@ pub async fn watch(
     let heartbeat = app.config().heartbeat;
     let watcher = Watcher {
         until: tokio::time::Instant::now() + app.config().max_watch,
+        admission: Admission::of(caller, &app),
         app,
         filter,
         told,
@@ -180,6 +183,7 @@ struct Watcher {
     sent: i64,
     phase: Phase,
     frames: VecDeque<Frame>,
+    admission: Admission,
     /// When it ends, whatever happens.
     until: tokio::time::Instant,
 }
@@ -194,14 +198,19 @@ impl Watcher {
 
     async fn next(&mut self) -> Option<Frame> {
         loop {
+            if !self.admission.holds(&self.app).await {
+                return None;
+            }
             if let Some(frame) = self.frames.pop_front() {
                 return Some(frame);
             }
             let (stopping, until) = (self.app.stopping().clone(), self.until);
+            let admission = self.admission.clone();
             let went_on = tokio::select! {
                 went_on = self.go_on() => went_on,
                 () = stopping.cancelled() => return None,
                 () = tokio::time::sleep_until(until) => return None,
+                () = admission.is_due() => Ok(()),
             };
             match went_on {
                 Ok(()) if matches!(self.phase, Phase::Over) && self.frames.is_empty() => {

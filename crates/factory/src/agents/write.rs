@@ -1,5 +1,7 @@
 //! Creating, replacing, changing and deleting agents.
 
+use std::time::Duration;
+
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -7,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use talon_core::secret::SecretValue;
 use talon_core::secret_writer::KeyName;
-use talon_core::{AgentName, AgentSpec, Owner, Snapshot, validate};
+use talon_core::{AgentId, AgentName, AgentSpec, Owner, Snapshot, validate};
 use talon_plan::spec_diff::{self, Effect, FieldChange, Stage};
 use talon_store::access::Outcome;
 use talon_store::{ApplyOptions, ApplyOutcome, StoreError};
@@ -316,8 +318,14 @@ struct Write<'a> {
 }
 
 impl Write<'_> {
-    /// Applies, or rehearses; the answer, and whether it is new.
-    async fn run(self, mut wanted: Wanted) -> Answer<(Response, bool)> {
+    /// Applies and answers, or rehearses.
+    async fn run(self, wanted: Wanted) -> Answer<Response> {
+        let app = self.app;
+        self.carry_out(wanted).await?.answer(app).await
+    }
+
+    /// Applies, or rehearses.
+    async fn carry_out(self, mut wanted: Wanted) -> Answer<CarriedOut> {
         let keys = std::mem::take(&mut wanted.keys);
         if !keys.is_empty() {
             secrets::takes_keys(self.app, self.caller)?;
@@ -346,41 +354,19 @@ impl Write<'_> {
             .map_err(|error| self.refused(error))?;
         if dry_run {
             let plan = write_plan(self.before.as_ref(), &wanted.spec, applied.outcome);
-            return Ok((axum::Json(plan).into_response(), false));
+            return Ok(CarriedOut::Rehearsed(plan));
         }
         if !keys.is_empty() {
             // The row comes first: what fails from here on leaves an agent that waits for its keys.
             secrets::hand_in(self.app, self.caller, &wanted.name, keys).await?;
         }
-        let mut ended = None;
-        let snapshot = match wait {
-            Some((goal, timeout)) => {
-                let (snapshot, how) = until(self.app, applied.id, goal, timeout).await?;
-                ended = Some(how);
-                snapshot
-            }
-            None => store.load(applied.id).await?.ok_or_else(missing)?,
-        };
-        let created = applied.outcome == ApplyOutcome::Created;
-        let status = if created {
-            StatusCode::CREATED
-        } else {
-            StatusCode::OK
-        };
-        let mut answer = response(status, &snapshot);
-        let headers = answer.headers_mut();
-        if let Some(ended) = ended {
-            headers.insert("talon-wait", ended.header());
-        }
-        for warning in &wanted.warnings {
-            if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{warning}\"")) {
-                headers.append(header::WARNING, value);
-            }
-        }
-        if created {
-            located(headers, wanted.name.as_str());
-        }
-        Ok((answer, created))
+        Ok(CarriedOut::Written {
+            id: applied.id,
+            created: applied.outcome == ApplyOutcome::Created,
+            name: wanted.name,
+            warnings: wanted.warnings,
+            wait,
+        })
     }
 
     /// Whose the agent is or will be.
@@ -412,6 +398,80 @@ impl Write<'_> {
             ),
             error => error.into(),
         }
+    }
+}
+
+/// What became of a write.
+enum CarriedOut {
+    /// Nothing is written.
+    Rehearsed(WritePlan),
+    /// It is in the database.
+    Written {
+        id: AgentId,
+        created: bool,
+        name: AgentName,
+        warnings: Vec<String>,
+        /// What the caller waits for, and how long.
+        wait: Option<(Goal, Duration)>,
+    },
+}
+
+impl CarriedOut {
+    /// How a creation ended, to be told again; `None`: it made nothing.
+    fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Self::Written {
+                created: true,
+                name,
+                ..
+            } => Some(Outcome {
+                status: StatusCode::CREATED.as_u16(),
+                agent: name.to_string(),
+            }),
+            Self::Written { .. } | Self::Rehearsed(_) => None,
+        }
+    }
+
+    /// The response, once what the caller waits for is so.
+    async fn answer(self, app: &App) -> Answer<Response> {
+        let (id, created, name, warnings, wait) = match self {
+            Self::Rehearsed(plan) => return Ok(axum::Json(plan).into_response()),
+            Self::Written {
+                id,
+                created,
+                name,
+                warnings,
+                wait,
+            } => (id, created, name, warnings, wait),
+        };
+        let mut ended = None;
+        let snapshot = match wait {
+            Some((goal, timeout)) => {
+                let (snapshot, how) = until(app, id, goal, timeout).await?;
+                ended = Some(how);
+                snapshot
+            }
+            None => app.store().load(id).await?.ok_or_else(missing)?,
+        };
+        let status = if created {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        };
+        let mut answer = response(status, &snapshot);
+        let headers = answer.headers_mut();
+        if let Some(ended) = ended {
+            headers.insert("talon-wait", ended.header());
+        }
+        for warning in &warnings {
+            if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{warning}\"")) {
+                headers.append(header::WARNING, value);
+            }
+        }
+        if created {
+            located(headers, name.as_str());
+        }
+        Ok(answer)
     }
 }
 
@@ -461,26 +521,27 @@ pub async fn create(
         Begun::Do(attempt) => attempt,
         Begun::Again(outcome) => return again(&app, &caller, outcome).await,
     };
-    let made = make(&app, &caller, &params, body.value).await;
-    let outcome = match &made {
-        Ok((name, answer, true)) => Some(Outcome {
-            status: answer.status().as_u16(),
-            agent: name.clone(),
-        }),
-        _ => None,
+    let made = {
+        let app = app.clone();
+        // On its own: who asked may be gone before it has ended, and comes again to hear how it did. Waiting comes after.
+        tokio::spawn(async move {
+            let made = make(&app, &caller, &params, body.value).await;
+            let outcome = made.as_ref().ok().and_then(CarriedOut::outcome);
+            end(&app, attempt, outcome).await;
+            made
+        })
     };
-    end(&app, attempt, outcome).await;
-    made.map(|(_, answer, _)| answer)
+    let made = made.await.map_err(|_| {
+        Problem::new(
+            Kind::Internal,
+            "a defect of the server; whether the agent was made can be seen by reading it",
+        )
+    })??;
+    made.answer(&app).await
 }
 
-async fn make(
-    app: &App,
-    caller: &Caller,
-    params: &WriteParams,
-    body: Value,
-) -> Answer<(String, Response, bool)> {
+async fn make(app: &App, caller: &Caller, params: &WriteParams, body: Value) -> Answer<CarriedOut> {
     let wanted = wanted(body, None, params.field_validation.unwrap_or_default())?;
-    let name = wanted.name.to_string();
     let write = Write {
         app,
         caller,
@@ -488,8 +549,7 @@ async fn make(
         before: None,
         if_generation: Some(0),
     };
-    let (answer, created) = write.run(wanted).await?;
-    Ok((name, answer, created))
+    write.carry_out(wanted).await
 }
 
 /// The answer of an earlier attempt, with the agent as it is now.
@@ -546,7 +606,7 @@ pub async fn replace(
         before,
         if_generation,
     };
-    write.run(wanted).await.map(|(answer, _)| answer)
+    write.run(wanted).await
 }
 
 /// Changes parts of an agent by a merge patch.
@@ -595,7 +655,7 @@ pub async fn patch(
         if_generation: if_generation.or(Some(before.agent.generation.0)),
         before: Some(before),
     };
-    write.run(wanted).await.map(|(answer, _)| answer)
+    write.run(wanted).await
 }
 
 /// RFC 7396.

@@ -1,12 +1,14 @@
 //! Who is connected to the Hub.
 
+use std::collections::HashSet;
+
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::cards::seen;
+use super::cards::may_see;
 use crate::App;
 use crate::auth::Viewer;
 use crate::http::Answer;
@@ -63,13 +65,11 @@ pub async fn online(State(app): State<App>, Viewer(caller): Viewer) -> Answer<Js
         .collect();
     items.sort_by(|a, b| a.name.cmp(&b.name));
     if caller.owner.is_some() {
-        let mut visible = Vec::new();
-        for agent in items {
-            if seen(&app, &caller, &agent.name).await?.is_some() {
-                visible.push(agent);
-            }
-        }
-        items = visible;
+        let names: Vec<_> = items.iter().map(|agent| agent.name.clone()).collect();
+        let standings = app.store().standings(&names).await?;
+        let seen = standings.iter().filter(|agent| may_see(&caller, agent));
+        let seen: HashSet<_> = seen.map(|agent| agent.name.as_str()).collect();
+        items.retain(|agent| seen.contains(agent.name.as_str()));
     }
     Ok(Json(Online { items }))
 }

@@ -87,13 +87,11 @@ pub async fn find(app: &App, caller: &Caller, query: &str, limit: u32) -> Answer
 
 /// The search of this server.
 pub fn router(app: &App) -> Answer<&dyn AgentSearch> {
-    match app.search() {
-        Some(search) => Ok(&**search),
-        None => Err(Problem::new(
-            Kind::NotImplemented,
-            "this server has no search",
-        )),
-    }
+    app.search().map(|search| &**search).ok_or_else(not_here)
+}
+
+fn not_here() -> Problem {
+    Problem::new(Kind::NotImplemented, "this server has no search")
 }
 
 /// What a failed search is over HTTP. The Router's own words may name the query: they are not passed on.
@@ -102,6 +100,7 @@ pub fn problem(error: SearchError) -> Problem {
         SearchError::Invalid(_) => {
             Problem::new(Kind::Malformed, "the search cannot be answered as it is")
         }
+        SearchError::NotHere => not_here(),
         SearchError::Unavailable(why) => {
             tracing::warn!(error = %why, "a search was not possible");
             unavailable()

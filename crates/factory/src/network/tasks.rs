@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use talon_core::deliver::{Deliver, DeliverError, TaskStream, TaskUpdate};
+use talon_core::snapshot::AuthTokenState;
 use talon_core::status::DeploymentStatus;
 use talon_core::task::{InvalidTaskId, Task, TaskId};
 use talon_router::{MAX_QUERY, RouteError, TaskFor, TaskRequest};
@@ -20,7 +21,7 @@ use utoipa::ToSchema;
 use super::cards::seen;
 use super::view::{TaskState, TaskView};
 use crate::App;
-use crate::auth::{Caller, Operator, Viewer};
+use crate::auth::{Admission, Caller, Operator, Viewer};
 use crate::http::{Answer, FieldError, Json, Kind, Problem, ProblemBody};
 
 /// A task as it is given.
@@ -106,7 +107,7 @@ pub async fn give(
     let asked: GiveTask = body.typed()?;
     let (head, updates) = route(&app, &caller, asked).await?;
     if wants_stream(&headers) {
-        Ok(streamed(app, head, updates))
+        Ok(streamed(app, &caller, head, updates))
     } else {
         at_the_end(&app, &caller, deliver, head, updates).await
     }
@@ -126,10 +127,8 @@ pub async fn task(
     Path(id): Path<String>,
 ) -> Answer<JsonAnswer<TaskView>> {
     let deliver = hub(&app)?;
-    let id = own_id(&caller, &id).map_err(|_| no_task())?;
-    let task = deliver.task(&id).await.map_err(problem)?;
-    let view = task.map(|task| JsonAnswer(shown(&caller, task)));
-    view.ok_or_else(no_task)
+    let task = meant(&caller, deliver, &id).await?;
+    Ok(JsonAnswer(shown(&caller, task)))
 }
 
 /// Asks the agent to stop. The task ends `canceled`, whatever the agent says, unless it has ended before.
@@ -146,11 +145,8 @@ pub async fn cancel(
     Path(id): Path<String>,
 ) -> Answer<JsonAnswer<Canceled>> {
     let deliver = hub(&app)?;
-    let id = own_id(&caller, &id).map_err(|_| no_task())?;
-    if deliver.task(&id).await.map_err(problem)?.is_none() {
-        return Err(no_task());
-    }
-    let canceled = deliver.cancel(&id).await.map_err(problem)?;
+    let task = meant(&caller, deliver, &id).await?;
+    let canceled = deliver.cancel(&task.id).await.map_err(problem)?;
     Ok(JsonAnswer(Canceled { canceled }))
 }
 
@@ -179,20 +175,27 @@ fn wants_stream(headers: &HeaderMap) -> bool {
         })
 }
 
-/// The id as it is stored: those of a token with an owner live in a space of that owner's own, so that nobody can read,
-/// cancel, join or even guess at another owner's tasks and conversations.
+/// The id as it is stored; see [`TaskId::chosen_by`].
 fn own_id(caller: &Caller, id: &str) -> Result<TaskId, InvalidTaskId> {
-    match &caller.owner {
-        None => TaskId::parse(id),
-        Some(owner) => TaskId::parse(&format!("{owner}:{id}")),
-    }
+    TaskId::chosen_by(caller.owner.as_ref().map(|owner| owner.0.as_str()), id)
 }
 
 /// The id as the caller knows it.
 fn known_as(caller: &Caller, id: &TaskId) -> String {
-    let space = caller.owner.as_ref().map(|owner| format!("{owner}:"));
-    let own = space.and_then(|space| id.as_str().strip_prefix(&space));
-    own.unwrap_or(id.as_str()).to_owned()
+    let owner = caller.owner.as_ref().map(|owner| owner.0.as_str());
+    id.known_to(owner).to_owned()
+}
+
+/// The task that the caller means: one of their own, or, who sees everybody's, any by the id it is stored under.
+async fn meant(caller: &Caller, deliver: &dyn Deliver, id: &str) -> Answer<Task> {
+    let own = own_id(caller, id).ok();
+    let stored = TaskId::parse(id).ok().filter(|_| caller.owner.is_none());
+    for id in [own, stored].into_iter().flatten() {
+        if let Some(task) = deliver.task(&id).await.map_err(problem)? {
+            return Ok(task);
+        }
+    }
+    Err(no_task())
 }
 
 fn shown(caller: &Caller, task: Task) -> TaskView {
@@ -272,18 +275,7 @@ async fn route(app: &App, caller: &Caller, asked: GiveTask) -> Answer<(Head, Box
     let (to, request) = request(app, caller, asked)?;
     let mut asker = caller.asker();
     if let TaskFor::Name(name) = &to {
-        // Who sees everybody's agents asks in the name of this one's owner.
-        match seen(app, caller, name).await? {
-            Some(found) => {
-                if let Some(status) = found.never_ran
-                    && !hub(app)?.is_online(name).await.map_err(problem)?
-                {
-                    return Err(never_ran(name, status));
-                }
-                asker.owner = caller.owner.clone().map_or(found.owner, |own| own.0);
-            }
-            None => return Err(nobody()),
-        }
+        refuse_who_never_ran(app, caller, name).await?;
     }
     let Some(tasks) = app.tasks() else {
         return Err(Problem::new(
@@ -291,7 +283,21 @@ async fn route(app: &App, caller: &Caller, asked: GiveTask) -> Answer<(Head, Box
             "this server takes no tasks",
         ));
     };
-    let routed = tasks.route(&asker, &to, request).await.map_err(unrouted)?;
+    let mut ended = None;
+    if let TaskFor::Name(name) = &to {
+        // Who sees everybody's agents asks in the name of this one's owner.
+        match seen(app, caller, name).await? {
+            Some(found) => asker.owner = caller.owner.clone().map_or(found.owner, |own| own.0),
+            None => {
+                let known = tasks.ended(&asker, name, &request).await;
+                ended = Some(known.map_err(unrouted)?.ok_or_else(nobody)?);
+            }
+        }
+    }
+    let routed = match ended {
+        Some(ended) => ended,
+        None => tasks.route(&asker, &to, request).await.map_err(unrouted)?,
+    };
     let head = Head {
         shown_id: known_as(caller, &routed.task),
         session: known_as(caller, &routed.session),
@@ -299,6 +305,24 @@ async fn route(app: &App, caller: &Caller, asked: GiveTask) -> Answer<(Head, Box
         agent: routed.agent,
     };
     Ok((head, routed.stream))
+}
+
+/// A task for an agent that never ran and holds no token to connect with would wait for nobody. One whom the caller may not
+/// see is left to the Router's own answer.
+async fn refuse_who_never_ran(app: &App, caller: &Caller, name: &str) -> Answer<()> {
+    if seen(app, caller, name).await?.is_none() {
+        return Ok(());
+    }
+    let Some(found) = app.store().get(name, false).await? else {
+        return Ok(());
+    };
+    let mut tokens = found.auth_tokens.iter();
+    let runs = found.agent.status.first_deployed_at.is_some()
+        || tokens.any(|t| t.state == AuthTokenState::Current);
+    if runs || hub(app)?.is_online(name).await.map_err(problem)? {
+        return Ok(());
+    }
+    Err(never_ran(name, found.agent.status.deployment_status))
 }
 
 /// The name is that of a row, so that it can be repeated.
@@ -328,6 +352,10 @@ fn unrouted(error: RouteError) -> Problem {
         RouteError::NobodyFound => Problem::new(
             Kind::NotFound,
             "no agent was found that can do this; say it in other words, or name an agent",
+        ),
+        RouteError::NotHere => Problem::new(
+            Kind::NotImplemented,
+            "this server has no search: name an agent",
         ),
         RouteError::Deleting(_) => Problem::new(Kind::Conflict, "the agent is being deleted"),
         RouteError::IdTaken(_) => Problem::new(
@@ -412,11 +440,23 @@ async fn next(app: &App, updates: &mut dyn TaskStream) -> Option<TaskUpdate> {
     }
 }
 
-fn streamed(app: App, head: Head, updates: Box<dyn TaskStream>) -> Response {
+fn streamed(app: App, caller: &Caller, head: Head, updates: Box<dyn TaskStream>) -> Response {
     let heartbeat = app.config().heartbeat;
-    let events = stream::unfold(Some((app, head, updates)), async |state| {
-        let (app, head, mut updates) = state?;
-        let update = next(&app, &mut *updates).await?;
+    let admission = Admission::of(caller, &app);
+    let events = stream::unfold(Some((app, admission, head, updates)), async |state| {
+        let (app, mut admission, head, mut updates) = state?;
+        let update = {
+            let mut next = std::pin::pin!(next(&app, &mut *updates));
+            loop {
+                if !admission.holds(&app).await {
+                    return None;
+                }
+                tokio::select! {
+                    update = next.as_mut() => break update?,
+                    () = admission.is_due() => {}
+                }
+            }
+        };
         let ends = matches!(update, TaskUpdate::Done { .. });
         let (name, data) = head.event(update);
         // Cannot fail: an event is texts.
@@ -424,7 +464,7 @@ fn streamed(app: App, head: Head, updates: Box<dyn TaskStream>) -> Response {
             .event(name)
             .json_data(&data)
             .unwrap_or_default();
-        let rest = (!ends).then_some((app, head, updates));
+        let rest = (!ends).then_some((app, admission, head, updates));
         Some((Ok::<_, Infallible>(event), rest))
     });
     Sse::new(events)

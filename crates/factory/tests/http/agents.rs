@@ -515,6 +515,43 @@ async fn a_creation_with_a_key_is_done_once() {
 }
 
 #[tokio::test]
+async fn a_creation_whose_asker_hung_up_can_be_asked_for_again() {
+    let world = World::new().await;
+    let ask = || {
+        world
+            .ask(Method::POST, &format!("{AGENTS}?wait=ready&timeout=300s"))
+            .header("idempotency-key", "key-1")
+            .json(&json!({"name": "research-pro", "spec": spec()}))
+    };
+    let made = async {
+        let path = format!("{AGENTS}/research-pro");
+        while world.get(&path).await.0 != StatusCode::OK {
+            tokio::task::yield_now().await;
+        }
+    };
+    // Nothing deploys it: the first one waits, and is given up.
+    tokio::select! {
+        _ = ask().send() => panic!("it answered"),
+        () = made => {}
+    }
+    let again = async {
+        loop {
+            match read(ask()).await {
+                (StatusCode::CONFLICT, _) => tokio::task::yield_now().await,
+                answer => return answer,
+            }
+        }
+    };
+    let (status, agent) = tokio::time::timeout(Duration::from_secs(20), again)
+        .await
+        .expect("what became of the first");
+    assert_eq!(
+        (status, &agent["name"]),
+        (StatusCode::CREATED, &json!("research-pro"))
+    );
+}
+
+#[tokio::test]
 async fn a_request_can_wait_for_an_agent() {
     let world = World::new().await;
     let waiting = world

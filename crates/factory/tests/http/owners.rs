@@ -3,6 +3,8 @@
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use talon_factory::{FactoryConfig, Rate};
+use talon_store::Store;
+use talon_store::network::{CredentialStore, HostedConnection};
 
 use crate::agent::Agent;
 use crate::world::{World, read};
@@ -130,6 +132,41 @@ async fn an_owner_sees_and_changes_its_own_agents_only() {
 }
 
 #[tokio::test]
+async fn who_is_online_is_told_as_far_as_the_caller_may_see_it() {
+    let world = World::new().await;
+    let mut connected = Vec::new();
+    for (name, owner) in [("ann-agent", "ann"), ("bob-agent", "bob")] {
+        world.agent(name, owner).await;
+        let token = format!("{name}-token");
+        connected.push(Agent::connect(&world.address, name, &token).await);
+    }
+    let connection = HostedConnection {
+        connection_id: "c-1".to_owned(),
+        hub: "hub".to_owned(),
+    };
+    for (name, public) in [("bob.open", true), ("bob.closed", false)] {
+        world
+            .store
+            .hosted_connected(name, "bob", public, None, &connection)
+            .await
+            .expect("a connection");
+    }
+    let (ann, _) = token(&world, "viewer", Some("ann")).await;
+    let (status, online) = read(
+        world
+            .bare(Method::GET, "/api/v1/router/online")
+            .bearer_auth(&ann),
+    )
+    .await;
+    assert_eq!(status, StatusCode::OK);
+    let items = online["items"].as_array().expect("agents");
+    let names: Vec<_> = items.iter().map(|item| &item["name"]).collect();
+    assert_eq!(names, ["ann-agent", "bob.open"]);
+    let (_, online) = world.get("/api/v1/router/online").await;
+    assert_eq!(online["items"].as_array().map(Vec::len), Some(4));
+}
+
+#[tokio::test]
 async fn tasks_and_conversations_are_each_owners_own() {
     let world = World::new().await;
     world.agent("writer", "ann").await;
@@ -167,6 +204,29 @@ async fn tasks_and_conversations_are_each_owners_own() {
         world.get(&format!("{tasks}/ann:t-1")).await.0,
         StatusCode::OK
     );
+    // Whoever has no owner sees all of them, and is in none of their conversations by naming it.
+    let theirs = json!({"agent": "writer", "text": "Hello", "id": "ann:t-1", "session": "ann:s-1"});
+    let (given, heard) = tokio::join!(world.post(tasks, &theirs), agent.answer("", "And you"));
+    assert_eq!(
+        (given.0, &given.1["id"], &given.1["session"]),
+        (StatusCode::OK, &json!("ann:t-1"), &json!("ann:s-1"))
+    );
+    assert_eq!(
+        (&heard["id"], &heard["sessionId"]),
+        (&json!(":ann:t-1"), &json!(":ann:s-1"))
+    );
+    let stood = look(&ann).await;
+    // What has ended stays answered when its agent goes.
+    let name = talon_core::AgentName::parse("writer").expect("a name");
+    let leaves = world.store.request_deletion(&name, false).await;
+    leaves.expect("a deletion");
+    assert_eq!(give(&ann).await, (StatusCode::OK, stood.1));
+    let other = json!({"agent": "writer", "text": "Another", "id": "t-1", "session": "s-1"});
+    let refused = world
+        .bare(Method::POST, tasks)
+        .bearer_auth(&ann)
+        .json(&other);
+    assert_eq!(read(refused).await.0, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

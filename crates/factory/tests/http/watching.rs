@@ -1,10 +1,13 @@
 //! Watching: nothing is missed, nothing comes twice.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use talon_factory::FactoryConfig;
 
-use crate::world::World;
+use crate::world::{World, read};
 
 const AGENTS: &str = "/api/v1/openclaw/agents";
 
@@ -221,5 +224,40 @@ async fn streams_end_when_the_server_stops() {
     world.stop().await;
     while let Some(chunk) = watch.body.next().await {
         drop(chunk);
+    }
+}
+
+#[tokio::test]
+async fn streams_end_with_the_token_that_opened_them() {
+    let world = World::with(FactoryConfig {
+        heartbeat: Duration::from_millis(50),
+        ..FactoryConfig::default()
+    })
+    .await;
+    world.agent("writer", "default").await;
+    let wanted = json!({"label": "ci", "role": "operator"});
+    let (_, token) = world.post("/api/v1/tokens", &wanted).await;
+    let secret = token["token"].as_str().expect("a token");
+    let watch = world.bare(Method::GET, &format!("{AGENTS}?watch=1"));
+    let task = world
+        .bare(Method::POST, "/api/v1/router/tasks")
+        .header("accept", "text/event-stream")
+        .json(&json!({"agent": "writer", "text": "Hello"}));
+    let mut streams = Vec::new();
+    for request in [watch, task] {
+        let response = request.bearer_auth(secret).send().await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::OK);
+        streams.push(response);
+    }
+    // They live as long as it does.
+    let heard = streams[0].chunk().await.expect("a stream");
+    assert!(heard.is_some());
+    let id = token["id"].as_str().expect("an id");
+    let path = format!("/api/v1/tokens/{id}");
+    let (status, _) = read(world.ask(Method::DELETE, &path)).await;
+    assert!(status.is_success(), "{status}");
+    for stream in streams {
+        let end = tokio::time::timeout(Duration::from_secs(20), stream.bytes());
+        end.await.expect("it ends").expect("in good order");
     }
 }

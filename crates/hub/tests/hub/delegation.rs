@@ -104,8 +104,8 @@ async fn an_agent_delegates() {
         json!({"delegated_by": "asker", "skill_id": "write"})
     );
     assert_eq!(frame["params"]["message"]["parts"][0]["text"], "a poem");
-    writer.status("d1", "working", "O").await;
-    writer.complete("d1", "completed", "O rose").await;
+    writer.status("acme:d1", "working", "O").await;
+    writer.complete("acme:d1", "completed", "O rose").await;
     let result = asker.notification("delegation.result").await;
     assert_eq!(
         result_of(&result),
@@ -225,8 +225,44 @@ async fn whom_an_agent_may_ask() {
     // Without an id nobody would hear the result.
     asker.send(json!({"method": "agent.send_task", "params": {"agent_id": "open-house", "message": "m"}})).await;
     asker.heartbeat().await;
-    assert_eq!(hosted[0].task().await.len(), "task-".len() + 32);
+    assert_eq!(hosted[0].task().await.len(), "acme:task-".len() + 32);
     assert!(hosted[0].quiet(Duration::from_millis(50)).await.is_empty());
+}
+
+#[tokio::test]
+async fn nobody_enters_another_owners_conversations_or_takes_their_ids() {
+    let world = World::new();
+    for (name, owner) in [("asker", "acme"), ("thief", "other"), ("public", "acme")] {
+        world.agent(name, owner).await;
+    }
+    let hub = world.hub(config()).await;
+    let (mut asker, mut thief) = (hub.agent("asker").await, hub.agent("thief").await);
+    let mut public = hub.agent("public").await;
+    let wish =
+        json!({"agent_id": "public", "message": "m", "task_id": "acme:d", "session_id": "acme:s"});
+    let ack = thief.call("agent.send_task", wish).await;
+    assert_eq!(
+        (&ack["result"]["task_id"], &ack["result"]["session_id"]),
+        (&json!("acme:d"), &json!("acme:s")),
+        "each knows it by what it chose"
+    );
+    let stolen = public.notification("task.execute").await["params"].take();
+    assert_eq!(
+        (&stolen["id"], &stolen["sessionId"]),
+        (&json!("other:acme:d"), &json!("other:acme:s"))
+    );
+    public.complete("other:acme:d", "completed", "1").await;
+    let result = thief.notification("delegation.result").await;
+    assert_eq!(result["params"]["task_id"], "acme:d");
+    // What the other one meant to take is still free.
+    let wish = json!({"agent_id": "public", "message": "m", "task_id": "d", "session_id": "s"});
+    let ack = asker.call("agent.send_task", wish).await;
+    assert_eq!(ack["result"]["accepted"], true, "{ack}");
+    let own = public.notification("task.execute").await["params"].take();
+    assert_eq!(
+        (&own["id"], &own["sessionId"]),
+        (&json!("acme:d"), &json!("acme:s"))
+    );
 }
 
 #[tokio::test]
@@ -244,7 +280,7 @@ async fn an_answer_too_long_to_be_passed_on_is_a_failure() {
     asker
         .call(
             "agent.send_task",
-            json!({"agent_id": "writer", "message": "m", "task_id": "d".repeat(128)}),
+            json!({"agent_id": "writer", "message": "m", "task_id": "d".repeat(123)}),
         )
         .await;
     let id = writer.task().await;

@@ -9,7 +9,7 @@ use talon_core::deliver::WakeError;
 use talon_core::event::EventReason;
 use talon_core::presence::Presence;
 use talon_core::secret::names;
-use talon_core::snapshot::{AuthTokenState, SecretState};
+use talon_core::snapshot::{AuthTokenState, SecretSource, SecretState};
 use talon_plan::heard::Answer;
 use talon_plan::{Held, HeldScope, Knock};
 
@@ -267,6 +267,41 @@ fn a_worker_that_never_says_what_was_pushed_costs_two_repairs() {
         let said = stage.db.condition(ConditionType::SecretsReady);
         assert_eq!(said.1, Reason::PushedUnverified);
         assert!(said.2.contains("however often"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_key_of_which_no_copy_is_kept_must_be_set_again_and_costs_no_repair() {
+    const KEY: &str = "ANTHROPIC_API_KEY";
+    for (also, repairs) in [(None, 0), (Some(names::CONTROL_TOKEN), 1)] {
+        let mut stage = spoken_to();
+        let key = stage.db.row.secrets.iter_mut().find(|s| s.name == KEY);
+        key.expect("it has a key").source = SecretSource::WriteThrough;
+        stage.edit(|spec| spec.api_key_refs.clear());
+        stage.converge();
+        stage.advance(Duration::from_secs(601));
+        stage.db.row.presence = Some(presence(&stage, Duration::from_secs(9999)));
+        stage.calls.clear();
+        let mut answer = but_for(&stage, KEY);
+        if let (Some(name), Ok(report)) = (also, &mut answer.report) {
+            report.fingerprints.insert(name.to_owned(), "0".repeat(64));
+        }
+        stage.says = Some(answer);
+        stage.one_pass();
+        let contact = contact(&stage);
+        assert_eq!(contact.repairs, repairs);
+        let problem = contact.problem.expect("it is told");
+        assert!(problem.contains(&format!("set {KEY} again")), "{problem}");
+        assert_eq!(
+            problem.contains("pushed again"),
+            also.is_some(),
+            "{problem}"
+        );
+        let key = stage.db.row.secrets.iter().find(|s| s.name == KEY);
+        assert_ne!(key.expect("it has a key").state, SecretState::Pushing);
+        if also.is_none() {
+            assert_eq!(stage.calls, [] as [&str; 0]);
+        }
     }
 }
 

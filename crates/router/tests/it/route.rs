@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use talon_core::deliver::{Deliver, DeliverError, TaskStream, TaskUpdate};
 use talon_core::search::{AgentSearch, Asker, FoundAgent, SearchError};
 use talon_core::task::{NewTask, Task, TaskId, TaskState};
-use talon_router::{DEFAULT_DEADLINE, RouteError, TaskFor, TaskRequest, TaskRouter};
+use talon_router::{DEFAULT_DEADLINE, NamesOnly, RouteError, TaskFor, TaskRequest, TaskRouter};
 
 use crate::world::{World, person, public, skill};
 
@@ -356,4 +356,22 @@ async fn a_search_that_is_down_is_no_verdict() {
         let refused = router.route(&person("bob"), &to, ask("hello")).await;
         assert!(matches!(refused, Err(RouteError::Unavailable(_))));
     }
+}
+
+#[tokio::test]
+async fn beside_a_router_elsewhere_tasks_are_given_by_name() {
+    let (world, desk, _) = stage().await;
+    let router = TaskRouter::new(Arc::new(NamesOnly(Arc::new(world.router()))), desk);
+    let given = router
+        .route(&person("bob"), &by_name("cook"), ask("hello"))
+        .await;
+    assert_eq!(given.unwrap().agent, "cook");
+    let refused = router
+        .route(&person("bob"), &by_name("nobody"), ask("hello"))
+        .await;
+    assert!(matches!(refused, Err(RouteError::NoSuchAgent(_))));
+    let refused = router
+        .route(&person("bob"), &by_search("dinner"), ask("hello"))
+        .await;
+    assert_eq!(refused.unwrap_err(), RouteError::NotHere);
 }

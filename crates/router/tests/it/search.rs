@@ -6,7 +6,7 @@ use talon_core::registry::Registry;
 use talon_core::search::{AgentSearch, Asker, SearchError};
 use talon_core::spec::Visibility;
 
-use crate::world::{World, card_of, finds, names, person, public, skill};
+use crate::world::{World, finds, names, person, public, skill};
 
 fn translator() -> talon_core::AgentSpec {
     public(vec![
@@ -97,7 +97,7 @@ async fn what_was_just_made_private_is_private_before_its_card_is_registered_aga
     };
     world.row("cook", "ann", &private).await;
     assert!(finds(&router, "bob", "recipes").await.is_empty());
-    assert!(router.card(&person("bob"), "cook").await.unwrap().is_none());
+    assert!(!router.is_visible(&person("bob"), "cook").await.unwrap());
     assert_eq!(finds(&router, "ann", "recipes").await, ["cook"]);
 }
 
@@ -161,13 +161,6 @@ async fn self_hosted_agents_are_found_by_what_they_sent() {
         ["my.baker", "private.baker"]
     );
     assert_eq!(finds(&router, "ann", "cardless").await, ["cardless"]);
-    let shown = router
-        .card(&person("ann"), "my.baker")
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(shown["description"], "Bakes bread.");
-    assert_eq!(shown.get("authentication"), None);
     // A managed agent takes the name.
     world.agent("cardless", &cook()).await;
     assert_eq!(finds(&router, "ann", "recipes").await, ["cardless"]);
@@ -192,22 +185,6 @@ async fn who_cannot_answer_now_comes_after_who_is_nearly_as_good() {
     assert_eq!(found.last().map(String::as_str), Some("failing"));
     world.deployed(id).await;
     assert_eq!(finds(&router, "bob", "recipes").await[0], "away-but-better");
-}
-
-#[tokio::test]
-async fn a_card_is_shown_without_authentication() {
-    let world = World::new();
-    world.agent("cook", &cook()).await;
-    let card = card_of("cook", &cook());
-    assert!(card.authentication.is_some());
-    let shown = world
-        .router()
-        .card(&person("bob"), "cook")
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(shown, serde_json::to_value(card.public_view()).unwrap());
-    assert_eq!(shown.get("authentication"), None);
 }
 
 #[tokio::test]

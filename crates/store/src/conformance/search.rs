@@ -176,6 +176,11 @@ pub(super) async fn standings_tell_who_can_be_given_a_task(bench: Bench) {
         connected: false,
     };
     assert_eq!(standings, [hosted.clone(), managed.clone()]);
+    let version = bench.version().await;
+    let both = bench.standings_and_version(&names).await.unwrap();
+    assert_eq!(both, (standings, version.clone()));
+    let none = bench.standings_and_version(&names[1..2]).await.unwrap();
+    assert_eq!(none, (Vec::new(), version.clone()));
 
     let mut public = spec();
     public.visibility = Visibility::Public;
@@ -216,6 +221,8 @@ pub(super) async fn standings_tell_who_can_be_given_a_task(bench: Bench) {
         ]
     );
     assert!(bench.standings(&[]).await.unwrap().is_empty());
+    let (_, later) = bench.standings_and_version(&[]).await.unwrap();
+    assert_eq!(later, bench.version().await);
 }
 
 pub(super) async fn a_name_is_the_managed_agents(bench: Bench) {

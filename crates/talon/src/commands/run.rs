@@ -58,7 +58,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let lock = opened.lock_daemon()?;
     let key_file = install_key::path(&session.config, &database);
     let keyed = install_key::ensure(&*opened.store, &key_file).await?;
-    let listener = service::listen(settings.listen).await?;
+    let listener = service::listen(settings.listen, &*opened.store).await?;
     if !settings.listen.ip().is_loopback() {
         tracing::warn!(
             "HTTP is served unencrypted to other machines: let a proxy with TLS stand before it"

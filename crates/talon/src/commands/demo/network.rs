@@ -67,9 +67,7 @@ pub async fn play(
 }
 
 async fn find(session: &Session, local: &Local, star: &Snapshot) -> Result<(), Failure> {
-    let Some(router) = local.service.search() else {
-        return Ok(());
-    };
+    let router = local.service.search();
     let asker = Asker {
         agent: None,
         owner: star.agent.owner.0.clone(),
