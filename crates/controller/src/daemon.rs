@@ -396,7 +396,9 @@ impl Inner {
                 | StoreError::Corrupt(_)),
             ))) => {
                 // It would fail again at once, and as the longest due go before everybody else: its lease runs out first.
-                tracing::error!(agent = %claim.agent_id, %error, "the database holds or refuses what a pass cannot deal with");
+                let loaded = self.shared.store.load(claim.agent_id).await;
+                let name = loaded.ok().flatten().map(|s| s.agent.name.to_string());
+                tracing::error!(agent = %claim.agent_id, name = name.unwrap_or_default(), %error, "the database holds or refuses what a pass cannot deal with");
             }
             Some(Ok(Err(error @ StoreError::Unavailable(_)))) => {
                 tracing::warn!(agent = %claim.agent_id, %error, "the pass could not be finished");

@@ -5,6 +5,7 @@ use talon_core::condition::{ConditionType, StoredCondition, Truth};
 use talon_core::{AgentId, Snapshot};
 use talon_plan::{Block, Input, Knock};
 use talon_store::StoreResult;
+use talon_store::glance::SECRETS_NEED_SOMEBODY;
 
 use crate::failure::Verdict;
 use crate::inventory::Inventory;
@@ -52,9 +53,9 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<R
         let mut wake = Vec::new();
         for mut snapshot in page {
             report.looked_at += 1;
-            let busy = snapshot.work.lease_until.is_some_and(|t| t > snapshot.now)
-                || snapshot.work.next_due_at.is_some();
-            if busy {
+            let leased = snapshot.work.lease_until.is_some_and(|t| t > snapshot.now);
+            let waits = snapshot.work.next_due_at.is_some();
+            if leased || (waits && !waits_for_secrets(&snapshot)) {
                 continue;
             }
             let id = snapshot.agent.id;
@@ -76,7 +77,14 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<R
             let untold = plan.held.is_some() && !says_held(&snapshot);
             let stuck = plan.block.as_ref().is_some_and(|b| !says(&snapshot, b));
             let knocks = matches!(plan.knock, Knock::Now { .. });
-            if !plan.steps.is_empty() || !plan.needs.is_empty() || knocks || untold || stuck {
+            let work = !plan.steps.is_empty() || !plan.needs.is_empty();
+            let wakes = if waits {
+                let resolved = observed.references.values().all(Result::is_ok);
+                work && resolved && plan.block.is_none()
+            } else {
+                work || knocks || untold || stuck
+            };
+            if wakes {
                 wake.push(id);
             }
         }
@@ -86,6 +94,16 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<R
         }
     }
     Ok(Ok(report))
+}
+
+/// Whether it stands still because of its references: it comes back by itself, but what they point at may be there before,
+/// as when the daemon was restarted with it.
+fn waits_for_secrets(snapshot: &Snapshot) -> bool {
+    snapshot.conditions.iter().any(|c| {
+        c.condition.kind == ConditionType::Stalled
+            && c.condition.status == Truth::True
+            && SECRETS_NEED_SOMEBODY.contains(&c.condition.reason)
+    })
 }
 
 /// Whether the row already tells people why nothing can be done: a Worker that is gone with its keys leaves nothing to

@@ -60,7 +60,9 @@ pub fn explain(snapshot: &Snapshot, hold: Option<&Hold>) -> Explanation {
         return suspended(snapshot);
     }
     if view::agreement(snapshot) == view::Agreement::InSync {
-        return worn_secret(snapshot).unwrap_or_else(|| well(snapshot));
+        return worn_secret(snapshot)
+            .or_else(|| not_connected(snapshot))
+            .unwrap_or_else(|| well(snapshot));
     }
     if let Some(awaiting) = view::awaiting_keys(snapshot) {
         return awaiting_keys(snapshot, awaiting);
@@ -327,6 +329,37 @@ fn worn_secret(snapshot: &Snapshot) -> Option<Explanation> {
         reason: reason.to_string(),
         what: safe(&secrets.condition.message),
         do_this: advice(name(snapshot), reason),
+        waiting: Vec::new(),
+    })
+}
+
+/// Live, but not at the Hub, where it is to be all the time. A Hub elsewhere tells nothing: then nothing is known.
+fn not_connected(snapshot: &Snapshot) -> Option<Explanation> {
+    let connected = snapshot.presence.as_ref().is_some_and(|p| p.connected);
+    let known = snapshot.presence.is_some() || snapshot.contact.is_some();
+    if !snapshot.agent.spec.keep_alive || connected || !known {
+        return None;
+    }
+    let hub = view::condition(snapshot, ConditionType::HubConnected)
+        .filter(|c| c.condition.status != Truth::True)?;
+    Some(Explanation {
+        headline: format!(
+            "{} is {} and as its row says, but not connected to the Hub ({}): tasks wait.",
+            name(snapshot),
+            status(snapshot),
+            for_long(snapshot, hub)
+        ),
+        blocked_at: Some("Hub".to_owned()),
+        reason: hub.condition.reason.to_string(),
+        what: said_or(&hub.condition.message, "the controller gave no more words"),
+        do_this: vec![
+            "nothing for a minute after a deployment or a restart: it is woken and connects"
+                .to_owned(),
+            format!(
+                "then look whether its Worker reaches the Hub (hub.url, by talon config show) and what it was told: talon events {}",
+                name(snapshot)
+            ),
+        ],
         waiting: Vec::new(),
     })
 }

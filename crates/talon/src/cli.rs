@@ -60,7 +60,7 @@ pub struct Global {
     /// No colours (also: the environment variable NO_COLOR)
     #[arg(long, global = true, help_heading = "Global options")]
     pub no_color: bool,
-    /// How long to wait, where a command waits: 30s, 5m, 1h [default: 5m]
+    /// How long to wait, where a command waits: 30s, 5m, 1h [default: 5m; for a task 3m]
     #[arg(
         long,
         global = true,

@@ -11,7 +11,7 @@ pub fn advice(name: &str, reason: Reason) -> Vec<String> {
             "talon export {agent} prints what is stored now",
         ],
         R::SecretValueMissing => &[
-            "put a value where the reference points (the daemon's environment or file), then talon reconcile {agent}",
+            "put a value where the reference points: in a file, then talon reconcile {agent}; in the daemon's environment, then restart the daemon",
             "a key that came over HTTP is set again with talon secrets set {agent} KEY (Talon keeps no copy)",
             "or point spec.apiKeyRefs at a source that has one, and talon apply",
         ],

@@ -1,5 +1,6 @@
 use super::*;
 use crate::fixtures;
+use talon_core::presence::Presence;
 use talon_core::resource::{CleanupResult, ResourceKind, ResourceState};
 use talon_core::validate::Violation;
 
@@ -118,6 +119,34 @@ fn what_is_well_needs_nothing() {
     assert_eq!(e.blocked_at, None);
     assert_eq!(e.do_this, ["nothing"]);
     assert_eq!(e.waiting, Vec::<String>::new());
+}
+
+#[test]
+fn an_agent_that_should_be_connected_and_is_not_is_told() {
+    let mut s = fixtures::deployed("legal-bot");
+    s.agent.spec.keep_alive = true;
+    s.presence = Some(Presence {
+        connected: false,
+        connection_id: "c-1".to_owned(),
+        hub: "hub".to_owned(),
+        token_sha256: String::new(),
+        runtime: None,
+        connected_at: s.now,
+        disconnected_at: Some(s.now),
+        last_seen: s.now,
+    });
+    fixtures::set(
+        &mut s,
+        ConditionType::HubConnected,
+        Truth::False,
+        Reason::Disconnected,
+        "not connected since noon",
+    );
+    let e = explain(&s, None);
+    assert_eq!(e.blocked_at.as_deref(), Some("Hub"));
+    assert_eq!(e.what, "not connected since noon");
+    s.agent.spec.keep_alive = false;
+    assert_eq!(explain(&s, None).do_this, ["nothing"]);
 }
 
 #[test]

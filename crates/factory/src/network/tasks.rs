@@ -12,6 +12,8 @@ use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use talon_core::deliver::{Deliver, DeliverError, TaskStream, TaskUpdate};
+use talon_core::snapshot::AuthTokenState;
+use talon_core::status::DeploymentStatus;
 use talon_core::task::{InvalidTaskId, Task, TaskId};
 use talon_router::{MAX_QUERY, RouteError, TaskFor, TaskRequest};
 use utoipa::ToSchema;
@@ -91,7 +93,7 @@ pub struct Canceled {
         (TaskMessage = "text/event-stream"),
     )),
     (status = 404, description = "Nobody of that name, or nobody who fits", content_type = "application/problem+json", body = ProblemBody),
-    (status = 409, description = "The id is another task's, or the agent is being deleted", content_type = "application/problem+json", body = ProblemBody),
+    (status = 409, description = "The id is another task's, or the agent is being deleted or has not run yet", content_type = "application/problem+json", body = ProblemBody),
     (status = 422, description = "The task cannot be given as it is", content_type = "application/problem+json", body = ProblemBody),
     (status = 501, description = "This server has no Hub", content_type = "application/problem+json", body = ProblemBody),
 ))]
@@ -272,6 +274,9 @@ fn request(app: &App, caller: &Caller, asked: GiveTask) -> Answer<(TaskFor, Task
 async fn route(app: &App, caller: &Caller, asked: GiveTask) -> Answer<(Head, Box<dyn TaskStream>)> {
     let (to, request) = request(app, caller, asked)?;
     let mut asker = caller.asker();
+    if let TaskFor::Name(name) = &to {
+        refuse_who_never_ran(app, caller, name).await?;
+    }
     let Some(tasks) = app.tasks() else {
         return Err(Problem::new(
             Kind::NotImplemented,
@@ -300,6 +305,34 @@ async fn route(app: &App, caller: &Caller, asked: GiveTask) -> Answer<(Head, Box
         agent: routed.agent,
     };
     Ok((head, routed.stream))
+}
+
+/// A task for an agent that never ran and holds no token to connect with would wait for nobody. One whom the caller may not
+/// see is left to the Router's own answer.
+async fn refuse_who_never_ran(app: &App, caller: &Caller, name: &str) -> Answer<()> {
+    if seen(app, caller, name).await?.is_none() {
+        return Ok(());
+    }
+    let Some(found) = app.store().get(name, false).await? else {
+        return Ok(());
+    };
+    let mut tokens = found.auth_tokens.iter();
+    let runs = found.agent.status.first_deployed_at.is_some()
+        || tokens.any(|t| t.state == AuthTokenState::Current);
+    if runs || hub(app)?.is_online(name).await.map_err(problem)? {
+        return Ok(());
+    }
+    Err(never_ran(name, found.agent.status.deployment_status))
+}
+
+/// The name is that of a row, so that it can be repeated.
+fn never_ran(name: &str, status: DeploymentStatus) -> Problem {
+    Problem::new(
+        Kind::Conflict,
+        format!(
+            "the agent is {status} and has not run yet, so that nobody would answer; talon why {name} says what it waits for"
+        ),
+    )
 }
 
 fn nobody() -> Problem {

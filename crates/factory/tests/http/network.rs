@@ -155,6 +155,25 @@ async fn a_task_that_cannot_be_given_is_refused_with_everything_that_is_wrong() 
 }
 
 #[tokio::test]
+async fn a_task_for_an_agent_that_never_ran_is_refused_at_once() {
+    let world = World::new().await;
+    let name = AgentName::parse("newcomer").expect("a name");
+    let store: &dyn Store = &*world.store;
+    store
+        .apply(&name, &Owner::default(), &spec(), Default::default())
+        .await
+        .expect("applied");
+    let asked = json!({"agent": "newcomer", "text": "Hello", "timeout_seconds": 60});
+    let (status, problem) = world.post(TASKS, &asked).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{problem}");
+    let said = problem.to_string();
+    assert!(
+        said.contains("pending") && said.contains("talon why newcomer"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn the_server_ends_streams_and_waits_when_it_stops() {
     let world = World::new().await;
     world.agent("writer", "default").await;

@@ -107,7 +107,7 @@ fn slow_down(local: &Local, latency: Duration) -> Result<(), Failure> {
 
 async fn play(session: &Session, local: &Local) -> Result<(), Failure> {
     let out = &session.output;
-    out.line("1. Two manifests become two rows (talon apply -f deploy/examples), with a stand-in as their model");
+    out.line("1. Two manifests of deploy/examples (research-pro, news-digest) become two rows (talon apply), with a stand-in as their model");
     apply_examples(local, Model::StandIn).await?;
     let agents = local
         .store

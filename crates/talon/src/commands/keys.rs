@@ -65,6 +65,18 @@ async fn create(
     label: &str,
     expires: Option<Duration>,
 ) -> Result<Exit, Failure> {
+    if label.trim().is_empty() {
+        return Err(Failure::usage(
+            "a key without a label cannot be told from others",
+            "say with --label what it is for: --label laptop",
+        ));
+    }
+    if expires.is_some_and(|time| time.is_zero()) {
+        return Err(Failure::usage(
+            "a key that has expired already lets nobody in",
+            "give it time (--expires 90d), or leave --expires out",
+        ));
+    }
     let store = session.whole_store().await?;
     let owner = session.owner().unwrap_or_default();
     let key = new_key();

@@ -90,12 +90,17 @@ pub struct ServerFlag {
 impl ServerFlag {
     /// Whether a daemon was named.
     pub fn is_given(&self) -> bool {
-        self.server.is_some()
+        self.named().is_some()
     }
 
     /// The daemon that is meant, with the token to speak to it.
     pub fn connect(&self, session: &Session) -> Result<Server, Failure> {
-        Server::of(session, self.server.as_deref())
+        Server::of(session, self.named())
+    }
+
+    /// An empty variable is none.
+    fn named(&self) -> Option<&str> {
+        self.server.as_deref().filter(|url| !url.is_empty())
     }
 }
 

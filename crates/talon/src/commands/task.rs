@@ -122,6 +122,7 @@ fn asked(args: &Args, session: &Session) -> Result<Asked, Failure> {
     } else {
         text.clone()
     };
+    check(&text, talon_hub::HubConfig::default().max_text)?;
     let id = args.id.as_ref().map_or_else(new_id, TaskId::to_string);
     // It follows from the id, so that the same command is the same task.
     let conversation = args
@@ -142,6 +143,26 @@ fn asked(args: &Args, session: &Session) -> Result<Asked, Failure> {
         }),
         timeout: timeout + MARGIN,
     })
+}
+
+/// Says what the daemon would refuse before anything is sent.
+fn check(text: &str, most: usize) -> Result<(), Failure> {
+    let wrong = if text.trim().is_empty() {
+        "the task has no text".to_owned()
+    } else if text.contains('\0') {
+        "the text has a NUL character".to_owned()
+    } else if text.len() > most {
+        format!(
+            "the text has {} bytes, a task may have {most} at most",
+            text.len()
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Failure::usage(
+        wrong,
+        "say in words what is to be done; what is long can be given in parts, with the same --session",
+    ))
 }
 
 /// 128 random bits in hex.
@@ -218,4 +239,17 @@ fn conclude(session: &Session, task: &Value, text: &str) -> Result<Exit, Failure
 
 fn text_of<'v>(value: &'v Value, name: &str) -> &'v str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_daemon_takes_is_not_sent() {
+        assert!(check("four", 4).is_ok());
+        for text in ["", " \n", "a\0b", "fives"] {
+            assert!(check(text, 4).is_err(), "{text:?}");
+        }
+    }
 }
