@@ -125,8 +125,8 @@ pub async fn rotate_auth(
     Writer(caller): Writer,
     Path(name): Path<String>,
 ) -> Answer<Response> {
-    let writer = writer(&app)?;
     let found = must_find(&app, &caller, &name, false).await?;
+    let writer = writer(&app)?;
     let agent = found.agent.name;
     note(&app, &caller, "rotate_auth", &agent, &[]).await?;
     let rotated = writer.rotate_auth(&agent).await;
@@ -149,8 +149,8 @@ async fn target(
     name: &str,
     key: &str,
 ) -> Answer<(Arc<dyn SecretWriter>, AgentName, KeyName)> {
-    let writer = writer(app)?;
     let found = must_find(app, caller, name, false).await?;
+    let writer = writer(app)?;
     let key = KeyName::parse(key).ok_or_else(|| {
         Problem::new(
             Kind::Invalid,

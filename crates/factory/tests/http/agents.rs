@@ -160,7 +160,7 @@ async fn everything_that_is_wrong_is_said_at_once_and_nothing_is_repeated() {
     for expected in ["/name", "/status", "/spec/keep_alive"] {
         assert!(pointers(&problem).contains(&expected), "{problem}");
     }
-    let keys = json!({"name": "with-keys", "spec": with(json!({})), "api_keys": {"anthropic": "sk-canary"}});
+    let keys = json!({"name": "with-keys", "spec": with(json!({})), "api_keys": {"anthropic": "sk-canary\n of two lines"}});
     let (status, problem) = world.post(AGENTS, &keys).await;
     assert_eq!(
         (status, pointers(&problem)),
