@@ -131,11 +131,7 @@ fn after_write(snapshot: &Snapshot) -> Option<(DateTime<Utc>, String)> {
 /// When it is due because the Hub misses an agent that is to stay connected: as long after the last try as it had been
 /// away by then, within bounds.
 fn while_missed(snapshot: &Snapshot) -> Option<(DateTime<Utc>, String)> {
-    let presence = snapshot.presence.as_ref().filter(|p| !p.connected)?;
-    if !snapshot.agent.spec.keep_alive {
-        return None;
-    }
-    let away = presence.disconnected_at.unwrap_or(presence.last_seen);
+    let away = away_since(snapshot).filter(|_| snapshot.agent.spec.keep_alive)?;
     let first = later(away, MISSED);
     let last = snapshot.contact.as_ref().map(|c| c.tried_at);
     let at = match last.filter(|last| *last >= first) {
@@ -146,6 +142,20 @@ fn while_missed(snapshot: &Snapshot) -> Option<(DateTime<Utc>, String)> {
         None => first,
     };
     Some((at, "the Hub misses it".to_owned()))
+}
+
+/// Since when it has been away. One that never was at the Hub is missed only while its Worker has not heard us once:
+/// routes may take longer to propagate than we knock after a write, and a Worker that has heard us comes by itself.
+fn away_since(snapshot: &Snapshot) -> Option<DateTime<Utc>> {
+    match &snapshot.presence {
+        Some(presence) if presence.connected => None,
+        Some(presence) => Some(presence.disconnected_at.unwrap_or(presence.last_seen)),
+        None => {
+            let contact = snapshot.contact.as_ref()?;
+            let unheard = contact.answered_at.is_none() && contact.problem.is_some();
+            snapshot.agent.status.first_deployed_at.filter(|_| unheard)
+        }
+    }
 }
 
 /// Says what a Worker is to run with by its records: changes with every write to it, and when the outcome of one becomes

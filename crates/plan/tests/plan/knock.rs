@@ -119,6 +119,25 @@ fn a_silent_worker_is_deployed_all_the_same_tried_for_a_minute_and_then_left_alo
 }
 
 #[test]
+fn one_that_is_to_stay_connected_and_never_heard_us_is_tried_on_until_it_has() {
+    let mut stage = with_door(new_agent());
+    stage.edit(|spec| spec.keep_alive = true);
+    stage.says = Some(silent());
+    for _ in 0..12 {
+        let End::Again(wait) = stage.one_pass() else {
+            panic!("given up after {} tries", stage.knocks);
+        };
+        assert!(wait <= Duration::from_secs(600), "{wait:?}");
+        stage.advance(wait);
+    }
+    assert!(stage.knocks >= 8, "{} tries", stage.knocks);
+    // It hears us at last, and comes to the Hub by itself.
+    stage.says = None;
+    stage.converge();
+    assert_eq!(stage.plan().knock, Knock::None);
+}
+
+#[test]
 fn every_write_to_the_worker_is_followed_by_a_word_with_it() {
     let mut stage = spoken_to();
     stage.edit(|spec| spec.model = "anthropic/claude-opus-4-6".to_owned());
