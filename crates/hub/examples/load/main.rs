@@ -5,6 +5,11 @@
 //! end, as a quick Worker would. Prints what a task took from being handed in to its end, and what a connection costs.
 //! With `hostile` (how many of each kind) the same load comes a second time, beside peers of a third process that flood,
 //! send huge frames, half frames and garbage, and hang (`hostile.rs`); the last line compares the two.
+//!
+//! `load 2000 1000 10 memory 4` on two cores that nothing else used, 2026-11-29, agents and peers on the same two: median
+//! 0.2 ms and 99 % within 0.5 ms alone, 0.3 and 8.0 ms beside 28 hostile peers; 0.25 and 0.49 cores; 13.6 KiB for an idle
+//! connection. With `sqlite`, where each change of a task is written to disk: 4.8 and 12.9 ms alone, 19.5 and 161 ms beside them; 1.0
+//! cores. All 10,000 tasks were answered each time, none took a second.
 
 mod hostile;
 
