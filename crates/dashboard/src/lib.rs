@@ -61,7 +61,7 @@ impl Dashboard {
     /// Everything it answers: `/`, and what lies below `/agents`, `/ui` and the pages' own paths. To be merged beside the
     /// routes of the HTTP API.
     pub fn routes(&self) -> Router {
-        use pages::{agent, cleanup, controller, delete, edit, fleet, secrets, sign_in};
+        use pages::{agent, cleanup, controller, delete, edit, fleet, sign_in};
         Router::new()
             .route("/", get(fleet::show))
             .route("/cleanup", get(cleanup::show))
@@ -76,7 +76,7 @@ impl Dashboard {
             .route("/agents/{name}/history", get(agent::history))
             .route(
                 "/agents/{name}/secrets",
-                get(secrets::show).post(secrets::set),
+                get(agent::secrets::show).post(agent::secrets::set),
             )
             .route("/agents/{name}/edit", get(edit::edit).post(edit::posted))
             .route(

@@ -8,7 +8,6 @@ pub mod edit;
 pub mod event;
 pub mod fleet;
 pub mod health;
-pub mod secrets;
 pub mod sign_in;
 pub mod timeline;
 pub mod why;

@@ -1,0 +1,91 @@
+//! `GET /agents/{name}/config`: what the agent shall be, and what of it is fixed.
+
+use askama::Template;
+use axum::response::Response;
+use talon_core::Snapshot;
+use talon_core::manifest::to_yaml;
+use talon_explain::safe;
+
+use super::visit::Visit;
+use crate::error::PageError;
+use crate::ui::icon;
+
+struct LongText {
+    label: &'static str,
+    value: String,
+    lock: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "agent_config.html")]
+struct ConfigTab {
+    texts: Vec<LongText>,
+    yaml: String,
+    diverged: Option<String>,
+}
+
+/// Why persona and instructions cannot change, if they cannot.
+pub fn locked(s: &Snapshot) -> Option<String> {
+    let at = s.agent.status.first_deployed_at?;
+    Some(format!(
+        "Fixed since {}: part of the identity that was deployed. Create a new agent to change it.",
+        at.format("%Y-%m-%d %H:%M")
+    ))
+}
+
+/// `GET /agents/{name}/config`.
+pub async fn config(visit: Visit) -> Result<Response, PageError> {
+    let s = &visit.snapshot;
+    let lines = |text: &str| talon_core::text::for_terminal_lines(text).into_owned();
+    let spec = &s.agent.spec;
+    let mut texts = vec![
+        LongText {
+            label: "Persona",
+            value: lines(&spec.persona),
+            lock: locked(s),
+        },
+        LongText {
+            label: "Instructions",
+            value: lines(&spec.instructions),
+            lock: locked(s),
+        },
+    ];
+    if let Some(md) = &s.agent.status.identity_md {
+        let lock = locked(s).map(|_| "As deployed".to_owned());
+        texts.push(LongText {
+            label: "IDENTITY.md",
+            value: lines(md),
+            lock,
+        });
+    }
+    let shown = spec
+        .display_name
+        .as_deref()
+        .unwrap_or(s.agent.name.as_str());
+    let deployed = s
+        .agent
+        .status
+        .identity_md
+        .as_deref()
+        .and_then(|md| md.lines().find_map(|l| l.strip_prefix("- **Name:** ")));
+    let diverged = deployed.filter(|name| locked(s).is_some() && name.trim() != shown).map(|name| {
+        format!("IDENTITY.md says \"{}\", the card says \"{}\": what was deployed stays, the Router shows what the row says.", safe(name.trim()), safe(shown))
+    });
+    visit.show(
+        "/config",
+        &ConfigTab {
+            texts,
+            yaml: shown_yaml(s),
+            diverged,
+        },
+    )
+}
+
+/// The manifest, without anything in it that is no reference: it may be a pasted key.
+pub fn shown_yaml(s: &Snapshot) -> String {
+    let mut spec = s.agent.spec.clone();
+    spec.api_key_refs
+        .retain(|_, reference| reference.parse().is_some());
+    talon_core::text::for_terminal_lines(&to_yaml(&s.agent.name, &s.agent.owner, &spec))
+        .into_owned()
+}
