@@ -30,6 +30,7 @@ async fn make_tokens(store: &SqliteStore) -> StoreResult<()> {
         ("operator", Role::Operator, None),
         ("viewer", Role::Viewer, None),
         ("acme", Role::Operator, Some("acme")),
+        ("acme-admin", Role::Admin, Some("acme")),
         ("nobody", Role::Operator, Some("nobody")),
     ];
     for (name, role, owner) in people {
@@ -83,8 +84,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         secrets: Some(Arc::new(Forgetful)),
         session_key: [7; 32],
         https: false,
-        calls: Some(Arc::new(fleet::Calls)),
+        gauge: Some(Arc::new(fleet::Daemon)),
         call_ceiling: 1000,
+        new_token: Some(Box::new(|| SecretValue::new(token("made-here")))),
         stopping: stop.clone(),
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;

@@ -20,15 +20,38 @@ use talon_store_sqlite::SqliteStore;
 
 type Done = Result<(), Box<dyn Error>>;
 
-/// As many calls as a busy account makes.
-pub struct Calls;
+/// A daemon as busy as one with a large fleet.
+pub struct Daemon;
 
-impl talon_dashboard::CallGauge for Calls {
+impl talon_dashboard::Gauge for Daemon {
     fn calls(&self) -> talon_dashboard::Calls {
         talon_dashboard::Calls {
             used: 412,
             paused_for: None,
         }
+    }
+
+    fn passes(&self) -> Option<talon_dashboard::Passes> {
+        Some(talon_dashboard::Passes {
+            count: 512,
+            p50: Duration::from_millis(84),
+            p99: Duration::from_millis(2_310),
+        })
+    }
+
+    fn token(&self) -> Option<talon_dashboard::CloudToken> {
+        let now = chrono::Utc::now();
+        Some(talon_dashboard::CloudToken {
+            status: Ok("active".to_owned()),
+            expires_on: Some(now + chrono::TimeDelta::days(5)),
+            permissions: Some(vec![
+                "Workers Scripts Write".to_owned(),
+                "Workers R2 Storage Write".to_owned(),
+                "Zone Read".to_owned(),
+            ]),
+            missing: vec!["Account API Tokens Write"],
+            asked_at: now - chrono::TimeDelta::minutes(3),
+        })
     }
 }
 
