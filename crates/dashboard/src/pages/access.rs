@@ -139,7 +139,7 @@ fn line(token: ApiToken, session: &Session, now: DateTime<Utc>) -> Line {
         used: token.last_used_at.map(|at| ago(now, at)),
         ends: match (token.revoked_at, token.expires_at) {
             (Some(at), _) => format!("revoked {} ago", age::since(now, at)),
-            (None, None) => "never".to_owned(),
+            (None, None) => "never ends".to_owned(),
             (None, Some(at)) if ended => format!("{} ago", age::since(now, at)),
             (None, Some(at)) => format!("in {}", age::since(at, now)),
         },
