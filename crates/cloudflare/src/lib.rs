@@ -36,6 +36,7 @@ pub mod verify;
 mod workers;
 mod workers_dev;
 
+pub use account::{NEEDED_PERMISSIONS, TokenTerms};
 pub use admission::Unlimited;
 pub use client::Client;
 pub use config::{ClientConfig, ConfigError, Timeouts};

@@ -32,6 +32,7 @@ use crate::pass::{self, knock};
 use crate::secret_writer::KeyWriter;
 use crate::shared::Shared;
 use crate::tell::{HoldTold, safe};
+use crate::times::PassTimes;
 use crate::waker::AgentWaker;
 use crate::{high_water, resync, sweep};
 
@@ -145,6 +146,7 @@ impl Daemon {
             surveyor,
             brake,
             hold_told: HoldTold::default(),
+            times: Arc::default(),
             base,
         });
         let inner = Inner {
@@ -168,6 +170,11 @@ impl Daemon {
     pub fn secret_writer(&self) -> Arc<dyn SecretWriter> {
         let inner = &self.inner;
         Arc::new(KeyWriter::new(inner.shared.clone(), &inner.holder))
+    }
+
+    /// How long this daemon's passes take.
+    pub fn times(&self) -> Arc<PassTimes> {
+        self.inner.shared.times.clone()
     }
 
     /// Asks for a resync now rather than when it is due.
@@ -383,8 +390,12 @@ impl Inner {
         self.running().insert(claim.agent_id, lease.clone());
         let inner = self.clone();
         let mut one = JoinSet::new();
+        let begun = self.shared.clock.monotonic();
         one.spawn(async move { pass::run(&inner.shared, &lease).await });
-        match one.join_next().await {
+        let ended = one.join_next().await;
+        let took = self.shared.clock.monotonic().saturating_sub(begun);
+        self.shared.times.add(took);
+        match ended {
             Some(Ok(Ok(()))) | None => {}
             Some(Ok(Err(StoreError::StaleEpoch))) => {
                 tracing::info!(agent = %claim.agent_id, "another daemon has taken over");

@@ -22,6 +22,7 @@ pub mod secret_writer;
 pub mod shared;
 pub mod sweep;
 pub mod tell;
+pub mod times;
 pub mod waker;
 
 pub use config::ControllerConfig;

@@ -22,6 +22,7 @@ use crate::failure::{self, Verdict};
 use crate::inventory::{Inventory, Surveyor};
 use crate::observe::{Anchor, Observer, Values, disown_foreign_token};
 use crate::tell::HoldTold;
+use crate::times::PassTimes;
 
 /// What every pass shares.
 pub struct Shared {
@@ -55,6 +56,8 @@ pub struct Shared {
     pub brake: Arc<Brake>,
     /// What was said of holds.
     pub hold_told: HoldTold,
+    /// How long passes took.
+    pub times: Arc<PassTimes>,
     /// The world, without subdomain and hold, which are looked up for each pass.
     pub base: World,
 }

@@ -9,6 +9,7 @@ mod daemon;
 mod database;
 mod exit;
 mod follow;
+mod gauge;
 mod hygiene;
 mod install_key;
 mod jsonpath;

@@ -26,6 +26,7 @@ use crate::cloudflare;
 use crate::config::settings::HubSettings;
 use crate::daemon::{self, Wiring};
 use crate::exit::{Exit, Failure};
+use crate::gauge::Gauge;
 use crate::install_key::Keyed;
 
 /// How long agents have to take leave of the Hub.
@@ -133,7 +134,7 @@ impl Service {
             tokio::spawn(prepare(router));
         }
         let door = cloudflare::door(&parts.cloudflare, parts.front_door)?;
-        let daemon = daemon::build(Wiring {
+        let (daemon, client) = daemon::build(Wiring {
             store: parts.store.clone(),
             cloudflare: parts.cloudflare,
             registry,
@@ -165,6 +166,8 @@ impl Service {
             shutdown_patience: SERVER_PATIENCE,
             ..FactoryConfig::default()
         };
+        let gauge = Arc::new(Gauge::new(budget, daemon.times()));
+        tokio::spawn(gauge.clone().watch_token(client, stop.clone()));
         let operator_sha256 = operator_token.sha256_hex();
         let dashboard = Dashboard::new(DashboardParts {
             store: parts.store.clone(),
@@ -173,8 +176,9 @@ impl Service {
             session_key,
             // Who reaches the Hub by TLS reaches this server by TLS.
             https: hub_url.starts_with("wss:"),
-            calls: Some(Arc::new(daemon::Gauge(budget))),
+            gauge: Some(gauge),
             call_ceiling,
+            new_token: Some(Box::new(|| talon_factory::new_token(&OsRandom))),
             stopping: stop.clone(),
         });
         let factory = FactoryParts {

@@ -213,7 +213,7 @@ impl Way {
             store.clone(),
             cloudflare.account_id.clone(),
         ));
-        let made = daemon::build(Wiring {
+        let (made, _) = daemon::build(Wiring {
             registry: Arc::new(EmbeddedRegistry::new(store.clone())),
             store,
             cloudflare,
