@@ -25,6 +25,20 @@ EXCEPTION
 END
 $$;
 
+-- The daemon serves the HTTP API and the dashboard: what people ask them for it writes as talon_writer, for that one
+-- transaction. Of itself the controller's role may write no spec, and inherits nothing that may.
+DO $$
+BEGIN
+    ALTER ROLE talon_controller NOINHERIT;
+    GRANT talon_writer TO talon_controller;
+EXCEPTION
+    WHEN insufficient_privilege OR undefined_object THEN
+        RAISE NOTICE 'no right to let talon_controller act as talon_writer: over HTTP agents can be read and not changed';
+    WHEN unique_violation THEN
+        RAISE NOTICE 'somebody else is granting talon_writer';
+END
+$$;
+
 -- A statement that fails stands in the server's log at default settings: a key pasted into one that fails for another
 -- reason (a name that is taken) would be in it. Only a superuser may say so, and without it `--hardening` is the way.
 DO $$

@@ -10,9 +10,19 @@ use talon_store::{Applied, ApplyOptions, ApplyOutcome, StoreError, codes};
 use crate::error::Work;
 use crate::snapshot::{cell, raw_spec, spec_columns};
 
-/// A transaction whose entries in the audit log bear the actor's name.
+/// A transaction that may write the spec, and whose entries in the audit log bear the actor's name.
+///
+/// The controller's role may not write the spec: whoever serves people on its connection takes the writers' role for as
+/// long as this takes. A role that may anyway keeps its own.
 async fn begin_as(pool: &PgPool, actor: Option<&Actor>) -> Work<PgTransaction<'static>> {
     let mut tx = pool.begin().await?;
+    sqlx::query(
+        "SELECT set_config('role', rolname::text, true) FROM pg_roles
+         WHERE rolname = 'talon_writer' AND pg_has_role(oid, 'MEMBER')
+            AND NOT has_column_privilege('agent_source', 'persona', 'UPDATE')",
+    )
+    .execute(&mut *tx)
+    .await?;
     if let Some(actor) = actor {
         // For this transaction only.
         sqlx::query(
@@ -193,12 +203,14 @@ pub(crate) async fn request_deletion(
 
 /// Makes a pass due now.
 pub(crate) async fn request_reconcile(pool: &PgPool, name: &AgentName) -> Work<()> {
+    let mut tx = begin_as(pool, None).await?;
     let found = sqlx::query(
         "UPDATE agent_source SET reconcile_requested_at = clock_timestamp() WHERE name = $1 AND deleted_at IS NULL",
     )
     .bind(name.as_str())
-    .execute(pool)
+    .execute(&mut *tx)
     .await?;
+    tx.commit().await?;
     if found.rows_affected() == 0 {
         return Err(StoreError::NotFound.into());
     }

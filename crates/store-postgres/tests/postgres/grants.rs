@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use talon_core::{AgentName, Owner};
 use talon_store::access::AccessStore;
-use talon_store::{EventFilter, ListFilter, Store};
+use talon_store::conformance::support::spec;
+use talon_store::fleet::{Actor, FleetStore};
+use talon_store::{ApplyOptions, ApplyOutcome, EventFilter, ListFilter, Store};
 use talon_store_postgres::PostgresStore;
 
 use crate::harness::{Role, TestPostgres};
@@ -149,6 +152,48 @@ async fn a_controller_writes_the_status_and_not_the_spec() {
     ] {
         refused(run(&mut controller, statement).await, FORBIDDEN);
     }
+}
+
+/// What people ask the daemon for over HTTP: on its connection, with the writers' rights, in the name of who asked.
+#[tokio::test]
+async fn a_controller_writes_specs_for_people_and_only_then() {
+    let database = TestPostgres::shared().await.database().await;
+    let controller = PostgresStore::open(&database.url(Role::Controller))
+        .await
+        .unwrap();
+    let by = Actor {
+        name: "token:ann".to_owned(),
+        source: "10.0.0.9".to_owned(),
+    };
+    let (agent, owner) = (AgentName::parse("research-pro").unwrap(), Owner::default());
+    let mut wanted = spec();
+    let options = ApplyOptions::default();
+    let applied = controller
+        .apply_as(&by, &agent, &owner, &wanted, options)
+        .await
+        .unwrap();
+    assert_eq!(applied.outcome, ApplyOutcome::Created);
+    wanted.model = "anthropic/other".to_owned();
+    let applied = controller
+        .apply_as(&by, &agent, &owner, &wanted, options)
+        .await
+        .unwrap();
+    assert_eq!(applied.outcome, ApplyOutcome::Updated);
+    controller.request_reconcile(&agent).await.unwrap();
+    assert!(controller.set_suspend(&agent, true).await.unwrap());
+    controller
+        .request_deletion_as(&by, &agent, None, false)
+        .await
+        .unwrap();
+    let log = controller.audit_log(1).await.unwrap();
+    assert_eq!(
+        (log[0].actor.as_str(), log[0].source.as_deref()),
+        ("token:ann", Some("10.0.0.9"))
+    );
+    // The connections are the controller's own again, all of them.
+    let mut connection = database.connect(Role::Controller).await;
+    let statement = "UPDATE agent_source SET model = 'x'";
+    refused(run(&mut connection, statement).await, FORBIDDEN);
 }
 
 #[tokio::test]
