@@ -1,5 +1,6 @@
 //! Creating, replacing, changing and deleting agents.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
@@ -13,7 +14,7 @@ use talon_core::{AgentId, AgentName, AgentSpec, Owner, Snapshot, validate};
 use talon_plan::spec_diff::{self, Effect, FieldChange, Stage};
 use talon_store::access::Outcome;
 use talon_store::fleet::Decided;
-use talon_store::{ApplyOptions, ApplyOutcome, StoreError};
+use talon_store::{ApplyOptions, ApplyOutcome, StoreError, codes};
 use utoipa::{IntoParams, ToSchema};
 
 use super::AGENTS;
@@ -196,28 +197,23 @@ fn wanted(mut body: Value, path: Option<&str>, validation: FieldValidation) -> A
         FieldValidation::Warn => Unknown::Dropped,
     };
     let mut errors = Vec::new();
-    let mut wrong = |pointer: &str, code: &str, detail: String| {
-        errors.push(FieldError {
-            pointer: pointer.to_owned(),
-            code: code.to_owned(),
-            detail,
-        });
+    let wrong = |pointer: &str, code: &str, detail: String| FieldError {
+        pointer: pointer.to_owned(),
+        code: code.to_owned(),
+        detail,
     };
     let named = body.get("name").and_then(Value::as_str).map(str::to_owned);
     let name = match (path, named) {
         (Some(path), Some(named)) if path != named => {
-            wrong(
-                "/name",
-                "immutable",
-                "a name never changes: leave it out".to_owned(),
-            );
+            errors.push(fixed("/name"));
             None
         }
         (Some(path), _) => Some(path.to_owned()),
         (None, Some(named)) => Some(named),
         (None, None) => {
             if body.get("name").is_none() && body.is_object() {
-                wrong("/name", "required", "name is missing: add it".to_owned());
+                let detail = "name is missing: add it".to_owned();
+                errors.push(wrong("/name", "required", detail));
             }
             None
         }
@@ -225,7 +221,7 @@ fn wanted(mut body: Value, path: Option<&str>, validation: FieldValidation) -> A
     let name = name.and_then(|name| match AgentName::parse(&name) {
         Ok(name) => Some(name),
         Err(e) => {
-            wrong("/name", "invalid", e.to_string());
+            errors.push(wrong("/name", "invalid", e.to_string()));
             None
         }
     });
@@ -233,7 +229,7 @@ fn wanted(mut body: Value, path: Option<&str>, validation: FieldValidation) -> A
         let owner = Owner::parse(text);
         if owner.is_none() {
             let detail = "an owner has 1 to 64 lower-case letters, digits, '.', '_' and '-'";
-            wrong("/owner", "invalid", detail.to_owned());
+            errors.push(wrong("/owner", "invalid", detail.to_owned()));
         }
         owner
     });
@@ -299,6 +295,15 @@ pub fn wanted_spec(body: Value, name: &str) -> Answer<AgentSpec> {
     wanted(body, Some(name), FieldValidation::Strict).map(|wanted| wanted.spec)
 }
 
+/// What never changes, in the words of the database's own rule.
+fn fixed(pointer: &str) -> FieldError {
+    FieldError {
+        pointer: pointer.to_owned(),
+        code: codes::FIXED.to_owned(),
+        detail: codes::message(codes::FIXED).unwrap_or_default().to_owned(),
+    }
+}
+
 fn invalid(errors: Vec<FieldError>) -> Problem {
     let n = errors.len();
     Problem::new(
@@ -352,7 +357,7 @@ impl Write<'_> {
                 options,
             )
             .await
-            .map_err(|error| self.refused(error))?;
+            .map_err(|error| self.refused(error, &wanted.spec))?;
         if dry_run {
             let plan = write_plan(self.before.as_ref(), &wanted.spec, applied.outcome);
             return Ok(CarriedOut::Rehearsed(plan));
@@ -376,10 +381,13 @@ impl Write<'_> {
         let own = own.or(self.caller.owner.as_ref());
         match (own, &wanted.owner) {
             (Some(own), Some(other)) if own != other => {
-                let error = FieldError {
-                    pointer: "/owner".to_owned(),
-                    code: "immutable".to_owned(),
-                    detail: "is another than the agent's or the token's: leave it out".to_owned(),
+                let error = match self.before {
+                    Some(_) => fixed("/owner"),
+                    None => FieldError {
+                        pointer: "/owner".to_owned(),
+                        code: "not_yours".to_owned(),
+                        detail: "is another than the token's: leave it out".to_owned(),
+                    },
                 };
                 Err(invalid(vec![error]))
             }
@@ -390,16 +398,29 @@ impl Write<'_> {
     }
 
     /// A refusal of the database. That a name is taken is a conflict, unless the request itself asked for that to be looked
-    /// at.
-    fn refused(&self, error: StoreError) -> Problem {
+    /// at. A rule about several fields points at those that the request would change.
+    fn refused(&self, error: StoreError, wanted: &AgentSpec) -> Problem {
         match error {
             StoreError::Stale { expected: 0, .. } if self.before.is_none() => Problem::new(
                 Kind::Conflict,
                 "the name is taken: choose another, or change the agent by PUT or PATCH",
             ),
-            error => error.into(),
+            error => match &self.before {
+                Some(before) => Problem::from(error).only_at(&changed(&before.agent.spec, wanted)),
+                None => error.into(),
+            },
         }
     }
+}
+
+/// Pointers to the fields that differ.
+fn changed(old: &AgentSpec, new: &AgentSpec) -> Vec<String> {
+    let (old, new) = (Spec::from(old).into_json(), Spec::from(new).into_json());
+    let fields = |spec: &Value| spec.as_object().cloned().unwrap_or_default();
+    let (old, new) = (fields(&old), fields(&new));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let differ = names.into_iter().filter(|n| old.get(*n) != new.get(*n));
+    differ.map(|name| format!("/spec/{name}")).collect()
 }
 
 /// What became of a write.
