@@ -56,6 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         hub: Some(hub),
         search: Some(search),
         secrets: None,
+        logs: None,
         clock,
         random: Arc::new(OsRandom),
         operator: OperatorToken::of(&operator),

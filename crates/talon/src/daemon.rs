@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::cloudflare;
 use crate::exit::Failure;
 use talon_cloudflare::ClientConfig;
+use talon_controller::answers::StepWitness;
 use talon_controller::budget::CallBudget;
 use talon_controller::clock::{OsRandom, SystemClock};
 use talon_controller::{ControllerConfig, Daemon, Parts};
@@ -14,6 +15,7 @@ use talon_core::clock::Clock;
 use talon_core::cloud::Budget;
 use talon_core::deliver::WorkerDoor;
 use talon_core::registry::Registry;
+use talon_core::tail::TailCloud;
 use talon_plan::R2Endpoint;
 use talon_secrets::{InstallKey, SecretReader};
 use talon_store::Store;
@@ -65,18 +67,27 @@ impl talon_dashboard::CallGauge for Gauge {
     }
 }
 
+/// A daemon, and its way to Workers' tails.
+pub struct Made {
+    /// The daemon.
+    pub daemon: Daemon,
+    /// Through the same client, under the same budget.
+    pub tails: Arc<dyn TailCloud>,
+}
+
 /// Makes the daemon. Nothing is done before it is run.
-pub fn build(wiring: Wiring) -> Result<Daemon, Failure> {
+pub fn build(wiring: Wiring) -> Result<Made, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let r2_endpoint = match &wiring.cloudflare.s3_endpoint {
         Some(url) => R2Endpoint::Fixed(url.as_str().trim_end_matches('/').to_owned()),
         None => R2Endpoint::Cloudflare,
     };
-    let cloud = cloudflare::client(wiring.cloudflare, wiring.budget)?;
+    let client = cloudflare::client(wiring.cloudflare, wiring.budget)?;
+    let cloud = Arc::new(client.with_witness(Arc::new(StepWitness)));
     let parts = Parts {
         registry: wiring.registry,
         store: wiring.store,
-        cloud: Arc::new(cloud),
+        cloud: cloud.clone(),
         secrets: wiring.secrets,
         bundle: Arc::new(wiring.bundle),
         door: wiring.door,
@@ -86,7 +97,10 @@ pub fn build(wiring: Wiring) -> Result<Daemon, Failure> {
         clock,
         random: Arc::new(OsRandom),
     };
-    Ok(Daemon::new(parts, wiring.config))
+    Ok(Made {
+        daemon: Daemon::new(parts, wiring.config),
+        tails: cloud,
+    })
 }
 
 /// Where the highest change ever seen is kept, to notice a database that was set back: beside the install key.

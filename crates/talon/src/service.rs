@@ -133,7 +133,7 @@ impl Service {
             tokio::spawn(prepare(router));
         }
         let door = cloudflare::door(&parts.cloudflare, parts.front_door)?;
-        let daemon = daemon::build(Wiring {
+        let made = daemon::build(Wiring {
             store: parts.store.clone(),
             cloudflare: parts.cloudflare,
             registry,
@@ -145,6 +145,7 @@ impl Service {
             budget: budget.clone(),
             config,
         })?;
+        let daemon = made.daemon;
         let hub = if parts.hub.embedded {
             let made = HubParts {
                 store: parts.store.clone(),
@@ -183,6 +184,7 @@ impl Service {
             hub: hub.clone(),
             search: Some(search.clone()),
             secrets: Some(daemon.secret_writer()),
+            logs: Some(daemon.logs(Some(made.tails))),
             clock,
             random,
             operator,

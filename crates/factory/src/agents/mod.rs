@@ -5,6 +5,7 @@ mod attempt;
 mod conditional;
 mod feed;
 mod list;
+mod logs;
 mod look;
 mod plan;
 mod read;
@@ -32,6 +33,7 @@ pub fn long_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(secrets::set, secrets::unset))
         .routes(routes!(secrets::rotate_auth))
+        .routes(routes!(logs::logs))
 }
 
 pub fn routes() -> OpenApiRouter<App> {
