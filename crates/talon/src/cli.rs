@@ -142,6 +142,8 @@ pub enum Command {
     Why(commands::why::Args),
     /// What happened
     Events(commands::events::Args),
+    /// What the controller did for an agent line by line, and what its Worker prints
+    Logs(commands::logs::Args),
     /// Wait until something holds of an agent
     Wait(commands::wait::Args),
     /// Give an agent a task, and print its answer

@@ -21,6 +21,8 @@ use crate::session::Session;
 const TOKEN: &str = "TALON_TOKEN";
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long a connection may be silent before it is looked whether it is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long an answer that needs no agent may take.
 const QUICK: Duration = Duration::from_secs(30);
 /// Longest answer that is read.
@@ -123,6 +125,25 @@ impl Server {
     ) -> Result<Events<'_>, Failure> {
         let request = self.http.request(Method::POST, self.url(path));
         let request = request.json(body).timeout(timeout);
+        let answer = self
+            .send(request.header(ACCEPT, "text/event-stream"))
+            .await?;
+        Ok(Events {
+            server: self,
+            answer,
+            waiting: Vec::new(),
+        })
+    }
+
+    /// Asks for events that come until one side ends it.
+    pub async fn get_for_events(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Events<'_>, Failure> {
+        let mut url = self.url(path);
+        url.query_pairs_mut().extend_pairs(query);
+        let request = self.http.request(Method::GET, url);
         let answer = self
             .send(request.header(ACCEPT, "text/event-stream"))
             .await?;
@@ -246,6 +267,8 @@ fn http() -> Result<reqwest::Client, Failure> {
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT)
+        // A stream whose other end vanished ends.
+        .tcp_keepalive(KEEP_ALIVE)
         .build()
         .map_err(|e| {
             Failure::new(

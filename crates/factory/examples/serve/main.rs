@@ -60,6 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         hub: Some(hub),
         search: Some(search),
         secrets: Some(daemon.secret_writer()),
+        logs: None,
         clock,
         random: Arc::new(OsRandom),
         operator: OperatorToken::of(&operator),

@@ -7,6 +7,7 @@ mod create;
 mod delete;
 mod feed;
 mod list;
+mod logs;
 mod look;
 mod patch;
 mod plan;
@@ -36,6 +37,7 @@ pub fn long_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(secrets::set, secrets::unset))
         .routes(routes!(secrets::rotate_auth))
+        .routes(routes!(logs::logs))
 }
 
 pub fn routes() -> OpenApiRouter<App> {

@@ -15,6 +15,7 @@ pub mod export;
 pub mod get;
 pub mod hold;
 pub mod keys;
+pub mod logs;
 pub mod migrate;
 pub mod plan;
 pub mod reconcile;
@@ -133,6 +134,7 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Failure> {
         Command::Tree(args) => tree::run(args, session).await,
         Command::Why(args) => why::run(args, session).await,
         Command::Events(args) => events::run(args, session).await,
+        Command::Logs(args) => logs::run(args, session).await,
         Command::Wait(args) => wait::run(args, session).await,
         Command::Delete(args) => delete::run(args, session).await,
         Command::Reconcile(args) => reconcile::run(args, session).await,

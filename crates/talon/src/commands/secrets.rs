@@ -226,7 +226,7 @@ impl Way {
             budget,
             config,
         })?;
-        Ok(Self::Here(made.secret_writer()))
+        Ok(Self::Here(made.daemon.secret_writer()))
     }
 }
 
