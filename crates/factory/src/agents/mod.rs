@@ -4,12 +4,14 @@ mod actions;
 mod attempt;
 mod conditional;
 mod feed;
+pub mod fleet;
+pub mod full;
 mod list;
 mod look;
 mod plan;
 mod read;
 mod secrets;
-mod spec;
+pub mod spec;
 mod view;
 mod wait;
 mod watch;
@@ -45,6 +47,10 @@ pub fn routes() -> OpenApiRouter<App> {
         ))
         .routes(routes!(plan::last_plan, plan::plan))
         .routes(routes!(read::events))
+        .routes(routes!(fleet::events))
+        .routes(routes!(fleet::leftovers))
+        .routes(routes!(fleet::tasks))
+        .routes(routes!(fleet::history))
         .routes(routes!(read::resources))
         .routes(routes!(secrets::list))
         .routes(routes!(actions::reconcile))
