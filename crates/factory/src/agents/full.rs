@@ -344,3 +344,7 @@ pub struct FullAgentList {
     /// How many agents fit, at about this time.
     pub total_estimate: i64,
 }
+
+#[cfg(test)]
+#[path = "full_tests.rs"]
+mod tests;
