@@ -6,6 +6,8 @@ mod conditional;
 mod create;
 mod delete;
 mod feed;
+pub mod fleet;
+pub mod full;
 mod list;
 mod logs;
 mod look;
@@ -14,7 +16,7 @@ mod plan;
 mod read;
 mod replace;
 mod secrets;
-mod spec;
+pub mod spec;
 mod view;
 mod wait;
 mod watch;
@@ -51,6 +53,10 @@ pub fn routes() -> OpenApiRouter<App> {
         ))
         .routes(routes!(plan::last_plan, plan::plan))
         .routes(routes!(read::events))
+        .routes(routes!(fleet::events))
+        .routes(routes!(fleet::leftovers))
+        .routes(routes!(fleet::tasks))
+        .routes(routes!(fleet::history))
         .routes(routes!(read::resources))
         .routes(routes!(secrets::list))
         .routes(routes!(actions::reconcile))
