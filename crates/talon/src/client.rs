@@ -293,7 +293,7 @@ impl Server {
         &self,
         path: &[&str],
         query: &[(&str, &str)],
-    ) -> Result<Events<'_>, Failure> {
+    ) -> Result<Events, Failure> {
         let mut url = self.url(path);
         url.query_pairs_mut().extend_pairs(query);
         let request = self.http.request(Method::GET, url);
@@ -301,7 +301,7 @@ impl Server {
             .send(request.header(ACCEPT, "text/event-stream"))
             .await?;
         Ok(Events {
-            server: self,
+            server: self.shown(),
             answer,
             waiting: Vec::new(),
         })

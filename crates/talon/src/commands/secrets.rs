@@ -204,7 +204,7 @@ impl Way {
             store.clone(),
             cloudflare.account_id.clone(),
         ));
-        let (made, _) = daemon::build(Wiring {
+        let made = daemon::build(Wiring {
             registry: Arc::new(EmbeddedRegistry::new(store.clone())),
             store,
             cloudflare,
