@@ -5,6 +5,7 @@
 mod agent;
 mod agents;
 mod document;
+mod fleet;
 mod network;
 mod owners;
 mod requests;
