@@ -151,6 +151,8 @@ pub enum Command {
     Why(commands::why::Args),
     /// What happened
     Events(commands::events::Args),
+    /// What the controller did for an agent line by line, and what its Worker prints
+    Logs(commands::logs::Args),
     /// Who changed an agent, when, and what
     History(commands::history::Args),
     /// Wait until something holds of an agent

@@ -22,6 +22,8 @@ use crate::session::Session;
 pub const TOKEN: &str = "TALON_TOKEN";
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long a connection may be silent before it is looked whether it is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long an answer that needs no agent may take.
 const QUICK: Duration = Duration::from_secs(30);
 /// Longest answer that is read.
@@ -287,6 +289,25 @@ impl Server {
         })
     }
 
+    /// Asks for events that come until one side ends it.
+    pub async fn get_for_events(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Events, Failure> {
+        let mut url = self.url(path);
+        url.query_pairs_mut().extend_pairs(query);
+        let request = self.http.request(Method::GET, url);
+        let answer = self
+            .send(request.header(ACCEPT, "text/event-stream"))
+            .await?;
+        Ok(Events {
+            server: self.shown(),
+            answer,
+            waiting: Vec::new(),
+        })
+    }
+
     /// Its address, for people.
     pub fn shown(&self) -> String {
         safe(self.base.as_str().trim_end_matches('/'))
@@ -436,6 +457,8 @@ fn http() -> Result<reqwest::Client, Failure> {
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT)
+        // A stream whose other end vanished ends.
+        .tcp_keepalive(KEEP_ALIVE)
         .build()
         .map_err(|e| {
             Failure::new(

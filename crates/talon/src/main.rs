@@ -10,6 +10,7 @@ mod database;
 mod exit;
 mod fleet;
 mod follow;
+mod gauge;
 mod hygiene;
 mod install_key;
 mod jsonpath;

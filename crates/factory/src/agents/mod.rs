@@ -3,13 +3,18 @@
 mod actions;
 mod attempt;
 mod conditional;
+mod create;
+mod delete;
 mod feed;
 pub mod fleet;
 pub mod full;
 mod list;
+mod logs;
 mod look;
+mod patch;
 mod plan;
 mod read;
+mod replace;
 mod secrets;
 pub mod spec;
 mod view;
@@ -34,16 +39,17 @@ pub fn long_routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(secrets::set, secrets::unset))
         .routes(routes!(secrets::rotate_auth))
+        .routes(routes!(logs::logs))
 }
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(list::list, write::create))
+        .routes(routes!(list::list, create::create))
         .routes(routes!(
             read::agent,
-            write::replace,
-            write::patch,
-            write::delete
+            replace::replace,
+            patch::patch,
+            delete::delete
         ))
         .routes(routes!(plan::last_plan, plan::plan))
         .routes(routes!(read::events))

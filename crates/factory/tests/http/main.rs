@@ -6,6 +6,7 @@ mod agent;
 mod agents;
 mod document;
 mod fleet;
+mod logs;
 mod network;
 mod owners;
 mod requests;

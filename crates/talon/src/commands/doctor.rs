@@ -299,7 +299,10 @@ async fn database_checks(session: &Session, checks: &mut Vec<Check>) {
     ));
     match &database {
         Database::Sqlite(_) => checks.push(running_daemon(&opened)),
-        Database::Postgres(url) => checks.push(hardening(url).await),
+        Database::Postgres(url) => {
+            checks.push(hardening(url).await);
+            checks.push(specs(url).await);
+        }
     }
     if let Some(file) = &opened.file {
         checks.push(lost_rows(file).await);
@@ -364,6 +367,20 @@ async fn lost_rows(file: &SqliteStore) -> Check {
                 .next("look for their Workers and buckets at Cloudflare (talon events shows orphans); use DELETE FROM, with triggers on")
         }
         Err(error) => Check::failed("rows", error.into()),
+    }
+}
+
+/// What is asked over HTTP, the daemon writes as `talon_writer`.
+async fn specs(url: &str) -> Check {
+    match sql::may_write_specs(url).await {
+        Ok(true) => Check::new("specs", Verdict::Ok, "changes over HTTP can be written"),
+        Ok(false) => Check::new(
+            "specs",
+            Verdict::Warning,
+            "a daemon with this login refuses every change over HTTP: it may not become talon_writer",
+        )
+        .next("talon migrate, as a role that may grant it; then connect the daemon as talon_controller, or a login that it was granted to"),
+        Err(failure) => Check::failed("specs", failure),
     }
 }
 

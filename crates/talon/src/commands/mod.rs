@@ -17,6 +17,7 @@ pub mod get;
 pub mod history;
 pub mod hold;
 pub mod keys;
+pub mod logs;
 pub mod migrate;
 pub mod plan;
 pub mod reconcile;
@@ -125,6 +126,7 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Failure> {
         Command::Tree(args) => tree::run(args, session).await,
         Command::Why(args) => why::run(args, session).await,
         Command::Events(args) => events::run(args, session).await,
+        Command::Logs(args) => logs::run(args, session).await,
         Command::History(args) => history::run(args, session).await,
         Command::Cleanup(args) => cleanup::run(args, session).await,
         Command::Wait(args) => wait::run(args, session).await,

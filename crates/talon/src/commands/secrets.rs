@@ -217,7 +217,7 @@ impl Way {
             budget,
             config,
         })?;
-        Ok(Self::Here(made.secret_writer()))
+        Ok(Self::Here(made.daemon.secret_writer()))
     }
 }
 

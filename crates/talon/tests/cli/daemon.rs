@@ -32,6 +32,7 @@ impl Daemon {
             hub: None,
             search: None,
             deliver: None,
+            logs: None,
             secrets: None,
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(OsRandom),
