@@ -57,6 +57,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         search: Some(search),
         secrets: None,
         logs: None,
+        callbacks: None,
         clock,
         random: Arc::new(OsRandom),
         operator: OperatorToken::of(&operator),

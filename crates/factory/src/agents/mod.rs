@@ -2,6 +2,7 @@
 
 mod actions;
 mod attempt;
+mod callback;
 mod conditional;
 mod feed;
 mod list;
@@ -21,6 +22,7 @@ use utoipa_axum::routes;
 
 use crate::App;
 
+pub use callback::SeenCallbacks;
 pub use feed::Feed;
 pub use look::actor;
 pub use spec::components;
@@ -50,6 +52,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(read::resources))
         .routes(routes!(secrets::list))
         .routes(routes!(actions::reconcile))
+        .routes(routes!(callback::deployment_callback))
         .routes(routes!(actions::suspend))
         .routes(routes!(actions::resume))
         .routes(routes!(
