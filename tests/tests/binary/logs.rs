@@ -49,6 +49,9 @@ fn the_controllers_steps_and_what_the_worker_prints_are_followed() {
     dev.talon(&["reconcile", "note-taker"], 0);
     let (code, _) = follower.end_with(Signal::SIGINT);
     assert_eq!(code, Some(130));
+    // What a Worker prints is shown to whoever follows, and kept nowhere.
+    let said = printed.split_once("console=").expect("its text").1;
+    assert!(!dev.errors().contains(said.trim()), "{}", dev.errors());
 
     let secret = dev.talon(&["secrets", "callback", "note-taker"], 0).out;
     assert!(secret.starts_with("whsec_"), "the form of it");
