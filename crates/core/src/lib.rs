@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod bundle;
+pub mod callback;
 pub mod card;
 pub mod clock;
 pub mod cloud;

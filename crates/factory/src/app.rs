@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+use talon_core::callback::CallbackSecrets;
 use talon_core::clock::{Clock, Random};
 use talon_core::deliver::Deliver;
 use talon_core::logs::AgentLogs;
@@ -15,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use talon_store::access::ApiToken;
 
-use crate::agents::Feed;
+use crate::agents::{Feed, SeenCallbacks};
 use crate::auth::{Caller, OperatorToken};
 use crate::config::FactoryConfig;
 use crate::http::Answer;
@@ -36,6 +38,8 @@ pub struct FactoryParts {
     pub secrets: Option<Arc<dyn SecretWriter>>,
     /// The lines of agents; without it, they are answered 501.
     pub logs: Option<Arc<dyn AgentLogs>>,
+    /// What deployment callbacks are signed with; without it, they are answered 501.
+    pub callbacks: Option<Arc<dyn CallbackSecrets>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Chance.
@@ -58,6 +62,7 @@ struct Shared {
     rates: Rates,
     uses: Uses,
     log_places: Arc<Semaphore>,
+    callbacks_seen: SeenCallbacks,
     tasks: Option<TaskRouter>,
 }
 
@@ -68,6 +73,7 @@ impl App {
             metrics: Metrics::default(),
             feed: Feed::default(),
             uses: Uses::default(),
+            callbacks_seen: SeenCallbacks::default(),
             log_places: Arc::new(Semaphore::new(config.max_log_streams)),
             tasks: match (&parts.search, &parts.deliver) {
                 (Some(search), Some(deliver)) => {
@@ -116,6 +122,20 @@ impl App {
     /// Places for those who follow lines.
     pub fn log_places(&self) -> Arc<Semaphore> {
         self.0.log_places.clone()
+    }
+
+    pub fn callbacks(&self) -> Option<&Arc<dyn CallbackSecrets>> {
+        self.0.parts.callbacks.as_ref()
+    }
+
+    /// The callbacks that came.
+    pub fn callbacks_seen(&self) -> &SeenCallbacks {
+        &self.0.callbacks_seen
+    }
+
+    /// The time of day.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.0.parts.clock.now()
     }
 
     pub fn operator(&self) -> &OperatorToken {

@@ -44,8 +44,10 @@ fn build() -> Value {
         .merge(crate::long_routes())
         .split_for_parts();
     let mut document = serde_json::to_value(api).unwrap_or_default();
-    document["components"]["securitySchemes"] =
-        json!({"bearer": {"type": "http", "scheme": "bearer"}});
+    document["components"]["securitySchemes"] = json!({
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "webhook": {"type": "apiKey", "in": "header", "name": "webhook-signature"},
+    });
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
         schemas.extend(crate::agents::components());
         // Strict, as the manifest's schema is whose reader takes them.

@@ -109,6 +109,7 @@ impl Service {
         let operator_token = parts.keyed.key.operator_token();
         let operator = OperatorToken::of(&operator_token);
         let session_key = parts.keyed.key.session_key();
+        let key = Arc::new(parts.keyed.key);
         let call_ceiling = config.budget_calls;
         let budget = Arc::new(daemon::budget(
             &config,
@@ -141,7 +142,7 @@ impl Service {
             secrets: parts.secrets,
             bundle: parts.bundle,
             install: parts.keyed.install.id,
-            key: Arc::new(parts.keyed.key),
+            key: key.clone(),
             door: door.clone(),
             budget: budget.clone(),
             config,
@@ -189,6 +190,7 @@ impl Service {
             search: Some(search.clone()),
             secrets: Some(daemon.secret_writer()),
             logs: Some(daemon.logs(Some(client))),
+            callbacks: Some(key),
             clock,
             random,
             operator,

@@ -159,6 +159,11 @@ impl Dev {
         }
     }
 
+    /// The folder that both terminals are in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Where it keeps its own temporary files.
     pub fn temporary(&self) -> PathBuf {
         self.folder.path().join("tmp")

@@ -61,6 +61,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         search: Some(search),
         secrets: Some(daemon.secret_writer()),
         logs: None,
+        callbacks: None,
         clock,
         random: Arc::new(OsRandom),
         operator: OperatorToken::of(&operator),

@@ -173,6 +173,7 @@ mod tests {
             deliver: None,
             secrets: None,
             logs: None,
+            callbacks: None,
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(OsRandom),
             operator: OperatorToken::of(&SecretValue::new("made-up".to_owned())),

@@ -2,6 +2,7 @@
 
 mod actions;
 mod attempt;
+mod callback;
 mod conditional;
 mod create;
 mod delete;
@@ -27,6 +28,7 @@ use utoipa_axum::routes;
 
 use crate::App;
 
+pub use callback::SeenCallbacks;
 pub use feed::Feed;
 pub use look::actor;
 pub use spec::components;
@@ -60,6 +62,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(read::resources))
         .routes(routes!(secrets::list))
         .routes(routes!(actions::reconcile))
+        .routes(routes!(callback::deployment_callback))
         .routes(routes!(actions::suspend))
         .routes(routes!(actions::resume))
         .routes(routes!(

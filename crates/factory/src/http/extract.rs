@@ -112,8 +112,13 @@ fn is_too_large(e: &axum::Error) -> bool {
 pub async fn read_json(body: Body, app: &App) -> Answer<Json> {
     let config = app.config();
     let bytes = read_body(body, config.max_body, config.request_timeout).await?;
-    let value = strict::parse(&bytes).map_err(|e| Problem::new(Kind::Malformed, e.to_string()))?;
+    let value = parse_json(&bytes)?;
     Ok(Json { value })
+}
+
+/// Parses a body that was read, strictly.
+pub fn parse_json(bytes: &[u8]) -> Answer<Value> {
+    strict::parse(bytes).map_err(|e| Problem::new(Kind::Malformed, e.to_string()))
 }
 
 impl FromRequest<App> for Json {

@@ -6,6 +6,6 @@ mod rejected;
 mod request;
 mod strict;
 
-pub use extract::{Json, Params, is_media_type, read_json};
+pub use extract::{Json, Params, is_media_type, parse_json, read_body, read_json};
 pub use problem::{Answer, FieldError, Kind, Problem, ProblemBody};
 pub use request::{limit_time, surround};

@@ -4,6 +4,7 @@
 
 mod agent;
 mod agents;
+mod callback;
 mod document;
 mod fleet;
 mod logs;

@@ -70,6 +70,12 @@ enum What {
         #[command(flatten)]
         dry_run: DryRunFlag,
     },
+    /// Print the secret that deployment callbacks of this agent are signed with (whsec_…): derived from the install key of
+    /// this machine, stored nowhere
+    Callback {
+        /// Which agent
+        name: String,
+    },
     /// Give the agent another token for the Hub
     RotateAuth {
         /// Which agent
@@ -141,6 +147,14 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
                 &format!("{key} is gone"),
             )
         }
+        What::Callback { name } => {
+            let store = session.store().await?;
+            let agent = session.agent(&*store, &name).await?.agent.id;
+            let file = install_key::path(&session.config, &session.database()?);
+            let key = install_key::matching(&*store, &file).await?;
+            show_callback(&session, &key.callback_secret(agent));
+            Ok(Exit::Success)
+        }
         What::RotateAuth { name, dry_run } => {
             let agent = agent_name(&name)?;
             if dry_run.is_set() {
@@ -161,6 +175,12 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             )
         }
     }
+}
+
+/// Shown to whoever can read the install key, and stored nowhere.
+#[allow(clippy::disallowed_methods)]
+fn show_callback(session: &Session, secret: &SecretValue) {
+    session.output.line(secret.expose());
 }
 
 fn key_name(text: &str) -> Result<KeyName, Failure> {
