@@ -8,6 +8,7 @@ use talon_core::Snapshot;
 use talon_core::condition::Truth;
 use talon_core::event::Severity;
 use talon_core::manifest::to_yaml;
+use talon_explain::identity::{Difference, differences};
 use talon_explain::tree::{self, Node};
 use talon_explain::{age, safe, view};
 use talon_store::Store;
@@ -510,7 +511,7 @@ struct ConfigPage {
     done: Option<&'static str>,
     texts: Vec<LongText>,
     yaml: String,
-    diverged: Option<String>,
+    diverged: Vec<Difference>,
 }
 
 /// Why persona and instructions cannot change, if they cannot.
@@ -559,19 +560,7 @@ pub async fn config(
             lock,
         });
     }
-    let shown = spec
-        .display_name
-        .as_deref()
-        .unwrap_or(s.agent.name.as_str());
-    let deployed = s
-        .agent
-        .status
-        .identity_md
-        .as_deref()
-        .and_then(|md| md.lines().find_map(|l| l.strip_prefix("- **Name:** ")));
-    let diverged = deployed.filter(|name| locked(&s).is_some() && name.trim() != shown).map(|name| {
-        format!("IDENTITY.md says \"{}\", the card says \"{}\": what was deployed stays, the Router shows what the row says.", safe(name.trim()), safe(shown))
-    });
+    let diverged = differences(&s);
     let yaml = shown_yaml(&s);
     render(&ConfigPage {
         shell,

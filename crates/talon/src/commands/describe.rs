@@ -1,10 +1,11 @@
 //! `talon describe`.
 
-use talon_store::EventFilter;
+use talon_core::task::Task;
+use talon_store::glance::GlanceEvents;
 
 use crate::exit::{Exit, Failure};
 use crate::output::describe;
-use crate::session::{Session, bare};
+use crate::session::Session;
 use crate::view;
 
 /// Arguments.
@@ -29,24 +30,26 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let snapshot = session
         .find(&*store, &args.name, args.include_deleted)
         .await?;
+    // By its id: others may have borne the name.
     let events = store
-        .events(&EventFilter {
-            agent: Some(bare(&args.name).to_owned()),
+        .glance_events(&GlanceEvents {
+            agent: Some(snapshot.agent.id),
             limit: EVENTS,
-            ..EventFilter::default()
+            ..GlanceEvents::default()
         })
         .await?;
-    // The card carries the hash of a token, which not everybody who may read the row may read.
-    let card = match store.card(snapshot.agent.id).await.map_err(Failure::from) {
-        Err(failure) if failure.is_lack_of_privilege() => None,
-        card => card?,
-    };
-    // So it is with tasks, which hold what people asked.
+    // Tasks hold what people asked, which not everybody who may read the row may read.
     let name = snapshot.agent.name.as_str();
     let tasks = match store.recent_tasks(name, TASKS).await.map_err(Failure::from) {
         Err(failure) if failure.is_lack_of_privilege() => Vec::new(),
         tasks => tasks?,
     };
+    // They are asked of a name, which one agent at a time bears.
+    let (from, to) = (snapshot.agent.created_at, snapshot.agent.status.deleted_at);
+    let tasks: Vec<Task> = tasks
+        .into_iter()
+        .filter(|t| t.created_at >= from && to.is_none_or(|to| t.created_at <= to))
+        .collect();
     if session.output.is_machine() {
         let mut document = view::document(&snapshot);
         document["events"] = serde_json::json!(events);
@@ -55,7 +58,6 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     } else {
         session.output.write(&describe::render(
             &snapshot,
-            card.as_ref(),
             &tasks,
             &events,
             session.output.format,
