@@ -159,10 +159,12 @@ impl Ground {
     /// Edits a Worker behind Talon's back; the upload that repairs it is not answered. It lands at once, or late: when
     /// nobody waits for it any more. Returns when it was sent.
     pub async fn lose_an_upload(&self, agent: &str, late: bool) -> Result<()> {
-        // An edit between a write of ours and the look that follows it is taken for ours.
+        // An edit between a write of ours and the list that follows it is taken for ours: until then what is known of
+        // the Worker ends with the time of our write.
         let seen = |row: &Snapshot| {
             let worker = row.resource(ResourceKind::Worker);
-            unsettled(row).is_none() && worker.is_some_and(|w| w.observed_hash.is_some())
+            let known = worker.and_then(|w| w.observed_hash.as_deref());
+            unsettled(row).is_none() && known.is_some_and(|hash| !hash.contains("|by:"))
         };
         let row = self
             .site
