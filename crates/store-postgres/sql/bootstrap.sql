@@ -25,17 +25,19 @@ EXCEPTION
 END
 $$;
 
--- The daemon serves the HTTP API and the dashboard: what people ask them for it writes as talon_writer, for that one
--- transaction. Of itself the controller's role may write no spec, and inherits nothing that may.
+-- The daemon writes a spec only where somebody asks for it over HTTP, and then as talon_writer (SET LOCAL ROLE): by itself
+-- its role has none of a writer's rights. Before PostgreSQL 16 that is a property of the whole role.
 DO $$
 BEGIN
-    ALTER ROLE talon_controller NOINHERIT;
-    GRANT talon_writer TO talon_controller;
+    IF current_setting('server_version_num')::integer >= 160000 THEN
+        EXECUTE 'GRANT talon_writer TO talon_controller WITH INHERIT FALSE, SET TRUE';
+    ELSE
+        ALTER ROLE talon_controller NOINHERIT;
+        GRANT talon_writer TO talon_controller;
+    END IF;
 EXCEPTION
     WHEN insufficient_privilege OR undefined_object THEN
-        RAISE NOTICE 'no right to let talon_controller act as talon_writer: over HTTP agents can be read and not changed';
-    WHEN unique_violation THEN
-        RAISE NOTICE 'somebody else is granting talon_writer';
+        RAISE NOTICE 'no right to let talon_controller become talon_writer';
 END
 $$;
 

@@ -1,11 +1,9 @@
 //! `talon describe`.
 
-use talon_core::task::Task;
-use talon_store::glance::GlanceEvents;
-
 use crate::exit::{Exit, Failure};
+use crate::fleet::Events;
 use crate::output::describe;
-use crate::session::Session;
+use crate::session::{Session, bare};
 use crate::view;
 
 /// Arguments.
@@ -26,30 +24,23 @@ const TASKS: i64 = 5;
 
 /// Prints everything about one agent.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
-    let store = session.whole_store().await?;
+    let fleet = session.fleet().await?;
     let snapshot = session
-        .find(&*store, &args.name, args.include_deleted)
+        .find(&*fleet, &args.name, args.include_deleted)
         .await?;
-    // By its id: others may have borne the name.
-    let events = store
-        .glance_events(&GlanceEvents {
-            agent: Some(snapshot.agent.id),
-            limit: EVENTS,
-            ..GlanceEvents::default()
-        })
-        .await?;
-    // Tasks hold what people asked, which not everybody who may read the row may read.
-    let name = snapshot.agent.name.as_str();
-    let tasks = match store.recent_tasks(name, TASKS).await.map_err(Failure::from) {
-        Err(failure) if failure.is_lack_of_privilege() => Vec::new(),
-        tasks => tasks?,
+    let ask = Events {
+        agent: Some(bare(&args.name).to_owned()),
+        limit: EVENTS,
+        ..Events::default()
     };
-    // They are asked of a name, which one agent at a time bears.
+    let (mut events, mut tasks) = (
+        fleet.events(&ask).await?,
+        fleet.tasks(&snapshot, TASKS).await?,
+    );
+    // Both are asked of a name, which others may have borne, one at a time.
     let (from, to) = (snapshot.agent.created_at, snapshot.agent.status.deleted_at);
-    let tasks: Vec<Task> = tasks
-        .into_iter()
-        .filter(|t| t.created_at >= from && to.is_none_or(|to| t.created_at <= to))
-        .collect();
+    events.retain(|e| e.first_at >= from && to.is_none_or(|to| e.first_at <= to));
+    tasks.retain(|t| t.created_at >= from && to.is_none_or(|to| t.created_at <= to));
     if session.output.is_machine() {
         let mut document = view::document(&snapshot);
         document["events"] = serde_json::json!(events);
