@@ -246,6 +246,94 @@ async fn no_path_leads_out_of_its_engine() {
     assert!(stub.asked.lock().expect("unpoisoned").is_empty());
 }
 
+/// Of two teams only one's paths are ever asked for, whatever a reference is made of; and what is asked for is what the
+/// scope was asked about, part by part.
+#[tokio::test]
+async fn nothing_outside_the_scope_is_ever_asked_for() {
+    let stub = Stub::answering(kv(&format!("{{\"anthropic\":\"{CANARY}\"}}"))).await;
+    let (alice, bob) = (Owner("alice".to_owned()), Owner("bob".to_owned()));
+    let of = |pattern: &str| Scope {
+        vault: vec![pattern.to_owned()],
+        ..Scope::default()
+    };
+    let scopes = [(alice.clone(), of("kv/alice/*")), (bob, of("kv/bob/*"))];
+    let reader = ScopedReader::new(Scopes(scopes.into())).with_vault(Some(stub.vault(None)));
+    let pieces = [
+        "..",
+        ".",
+        "/",
+        "\\",
+        "\0",
+        "%2e%2e",
+        "%2f",
+        "%00",
+        "bob",
+        "alice",
+        "kv",
+        "sys",
+        "data",
+        "\u{ff0e}\u{ff0e}",
+        "\u{2215}",
+        "\u{202e}",
+        "?",
+        "?version=1",
+        "#",
+        ";",
+        "@",
+        ":",
+        "//",
+        "\r\nx: y",
+        " ",
+        "*",
+        "rp",
+        "\u{0430}lice",
+    ];
+    let mut dice: u64 = 0x7a1e;
+    let mut roll = |below: usize| {
+        // Knuth's generator: the high bits are as random as is needed.
+        dice = dice
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(dice >> 33).unwrap_or_default() % below
+    };
+    let mut read = 0;
+    for n in 0..3_000 {
+        let begins = ["kv/alice/", "kv/alice", "kv/", "", "/kv/alice/", "kv/bob/"][roll(6)];
+        let rest: String = (0..roll(6)).map(|_| pieces[roll(pieces.len())]).collect();
+        let reference = SecretRef(format!("vault:{begins}{rest}#anthropic"));
+        let before = stub.asked.lock().expect("unpoisoned").len();
+        let answer = reader.read(&alice, &reference).await;
+        let asked = stub.asked.lock().expect("unpoisoned")[before..].to_vec();
+        match answer {
+            Ok(_) => {
+                read += 1;
+                assert_eq!(asked.len(), 1, "{n}: {reference:?}");
+            }
+            Err(error) => {
+                let said = format!("{error} {error:?}");
+                assert!(!said.contains(CANARY) && !said.contains(TOKEN), "{said}");
+            }
+        }
+        for request in asked {
+            let line = request.lines().next().unwrap_or_default().to_owned();
+            let path = line
+                .strip_prefix("GET /v1/kv/data/alice/")
+                .and_then(|rest| rest.strip_suffix(" HTTP/1.1"));
+            let path = path.unwrap_or_else(|| panic!("{n}: {reference:?} asks for {line}"));
+            let bare = |c: char| c.is_ascii_alphanumeric() || "-._~%/:@;*".contains(c);
+            assert!(path.chars().all(bare), "{n}: {line}");
+            for part in path.split('/') {
+                let lower = part.to_ascii_lowercase().replace("%2e", ".");
+                assert!(!matches!(lower.as_str(), "" | "." | ".."), "{n}: {line}");
+            }
+        }
+    }
+    assert!(
+        read > 20,
+        "only {read} were read: the fuzz asks for nothing"
+    );
+}
+
 #[test]
 fn an_address_that_would_show_keys_to_the_network_is_refused() {
     for good in [

@@ -209,3 +209,40 @@ fn t22_what_is_said_of_a_value_is_so() {
     });
     tell(&broken, jobs.len());
 }
+
+/// T23: a key that was to be taken away is gone in the end, and is not said to be on its way for ever, though nobody asks
+/// again and without it everything else waits.
+#[test]
+fn t23_taking_away_ends_whatever_becomes_of_the_answer() {
+    let faults = [
+        CallFault::LostBefore,
+        CallFault::LostAfter,
+        CallFault::LandsLate,
+    ];
+    let broken = every(&faults, |fault| {
+        history(async {
+            let mut sim = stage(Case::Another).await;
+            sim.handed_in.clear();
+            {
+                let mut state = sim.account.state();
+                state.faults.armed.entry("push").or_default().push(*fault);
+            }
+            sim.start(Seat::default());
+            let key = KeyName::parse(KEY).expect("a key's name");
+            let asked = writer(&sim).unset_key(&name(AGENT), &key).await;
+            let mut wrong = Vec::new();
+            if asked.as_ref().map_err(SecretWriteError::value_stored) != Err(ValueStored::Unknown) {
+                wrong.push(format!("said {asked:?}"));
+            }
+            let over = async |s: &Sim| s.get(AGENT).await.secret(KEY).is_none();
+            if !sim.until(BOUND, over).await {
+                wrong.push(format!("{:?}", sim.get(AGENT).await.secret(KEY)));
+            }
+            if worker_has(&sim, "sk-of-before") {
+                wrong.push("it is still on the Worker".to_owned());
+            }
+            wrong
+        })
+    });
+    tell(&broken, faults.len());
+}

@@ -132,9 +132,6 @@ pub trait Fleet: Send + Sync {
     /// Events, oldest first.
     async fn events(&self, ask: &Events) -> Answer<Vec<Event>>;
 
-    /// What the agent's card calls it; `None`: there is none, or not for whoever asks.
-    async fn card_name(&self, agent: &Snapshot) -> Answer<Option<String>>;
-
     /// The latest tasks, newest first; none for who may not see them. What was asked is not among it.
     async fn tasks(&self, agent: &Snapshot, limit: i64) -> Answer<Vec<Task>>;
 

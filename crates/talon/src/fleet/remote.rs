@@ -409,15 +409,6 @@ impl Fleet for Remote {
         Ok(events.collect())
     }
 
-    async fn card_name(&self, agent: &Snapshot) -> Answer<Option<String>> {
-        let path = ["api", "v1", "router", "agents", agent.agent.name.as_str()];
-        match self.read::<Value>(&path, &[]).await {
-            Ok(card) => Ok(card["name"].as_str().map(str::to_owned)),
-            Err(refused) if refused.status == Some(StatusCode::NOT_FOUND) => Ok(None),
-            Err(refused) => Err(refused.into()),
-        }
-    }
-
     async fn tasks(&self, agent: &Snapshot, limit: i64) -> Answer<Vec<Task>> {
         let (name, limit) = (agent.agent.name.as_str(), limit.to_string());
         let found: Result<Items, Refused> =
