@@ -67,7 +67,10 @@ async fn a_token_is_shown_once_and_works_until_it_is_revoked() {
     assert!(made.text.contains(MADE), "{}", made.text);
     assert!(!made.text.contains("<ci>"), "{}", made.text);
     let again = admin.get("/access").await.text;
-    assert!(!again.contains(MADE) && again.contains("ci&#62;"), "{again}");
+    assert!(
+        !again.contains(MADE) && again.contains("ci&#62;"),
+        "{again}"
+    );
     let hash = SecretValue::new(MADE.to_owned()).sha256_hex();
     let token = world.store.token(&hash).await.expect("read");
     let token = token.expect("it is accepted");
