@@ -20,6 +20,7 @@ use crate::brake::Brake;
 use crate::config::ControllerConfig;
 use crate::failure::{self, Verdict};
 use crate::inventory::{Inventory, Surveyor};
+use crate::logbook::LogBook;
 use crate::observe::{Anchor, Observer, Values, disown_foreign_token};
 use crate::tell::HoldTold;
 use crate::times::PassTimes;
@@ -54,6 +55,8 @@ pub struct Shared {
     pub surveyor: Arc<Surveyor>,
     /// The mass-change brake.
     pub brake: Arc<Brake>,
+    /// The last lines about each agent.
+    pub book: Arc<LogBook>,
     /// What was said of holds.
     pub hold_told: HoldTold,
     /// How long passes took.

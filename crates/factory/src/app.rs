@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use talon_core::clock::{Clock, Random};
 use talon_core::deliver::Deliver;
+use talon_core::logs::AgentLogs;
 use talon_core::search::AgentSearch;
 use talon_core::secret_writer::SecretWriter;
 use talon_hub::Hub;
 use talon_router::TaskRouter;
 use talon_store::WholeStore;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use talon_store::access::ApiToken;
@@ -32,6 +34,8 @@ pub struct FactoryParts {
     pub deliver: Option<Arc<dyn Deliver>>,
     /// Hands keys through to Workers; without it, keys are answered 501.
     pub secrets: Option<Arc<dyn SecretWriter>>,
+    /// The lines of agents; without it, they are answered 501.
+    pub logs: Option<Arc<dyn AgentLogs>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Chance.
@@ -53,6 +57,7 @@ struct Shared {
     feed: Feed,
     rates: Rates,
     uses: Uses,
+    log_places: Arc<Semaphore>,
     tasks: Option<TaskRouter>,
 }
 
@@ -63,6 +68,7 @@ impl App {
             metrics: Metrics::default(),
             feed: Feed::default(),
             uses: Uses::default(),
+            log_places: Arc::new(Semaphore::new(config.max_log_streams)),
             tasks: match (&parts.search, &parts.deliver) {
                 (Some(search), Some(deliver)) => {
                     Some(TaskRouter::new(search.clone(), deliver.clone()))
@@ -101,6 +107,15 @@ impl App {
 
     pub fn secrets(&self) -> Option<&Arc<dyn SecretWriter>> {
         self.0.parts.secrets.as_ref()
+    }
+
+    pub fn logs(&self) -> Option<&Arc<dyn AgentLogs>> {
+        self.0.parts.logs.as_ref()
+    }
+
+    /// Places for those who follow lines.
+    pub fn log_places(&self) -> Arc<Semaphore> {
+        self.0.log_places.clone()
     }
 
     pub fn operator(&self) -> &OperatorToken {

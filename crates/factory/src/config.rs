@@ -21,6 +21,8 @@ pub struct FactoryConfig {
     pub heartbeat: Duration,
     /// How long a watch lasts at most; its client takes it up again where it ended.
     pub max_watch: Duration,
+    /// Streams of agents' lines at the same time.
+    pub max_log_streams: usize,
     /// Connections at the same time.
     pub max_connections: usize,
     /// How long open connections have to end when the server stops.
@@ -51,6 +53,7 @@ impl Default for FactoryConfig {
             },
             heartbeat: seconds(15),
             max_watch: seconds(3_600),
+            max_log_streams: 64,
             max_connections: 4_096,
             shutdown_patience: seconds(8),
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::cloudflare;
 use crate::exit::Failure;
 use talon_cloudflare::{Client, ClientConfig};
+use talon_controller::answers::StepWitness;
 use talon_controller::budget::CallBudget;
 use talon_controller::clock::{OsRandom, SystemClock};
 use talon_controller::{ControllerConfig, Daemon, Parts};
@@ -53,14 +54,23 @@ pub fn budget(config: &ControllerConfig, store: Arc<dyn Store>, account: String)
     }
 }
 
-/// Makes the daemon, and hands out the client that it calls Cloudflare with. Nothing is done before it is run.
-pub fn build(wiring: Wiring) -> Result<(Daemon, Arc<Client>), Failure> {
+/// A daemon, and its way to Cloudflare.
+pub struct Made {
+    /// The daemon.
+    pub daemon: Daemon,
+    /// The client that it calls Cloudflare with, under its budget.
+    pub cloudflare: Arc<Client>,
+}
+
+/// Makes the daemon. Nothing is done before it is run.
+pub fn build(wiring: Wiring) -> Result<Made, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let r2_endpoint = match &wiring.cloudflare.s3_endpoint {
         Some(url) => R2Endpoint::Fixed(url.as_str().trim_end_matches('/').to_owned()),
         None => R2Endpoint::Cloudflare,
     };
-    let client = Arc::new(cloudflare::client(wiring.cloudflare, wiring.budget)?);
+    let client = cloudflare::client(wiring.cloudflare, wiring.budget)?;
+    let client = Arc::new(client.with_witness(Arc::new(StepWitness)));
     let parts = Parts {
         registry: wiring.registry,
         store: wiring.store,
@@ -74,7 +84,10 @@ pub fn build(wiring: Wiring) -> Result<(Daemon, Arc<Client>), Failure> {
         clock,
         random: Arc::new(OsRandom),
     };
-    Ok((Daemon::new(parts, wiring.config), client))
+    Ok(Made {
+        daemon: Daemon::new(parts, wiring.config),
+        cloudflare: client,
+    })
 }
 
 /// Where the highest change ever seen is kept, to notice a database that was set back: beside the install key.

@@ -134,7 +134,7 @@ impl Service {
             tokio::spawn(prepare(router));
         }
         let door = cloudflare::door(&parts.cloudflare, parts.front_door)?;
-        let (daemon, client) = daemon::build(Wiring {
+        let made = daemon::build(Wiring {
             store: parts.store.clone(),
             cloudflare: parts.cloudflare,
             registry,
@@ -146,6 +146,7 @@ impl Service {
             budget: budget.clone(),
             config,
         })?;
+        let (daemon, client) = (made.daemon, made.cloudflare);
         let hub = if parts.hub.embedded {
             let made = HubParts {
                 store: parts.store.clone(),
@@ -167,7 +168,7 @@ impl Service {
             ..FactoryConfig::default()
         };
         let gauge = Arc::new(Gauge::new(budget, daemon.times()));
-        tokio::spawn(gauge.clone().watch_token(client, stop.clone()));
+        tokio::spawn(gauge.clone().watch_token(client.clone(), stop.clone()));
         let operator_sha256 = operator_token.sha256_hex();
         let dashboard = Dashboard::new(DashboardParts {
             store: parts.store.clone(),
@@ -187,6 +188,7 @@ impl Service {
             hub: hub.clone(),
             search: Some(search.clone()),
             secrets: Some(daemon.secret_writer()),
+            logs: Some(daemon.logs(Some(client))),
             clock,
             random,
             operator,

@@ -8,7 +8,6 @@ use axum::response::{Redirect, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 use talon_core::condition::ConditionType;
 use talon_explain::{age, safe, why as explain};
-use talon_store::access::NewAudit;
 use talon_store::glance::Trouble;
 use talon_store::{CONTROLLER, EventFilter, Hold, HoldKind, Store};
 
@@ -336,14 +335,8 @@ fn trouble_shown(trouble: &Trouble) -> TroubleShown {
 pub async fn release(State(app): State<App>, posted: Posted) -> Result<Redirect, PageError> {
     for_operators(&posted.session)?;
     require(&posted.session, Role::Admin)?;
-    if app.store().release_hold().await?.is_some() {
-        let entry = NewAudit {
-            action: "release_hold".to_owned(),
-            object: "controller".to_owned(),
-            fields: Vec::new(),
-        };
-        let actor = posted.session.visitor.actor();
-        app.store().audit(&actor, &entry).await?;
-    }
+    app.store()
+        .release_hold_as(&posted.session.visitor.actor())
+        .await?;
     Ok(Redirect::to("/controller"))
 }

@@ -5,6 +5,7 @@
 mod agent;
 mod agents;
 mod document;
+mod logs;
 mod network;
 mod owners;
 mod requests;

@@ -13,7 +13,7 @@ const AGENTS: &str = "/api/v1/openclaw/agents";
 const TOKENS: &str = "/api/v1/tokens";
 
 /// A token of this role and owner: what is sent, and its id.
-async fn token(world: &World, role: &str, owner: Option<&str>) -> (String, String) {
+pub async fn token(world: &World, role: &str, owner: Option<&str>) -> (String, String) {
     let mut wanted = json!({"label": role, "role": role, "expires_in_days": 1});
     if let Some(owner) = owner {
         wanted["owner"] = json!(owner);
