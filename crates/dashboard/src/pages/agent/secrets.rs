@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::response::{Redirect, Response};
 use talon_core::secret::{Provider, SecretValue};
 use talon_core::secret_writer::{KeyName, SecretWriteError, ValueStored};
-use talon_explain::secrets;
+use talon_explain::{secrets, view};
 use talon_store::access::NewAudit;
 
 use super::visit::Visit;
@@ -27,6 +27,8 @@ struct Line {
 
 struct SetForm {
     refused: Option<&'static str>,
+    /// Whose key the agent's model needs.
+    provider: String,
 }
 
 #[derive(Template)]
@@ -58,6 +60,7 @@ pub async fn show(visit: Visit) -> Result<Response, PageError> {
         })
         .collect();
     let set = (!s.agent.is_deleting()).then(|| SetForm {
+        provider: view::provider(s).map(|p| p.0).unwrap_or_default(),
         refused: match (
             visit.session.visitor.role >= Role::SecretWriter,
             visit.app.secrets(),
