@@ -16,6 +16,7 @@ pub mod deliver;
 pub mod event;
 #[cfg(test)]
 mod fixtures;
+pub mod guesses;
 pub mod hold;
 pub mod id;
 pub mod identity;

@@ -83,6 +83,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         secrets: Some(Arc::new(Forgetful)),
         session_key: [7; 32],
         https: false,
+        guesses: talon_core::guesses::GuessLimit::default(),
         calls: Some(Arc::new(fleet::Calls)),
         call_ceiling: 1000,
         stopping: stop.clone(),

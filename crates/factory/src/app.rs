@@ -1,9 +1,11 @@
 //! What every handler works with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use talon_core::clock::{Clock, Random};
 use talon_core::deliver::Deliver;
+use talon_core::guesses::Guesses;
 use talon_core::search::AgentSearch;
 use talon_core::secret_writer::SecretWriter;
 use talon_hub::Hub;
@@ -53,6 +55,7 @@ struct Shared {
     feed: Feed,
     rates: Rates,
     uses: Uses,
+    guesses: Guesses,
     tasks: Option<TaskRouter>,
 }
 
@@ -63,6 +66,7 @@ impl App {
             metrics: Metrics::default(),
             feed: Feed::default(),
             uses: Uses::default(),
+            guesses: Guesses::new(config.guesses),
             tasks: match (&parts.search, &parts.deliver) {
                 (Some(search), Some(deliver)) => {
                     Some(TaskRouter::new(search.clone(), deliver.clone()))
@@ -123,20 +127,24 @@ impl App {
         &self.0.feed
     }
 
+    /// Wrong tokens, by where they came from.
+    pub fn guesses(&self) -> &Guesses {
+        &self.0.guesses
+    }
+
+    /// The time that limits go by.
+    pub fn monotonic(&self) -> Duration {
+        self.0.parts.clock.monotonic()
+    }
+
     /// 429 if the caller asks too often.
     pub fn take_turn(&self, caller: &Caller) -> Answer<()> {
-        self.0
-            .rates
-            .take(&caller.name, self.0.parts.clock.monotonic())
+        self.0.rates.take(&caller.name, self.monotonic())
     }
 
     /// Notes that a token is used: not with every request, and without making this one wait.
     pub fn used(&self, token: &ApiToken) {
-        if self
-            .0
-            .uses
-            .is_news(&token.id, self.0.parts.clock.monotonic())
-        {
+        if self.0.uses.is_news(&token.id, self.monotonic()) {
             let (store, id) = (self.store().clone(), token.id.clone());
             tokio::spawn(async move {
                 if let Err(error) = store.token_used(&id).await {

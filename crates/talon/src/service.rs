@@ -12,7 +12,7 @@ use talon_core::deliver::Deliver;
 use talon_core::registry::Registry;
 use talon_core::search::AgentSearch;
 use talon_dashboard::{Dashboard, DashboardParts};
-use talon_factory::{FactoryConfig, FactoryParts, OperatorToken};
+use talon_factory::{FactoryConfig, FactoryParts, Network, OperatorToken};
 use talon_hub::{Hub, HubConfig, HubParts, SigningKey};
 use talon_router::{EmbeddedRegistry, NamesOnly, RemoteRegistry, Router, StaticModel};
 use talon_secrets::SecretReader;
@@ -56,6 +56,8 @@ pub struct Ingredients {
     pub config: ControllerConfig,
     /// Where HTTP is served.
     pub listener: TcpListener,
+    /// Whose word is taken for where a request came from.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// A running service.
@@ -163,6 +165,7 @@ impl Service {
         let stop = CancellationToken::new();
         let config = FactoryConfig {
             shutdown_patience: SERVER_PATIENCE,
+            trusted_proxies: parts.trusted_proxies,
             ..FactoryConfig::default()
         };
         let operator_sha256 = operator_token.sha256_hex();
@@ -173,6 +176,7 @@ impl Service {
             session_key,
             // Who reaches the Hub by TLS reaches this server by TLS.
             https: hub_url.starts_with("wss:"),
+            guesses: config.guesses,
             calls: Some(Arc::new(daemon::Gauge(budget))),
             call_ceiling,
             stopping: stop.clone(),
