@@ -17,6 +17,7 @@ pub mod deliver;
 pub mod event;
 #[cfg(test)]
 mod fixtures;
+pub mod guesses;
 pub mod hold;
 pub mod id;
 pub mod identity;

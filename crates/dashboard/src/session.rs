@@ -46,9 +46,15 @@ impl Sessions {
         Self { key, secure }
     }
 
-    fn cookie_name(&self) -> &'static str {
+    /// Whether this request came by https. Somebody on the server itself, or at the other end of a tunnel to it, goes past
+    /// whatever speaks https for us: not every browser keeps a `Secure` cookie then.
+    fn is_secure(&self, headers: &HeaderMap) -> bool {
+        self.secure && !is_this_machine(headers)
+    }
+
+    fn cookie_name(&self, headers: &HeaderMap) -> &'static str {
         // The prefix makes browsers refuse the cookie from anywhere but this host by https.
-        if self.secure {
+        if self.is_secure(headers) {
             "__Host-talon"
         } else {
             "talon-session"
@@ -60,26 +66,30 @@ impl Sessions {
     }
 
     /// A cookie for whoever showed the token with this hash.
-    pub fn begin(&self, token_sha256: &str) -> HeaderValue {
+    pub fn begin(&self, headers: &HeaderMap, token_sha256: &str) -> HeaderValue {
         let mut nonce = [0u8; 16];
         rand::rng().fill_bytes(&mut nonce);
         let ends = now() + LASTS.as_secs();
         let text = format!("{token_sha256}.{ends}.{}", hex::encode(nonce));
         let mac = self.sign("session", &text);
-        self.set_cookie(&format!("{text}.{mac}"), LASTS)
+        self.set_cookie(headers, &format!("{text}.{mac}"), LASTS)
     }
 
     /// Takes the cookie away.
-    pub fn end(&self) -> HeaderValue {
-        self.set_cookie("", Duration::ZERO)
+    pub fn end(&self, headers: &HeaderMap) -> HeaderValue {
+        self.set_cookie(headers, "", Duration::ZERO)
     }
 
-    fn set_cookie(&self, value: &str, lasts: Duration) -> HeaderValue {
+    fn set_cookie(&self, headers: &HeaderMap, value: &str, lasts: Duration) -> HeaderValue {
         let cookie = format!(
             "{}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{}",
-            self.cookie_name(),
+            self.cookie_name(headers),
             lasts.as_secs(),
-            if self.secure { "; Secure" } else { "" }
+            if self.is_secure(headers) {
+                "; Secure"
+            } else {
+                ""
+            }
         );
         // Hex digits, dots and literals are always a header.
         HeaderValue::from_str(&cookie).unwrap_or(HeaderValue::from_static(""))
@@ -87,7 +97,7 @@ impl Sessions {
 
     /// The token's hash and the form's token, if the cookie is one of ours and has not ended.
     fn read(&self, headers: &HeaderMap) -> Option<(String, String)> {
-        let value = cookie(headers, self.cookie_name())?;
+        let value = cookie(headers, self.cookie_name(headers))?;
         let (text, mac) = value.rsplit_once('.')?;
         if !same(mac, &self.sign("session", text)) {
             return None;
@@ -97,6 +107,20 @@ impl Sessions {
         let ends: u64 = parts.next()?.parse().ok()?;
         (now() < ends).then(|| (token.to_owned(), self.sign("form", text)))
     }
+}
+
+/// Whether the request names this machine itself as the host.
+fn is_this_machine(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
+    let Some(authority) = host.and_then(|h| h.parse::<http::uri::Authority>().ok()) else {
+        return false;
+    };
+    let host = authority.host();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Compares without telling where two texts differ.
@@ -171,7 +195,10 @@ impl FromRequestParts<App> for Session {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, NoSession> {
         match identify(app, &parts.headers).await {
-            Ok(Some(session)) => Ok(session),
+            Ok(Some(mut session)) => {
+                session.visitor.from = parts.extensions.get().copied();
+                Ok(session)
+            }
             Ok(None) if parts.headers.contains_key(LIVE) => Err(NoSession::Unauthorized),
             Ok(None) => {
                 let back = match parts.uri.path_and_query() {
@@ -203,7 +230,7 @@ mod tests {
     #[test]
     fn a_cookie_is_known_again_and_a_changed_one_is_not() {
         let sessions = Sessions::new([7; 32], true);
-        let cookie = sessions.begin("ab12");
+        let cookie = sessions.begin(&at("talon.example.com"), "ab12");
         let text = cookie.to_str().expect("text").to_owned();
         for flag in [
             "__Host-talon=",
@@ -226,11 +253,44 @@ mod tests {
         );
     }
 
+    fn at(host: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_str(host).expect("a header"));
+        headers
+    }
+
+    #[test]
+    fn whoever_goes_past_https_on_the_machine_itself_has_a_plain_cookie() {
+        let sessions = Sessions::new([7; 32], true);
+        for (host, secure) in [
+            ("localhost:8790", false),
+            ("127.0.0.1:8790", false),
+            ("[::1]:8790", false),
+            ("talon.example.com", true),
+            ("localhost.example.com", true),
+            ("10.0.0.1:8790", true),
+        ] {
+            let cookie = sessions.begin(&at(host), "ab12");
+            let text = cookie.to_str().expect("text");
+            assert_eq!(text.starts_with("__Host-talon="), secure, "{host}");
+            assert_eq!(text.contains("; Secure"), secure, "{host}");
+            let mut asked = asked_with(&cookie);
+            asked.extend(at(host));
+            assert!(sessions.read(&asked).is_some(), "{host}");
+        }
+        // One of the two is not taken for the other.
+        let plain = asked_with(&sessions.begin(&at("localhost"), "ab12"));
+        assert_eq!(sessions.read(&plain), None);
+    }
+
     #[test]
     fn every_session_has_a_form_token_of_its_own() {
         let sessions = Sessions::new([7; 32], false);
         let read = |cookie| sessions.read(&asked_with(&cookie)).expect("known").1;
-        assert_ne!(read(sessions.begin("ab")), read(sessions.begin("ab")));
+        assert_ne!(
+            read(sessions.begin(&at("x"), "ab")),
+            read(sessions.begin(&at("x"), "ab"))
+        );
     }
 
     #[test]
@@ -238,6 +298,7 @@ mod tests {
         let sessions = Sessions::new([7; 32], false);
         let text = format!("ab.{}.00", now() - 1);
         let cookie = sessions.set_cookie(
+            &at("x"),
             &format!("{text}.{}", sessions.sign("session", &text)),
             LASTS,
         );

@@ -1,11 +1,13 @@
 //! What every handler works with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use talon_core::callback::CallbackSecrets;
 use talon_core::clock::{Clock, Random};
 use talon_core::deliver::Deliver;
+use talon_core::guesses::Guesses;
 use talon_core::logs::AgentLogs;
 use talon_core::search::AgentSearch;
 use talon_core::secret_writer::SecretWriter;
@@ -63,6 +65,7 @@ struct Shared {
     uses: Uses,
     log_places: Arc<Semaphore>,
     callbacks_seen: SeenCallbacks,
+    guesses: Guesses,
     tasks: Option<TaskRouter>,
 }
 
@@ -75,6 +78,7 @@ impl App {
             uses: Uses::default(),
             callbacks_seen: SeenCallbacks::default(),
             log_places: Arc::new(Semaphore::new(config.max_log_streams)),
+            guesses: Guesses::new(config.guesses),
             tasks: match (&parts.search, &parts.deliver) {
                 (Some(search), Some(deliver)) => {
                     Some(TaskRouter::new(search.clone(), deliver.clone()))
@@ -158,20 +162,24 @@ impl App {
         &self.0.feed
     }
 
+    /// Wrong tokens, by where they came from.
+    pub fn guesses(&self) -> &Guesses {
+        &self.0.guesses
+    }
+
+    /// The time that limits go by.
+    pub fn monotonic(&self) -> Duration {
+        self.0.parts.clock.monotonic()
+    }
+
     /// 429 if the caller asks too often.
     pub fn take_turn(&self, caller: &Caller) -> Answer<()> {
-        self.0
-            .rates
-            .take(&caller.name, self.0.parts.clock.monotonic())
+        self.0.rates.take(&caller.name, self.monotonic())
     }
 
     /// Notes that a token is used: not with every request, and without making this one wait.
     pub fn used(&self, token: &ApiToken) {
-        if self
-            .0
-            .uses
-            .is_news(&token.id, self.0.parts.clock.monotonic())
-        {
+        if self.0.uses.is_news(&token.id, self.monotonic()) {
             let (store, id) = (self.store().clone(), token.id.clone());
             tokio::spawn(async move {
                 if let Err(error) = store.token_used(&id).await {

@@ -1,6 +1,7 @@
 //! Who asks, and what they may do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::header;
@@ -8,6 +9,7 @@ use http::request::Parts;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use talon_core::Owner;
+use talon_core::guesses::ClientAddress;
 use talon_core::search::Asker;
 use talon_core::secret::SecretValue;
 pub use talon_store::access::Role;
@@ -15,7 +17,6 @@ use tokio::time::Instant;
 
 use crate::App;
 use crate::http::{Answer, Kind, Problem};
-use crate::server::Peer;
 
 /// No token of ours is longer.
 const MAX_TOKEN: usize = 512;
@@ -78,6 +79,14 @@ impl Caller {
     }
 }
 
+fn guesses_too_often(wait: Duration) -> Problem {
+    Problem::new(
+        Kind::TooManyRequests,
+        "too many tokens from this address were wrong: wait, then send the right one",
+    )
+    .retry_after(wait)
+}
+
 async fn identify(parts: &Parts, app: &App) -> Answer<Caller> {
     let unknown = || Problem::new(Kind::Unauthenticated, "the token is not accepted");
     let presented = parts
@@ -97,8 +106,9 @@ async fn identify(parts: &Parts, app: &App) -> Answer<Caller> {
     if token.is_empty() || token.len() > MAX_TOKEN {
         return Err(unknown());
     }
-    let source: Arc<str> = match parts.extensions.get::<Peer>() {
-        Some(Peer(address)) => address.ip().to_string().into(),
+    let from = parts.extensions.get::<ClientAddress>().copied();
+    let source: Arc<str> = match from {
+        Some(ClientAddress(address)) => address.to_string().into(),
         None => "unknown".into(),
     };
     let sha256 = hex::encode(Sha256::digest(token));
@@ -111,9 +121,18 @@ async fn identify(parts: &Parts, app: &App) -> Answer<Caller> {
             token: None,
         });
     }
+    if let Some(from) = from {
+        app.guesses()
+            .may_try(from, &sha256, app.monotonic())
+            .map_err(guesses_too_often)?;
+    }
     let Some(token) = app.store().token(&sha256).await? else {
+        if let Some(from) = from {
+            app.guesses().wrong(from, app.monotonic());
+        }
         return Err(unknown());
     };
+    app.guesses().right(&sha256, app.monotonic());
     app.used(&token);
     Ok(Caller {
         name: format!("token:{}", token.id).into(),

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use talon_core::guesses::GuessLimit;
+
+use crate::proxies::Network;
+
 /// How large, how deep and how slow a request may be, and how often a caller may ask.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FactoryConfig {
@@ -17,6 +21,10 @@ pub struct FactoryConfig {
     pub task_timeout: Duration,
     /// How often one caller may ask.
     pub rate: Rate,
+    /// How many wrong tokens one address may show.
+    pub guesses: GuessLimit,
+    /// Proxies whose word is taken for where a request came from.
+    pub trusted_proxies: Vec<Network>,
     /// How often a stream that is silent says that it lives.
     pub heartbeat: Duration,
     /// How long a watch lasts at most; its client takes it up again where it ended.
@@ -51,6 +59,8 @@ impl Default for FactoryConfig {
                 per_second: 50,
                 burst: 500,
             },
+            guesses: GuessLimit::default(),
+            trusted_proxies: Vec::new(),
             heartbeat: seconds(15),
             max_watch: seconds(3_600),
             max_log_streams: 64,

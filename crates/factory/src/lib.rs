@@ -19,6 +19,7 @@ mod http;
 mod metrics;
 mod network;
 mod openapi;
+mod proxies;
 mod rate;
 mod server;
 
@@ -32,6 +33,7 @@ pub use app::FactoryParts;
 pub use auth::OperatorToken;
 pub use config::{FactoryConfig, Rate};
 pub use openapi::document;
+pub use proxies::{Network, NoNetwork};
 pub use server::{PublicAddress, check_address, serve};
 
 /// What a client and this server say to each other, beyond plain JSON.

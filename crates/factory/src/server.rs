@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::{Extension, Router};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -13,13 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::FactoryConfig;
+use crate::proxies::{self, Network};
 
 /// How long to wait after accepting failed: what it lacks (file descriptors) is not back at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where a request came from.
+/// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+struct Peer(SocketAddr);
 
 /// Nobody has made a token, and the address can be reached from elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,13 +41,15 @@ pub fn check_address(address: SocketAddr, has_tokens: bool) -> Result<(), Public
 
 /// Serves until `stop`; then takes no more connections, lets requests under way end (streams end by themselves, since
 /// [`FactoryParts::stopping`](crate::FactoryParts) should be the same token), and returns when all are gone or patience is
-/// at its end.
+/// at its end. Every request carries its [`ClientAddress`](talon_core::guesses::ClientAddress) as an extension.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     config: &FactoryConfig,
     stop: CancellationToken,
 ) {
+    let trusted: Arc<[Network]> = config.trusted_proxies.clone().into();
+    let router = router.layer(middleware::from_fn_with_state(trusted, locate));
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(config.max_connections));
     let header_timeout = config.header_timeout;
@@ -80,6 +86,19 @@ pub async fn serve(
     {
         tracing::warn!("some connections did not end in time");
     }
+}
+
+/// Notes where a request came from.
+async fn locate(
+    State(trusted): State<Arc<[Network]>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if let Some(Peer(peer)) = request.extensions().get() {
+        let client = proxies::client(peer.ip(), request.headers(), &trusted);
+        request.extensions_mut().insert(client);
+    }
+    next.run(request).await
 }
 
 async fn connection(

@@ -136,6 +136,7 @@ impl Local {
             remote_router: None,
             config,
             listener,
+            trusted_proxies: Vec::new(),
         })
         .await?;
         Ok(Self {

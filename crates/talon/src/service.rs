@@ -12,7 +12,7 @@ use talon_core::deliver::Deliver;
 use talon_core::registry::Registry;
 use talon_core::search::AgentSearch;
 use talon_dashboard::{Dashboard, DashboardParts};
-use talon_factory::{FactoryConfig, FactoryParts, OperatorToken};
+use talon_factory::{FactoryConfig, FactoryParts, Network, OperatorToken};
 use talon_hub::{Hub, HubConfig, HubParts, SigningKey};
 use talon_router::{EmbeddedRegistry, NamesOnly, RemoteRegistry, Router, StaticModel};
 use talon_secrets::SecretReader;
@@ -57,6 +57,8 @@ pub struct Ingredients {
     pub config: ControllerConfig,
     /// Where HTTP is served.
     pub listener: TcpListener,
+    /// Whose word is taken for where a request came from.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// A running service.
@@ -166,6 +168,7 @@ impl Service {
         let stop = CancellationToken::new();
         let config = FactoryConfig {
             shutdown_patience: SERVER_PATIENCE,
+            trusted_proxies: parts.trusted_proxies,
             ..FactoryConfig::default()
         };
         let gauge = Arc::new(Gauge::new(budget, daemon.times()));
@@ -179,6 +182,7 @@ impl Service {
             // Who reaches the Hub by TLS reaches this server by TLS.
             https: hub_url.starts_with("wss:"),
             gauge: Some(gauge),
+            guesses: config.guesses,
             call_ceiling,
             new_token: Some(Box::new(|| talon_factory::new_token(&OsRandom))),
             stopping: stop.clone(),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use reqwest::header::{COOKIE, HeaderMap, LOCATION, SET_COOKIE};
 use reqwest::{Client, RequestBuilder, StatusCode};
+use talon_core::guesses::{ClientAddress, GuessLimit};
 use talon_core::secret::SecretValue;
 use talon_core::secret_writer::{KeyName, SecretWriteError, SecretWriter, StoredKey};
 use talon_core::{AgentName, AgentSpec, Owner};
@@ -83,6 +84,7 @@ impl World {
             session_key: [3; 32],
             https,
             gauge: None,
+            guesses: GuessLimit::default(),
             call_ceiling: 1000,
             new_token: Some(Box::new(|| SecretValue::new(MADE.to_owned()))),
             stopping: stop.clone(),
@@ -91,7 +93,12 @@ impl World {
             .await
             .expect("an address");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let (routes, ends) = (dashboard.routes(), stop.clone());
+        // What the server adds to every request.
+        let from = ClientAddress(std::net::Ipv4Addr::LOCALHOST.into());
+        let (routes, ends) = (
+            dashboard.routes().layer(axum::Extension(from)),
+            stop.clone(),
+        );
         tokio::spawn(async move {
             axum::serve(listener, routes)
                 .with_graceful_shutdown(async move { ends.cancelled().await })

@@ -6,9 +6,11 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
+use serde_json::json;
 use talon_core::secret_writer::ValueStored;
 use talon_store::StoreError;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType};
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $slug:literal, $status:ident, $title:literal;)+) => {
@@ -121,11 +123,21 @@ pub struct ProblemBody {
     pub retry_after_ms: Option<u64>,
     /// Of a key that was handed in: `false`, or `"unknown"` where the answer was lost.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>, nullable = false)]
+    #[schema(schema_with = value_stored_schema, required = false)]
     pub value_stored: Option<serde_json::Value>,
     /// Everything that is wrong with the body.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+}
+
+fn value_stored_schema() -> Object {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::AnyValue)
+        .description(Some(
+            "Of a key that was handed in: `false`, or `\"unknown\"` where the answer was lost.",
+        ))
+        .enum_values(Some([json!(false), json!("unknown")]))
+        .build()
 }
 
 impl Problem {

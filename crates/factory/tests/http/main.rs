@@ -7,6 +7,7 @@ mod agents;
 mod callback;
 mod document;
 mod fleet;
+mod guessing;
 mod logs;
 mod network;
 mod owners;

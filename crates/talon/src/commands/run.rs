@@ -110,6 +110,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         remote_router: remote_router(&settings.router)?,
         config,
         listener,
+        trusted_proxies: settings.proxies()?,
     })
     .await?;
     tracing::info!(address = %service.address(), hub = %safe(service.hub_url()), "listens");

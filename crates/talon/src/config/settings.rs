@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use talon_controller::ControllerConfig;
 use talon_controller::config::BrakeConfig;
+use talon_factory::{Network, NoNetwork};
 use talon_secrets::Scopes;
 use url::{Host, Url};
+
+use crate::exit::Failure;
 
 /// Where a Hub is found below the address at which Talon serves HTTP.
 const HUB_PATH: &str = "/ws/agents";
@@ -24,6 +27,8 @@ pub struct Settings {
     pub cloudflare: CloudflareSettings,
     /// Where the daemon serves HTTP: the Hub, the Router, its own health.
     pub listen: SocketAddr,
+    /// Proxies in front of it, as addresses and networks: where a request came from is what they say in `X-Forwarded-For`.
+    pub trusted_proxies: Vec<String>,
     /// The WebSocket Hub that Workers connect to.
     pub hub: HubSettings,
     /// The Agent Router.
@@ -53,6 +58,7 @@ impl Default for Settings {
             database_url: "sqlite://talon.db".to_owned(),
             cloudflare: CloudflareSettings::default(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8790)),
+            trusted_proxies: Vec::new(),
             hub: HubSettings::default(),
             router: RouterSettings::default(),
             runtime_bundle: None,
@@ -229,6 +235,17 @@ impl Default for DeadlineSettings {
 }
 
 impl Settings {
+    /// Whose word is taken for where a request came from.
+    pub fn proxies(&self) -> Result<Vec<Network>, Failure> {
+        let networks = self.trusted_proxies.iter().map(|text| text.parse());
+        networks.collect::<Result<_, NoNetwork>>().map_err(|error| {
+            Failure::usage(
+                "trustedProxies holds something that is neither an address nor a network",
+                &format!("{error}; talon config show says where the present ones come from"),
+            )
+        })
+    }
+
     /// What the daemon is told.
     pub fn controller(&self) -> ControllerConfig {
         ControllerConfig {
