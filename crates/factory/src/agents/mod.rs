@@ -3,11 +3,15 @@
 mod actions;
 mod attempt;
 mod conditional;
+mod create;
+mod delete;
 mod feed;
 mod list;
 mod look;
+mod patch;
 mod plan;
 mod read;
+mod replace;
 mod secrets;
 mod spec;
 mod view;
@@ -36,12 +40,12 @@ pub fn long_routes() -> OpenApiRouter<App> {
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(list::list, write::create))
+        .routes(routes!(list::list, create::create))
         .routes(routes!(
             read::agent,
-            write::replace,
-            write::patch,
-            write::delete
+            replace::replace,
+            patch::patch,
+            delete::delete
         ))
         .routes(routes!(plan::last_plan, plan::plan))
         .routes(routes!(read::events))
