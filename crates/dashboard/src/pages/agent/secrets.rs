@@ -103,17 +103,17 @@ pub async fn set(
             "This is not the name of a model provider. What was sent was dropped.",
         ));
     };
-    let changed = key.to_string();
-    writer
-        .set_keys(&s.agent.name, vec![(key, value)])
-        .await
-        .map_err(|error| told(&error))?;
+    // Before it is done: a key on a Worker of which the log says nothing must not be.
     let entry = NewAudit {
         action: "set_secret".to_owned(),
-        object: s.agent.name.to_string(),
-        fields: vec![changed],
+        object: format!("agent/{}", s.agent.name),
+        fields: vec![key.to_string()],
     };
     app.store().audit(&session.visitor.actor(), &entry).await?;
+    writer
+        .set_keys(s.agent.id, vec![(key, value)])
+        .await
+        .map_err(|error| told(&error))?;
     Ok(Redirect::to(&format!(
         "/agents/{}/secrets?done=secret",
         s.agent.name

@@ -66,7 +66,7 @@ impl Write<'_> {
         }
         if !keys.is_empty() {
             // The row comes first: what fails from here on leaves an agent that waits for its keys.
-            secrets::hand_in(self.app, self.caller, &wanted.name, keys).await?;
+            secrets::hand_in(self.app, self.caller, (applied.id, &wanted.name), keys).await?;
         }
         Ok(CarriedOut::Written {
             id: applied.id,
