@@ -34,6 +34,7 @@ pub mod spec;
 pub mod status;
 pub mod task;
 pub mod text;
+pub mod turns;
 pub mod validate;
 
 pub use agent::Agent;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::{Extension, Router};
+use axum::{Extension, Router, middleware};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::FactoryConfig;
+use crate::http::limit_bodies;
+use crate::stall::Impatient;
 
 /// How long to wait after accepting failed: what it lacks (file descriptors) is not back at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -46,7 +48,12 @@ pub async fn serve(
 ) {
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(config.max_connections));
-    let header_timeout = config.header_timeout;
+    let patience = (config.header_timeout, config.stall_timeout);
+    // Around everything that is served here: the Hub's own addresses and the pages read bodies too.
+    let router = router.layer(middleware::from_fn_with_state(
+        config.request_timeout,
+        limit_bodies,
+    ));
     loop {
         // Without a free place, connections wait in the system's queue.
         let place = tokio::select! {
@@ -60,7 +67,7 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 let router = router.clone().layer(Extension(Peer(peer)));
-                let connection = connection(stream, router, header_timeout, stop.clone());
+                let connection = connection(stream, router, patience, stop.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -85,11 +92,12 @@ pub async fn serve(
 async fn connection(
     stream: TcpStream,
     router: Router,
-    header_timeout: Duration,
+    (header_timeout, stall_timeout): (Duration, Duration),
     stop: CancellationToken,
 ) {
     // Events are small: waiting to fill packets only costs time.
     let _ = stream.set_nodelay(true);
+    let stream = Impatient::new(stream, stall_timeout);
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)

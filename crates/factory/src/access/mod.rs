@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use crate::App;
 
-pub use token::{TOKEN_PREFIX, new_token};
+pub use token::{TOKEN_PREFIX, is_well_formed, new_token};
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()

@@ -79,6 +79,7 @@ pub async fn set(
     let value = SecretValue::new(value);
     let (writer, agent, key) = target(&app, &caller, &name, &key).await?;
     note(&app, &caller, "set_secret", &agent.name, &[&key]).await?;
+    let _place = app.write_keys(&caller, Some(agent.id))?;
     let stored = writer.set_keys(agent.id, vec![(key, value)]).await;
     stored.map_err(|error| problem(error, "/value"))?;
     Ok(unstored(StatusCode::NO_CONTENT))
@@ -102,6 +103,7 @@ pub async fn unset(
 ) -> Answer<Response> {
     let (writer, agent, key) = target(&app, &caller, &name, &key).await?;
     note(&app, &caller, "unset_secret", &agent.name, &[&key]).await?;
+    let _place = app.write_keys(&caller, Some(agent.id))?;
     let gone = writer.unset_key(agent.id, &key).await;
     if gone.map_err(|error| problem(error, ""))? {
         Ok(unstored(StatusCode::NO_CONTENT))
@@ -129,6 +131,7 @@ pub async fn rotate_auth(
     let writer = writer(&app)?;
     let agent = found.agent;
     note(&app, &caller, "rotate_auth", &agent.name, &[]).await?;
+    let _place = app.write_keys(&caller, Some(agent.id))?;
     let rotated = writer.rotate_auth(agent.id).await;
     rotated.map_err(|error| problem(error, ""))?;
     Ok(unstored(StatusCode::NO_CONTENT))
@@ -265,7 +268,8 @@ pub async fn hand_in(
     let stored = writer.set_keys(id, keys).await;
     stored.map(drop).map_err(|error| {
         problem(error, "/api_keys")
-            .about("the agent is made; its keys can be handed in again by PUT to its secrets/KEY")
+            .about("the agent is made; hand its keys in by PUT to its secrets/KEY, since its name is taken from now on")
+            .never_again()
     })
 }
 

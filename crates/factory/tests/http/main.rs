@@ -5,6 +5,7 @@
 mod agent;
 mod agents;
 mod document;
+mod limits;
 mod network;
 mod owners;
 mod requests;

@@ -258,6 +258,11 @@ async fn keys_come_with_a_new_agent_and_a_lost_one_leaves_the_agent() {
         .await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(problem["value_stored"], "unknown");
+    assert_eq!(
+        problem["retryable"], false,
+        "the name is taken from now on: {problem}"
+    );
+    assert!(problem.get("retry_after_ms").is_none(), "{problem}");
     let (status, _) = world.get(&format!("{agents}/lost-key")).await;
     assert_eq!(status, StatusCode::OK, "the row comes first");
     world.stop().await;
