@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngCore;
 use talon_core::secret_writer::SecretWriter;
+use talon_core::turns::Turns;
 use talon_store::{StoreResult, WholeStore};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -48,11 +49,12 @@ struct Shared {
     seen: watch::Receiver<Seen>,
     samples: Samples,
     links: Mutex<BTreeMap<String, (String, Instant)>>,
+    turns: Option<Arc<Turns>>,
 }
 
 impl App {
     /// Must be made within a runtime: readers of the database begin to run.
-    pub fn new(parts: DashboardParts) -> Self {
+    pub fn new(parts: DashboardParts, turns: Option<Arc<Turns>>) -> Self {
         let seen = feed::follow(Arc::clone(&parts.store), parts.stopping.clone());
         let samples = Samples::gather(
             Arc::clone(&parts.store),
@@ -64,6 +66,7 @@ impl App {
             seen,
             samples,
             links: Mutex::default(),
+            turns,
             parts,
         }))
     }
@@ -88,6 +91,11 @@ impl App {
 
     pub fn secrets(&self) -> Option<&Arc<dyn SecretWriter>> {
         self.0.parts.secrets.as_ref()
+    }
+
+    /// Counts what visitors ask for, beside what the same tokens ask over HTTP; `None`: nobody counts.
+    pub fn turns(&self) -> Option<&Turns> {
+        self.0.turns.as_deref()
     }
 
     pub fn sessions(&self) -> &Sessions {

@@ -93,8 +93,8 @@ pub async fn once(State(app): State<App>, Path(code): Path<String>) -> Response 
 }
 
 /// `POST /sign-out`.
-pub async fn out(State(app): State<App>, _: Posted) -> Response {
-    let cookie = app.sessions().end();
+pub async fn out(State(app): State<App>, posted: Posted) -> Response {
+    let cookie = app.sessions().end(&posted.session);
     ([(header::SET_COOKIE, cookie)], Redirect::to("/sign-in")).into_response()
 }
 

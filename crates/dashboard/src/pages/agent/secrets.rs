@@ -103,6 +103,18 @@ pub async fn set(
             "This is not the name of a model provider. What was sent was dropped.",
         ));
     };
+    let who = session.visitor.counted_as();
+    let _place = match app.turns() {
+        Some(turns) => {
+            turns.write_key(&who)?;
+            Some(turns.keys_of(s.agent.id).ok_or_else(|| {
+                PageError::refused(
+                    "Another key of this agent is on its way. What was sent was dropped: try again.",
+                )
+            })?)
+        }
+        None => None,
+    };
     // Before it is done: a key on a Worker of which the log says nothing must not be.
     let entry = NewAudit {
         action: "set_secret".to_owned(),
