@@ -305,6 +305,7 @@ impl Request {
             store: shared.store.as_ref(),
             cloud: shared.cloud.as_ref(),
             registry: shared.registry.as_ref(),
+            book: &shared.book,
             brake: &shared.brake,
             bundle: &shared.bundle,
             world,

@@ -6,12 +6,14 @@ use std::time::Duration;
 use talon_core::AgentId;
 use talon_core::clock::{Clock, Random};
 use talon_core::deliver::Deliver;
+use talon_core::logs::AgentLogs;
 use talon_core::search::AgentSearch;
 use talon_core::secret_writer::{SecretWriter, ValueStored};
 use talon_core::turns::{Place, Turns};
 use talon_hub::Hub;
 use talon_router::TaskRouter;
 use talon_store::WholeStore;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use talon_store::access::ApiToken;
@@ -35,6 +37,8 @@ pub struct FactoryParts {
     pub deliver: Option<Arc<dyn Deliver>>,
     /// Hands keys through to Workers; without it, keys are answered 501.
     pub secrets: Option<Arc<dyn SecretWriter>>,
+    /// The lines of agents; without it, they are answered 501.
+    pub logs: Option<Arc<dyn AgentLogs>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Chance.
@@ -56,6 +60,7 @@ struct Shared {
     feed: Feed,
     turns: Arc<Turns>,
     uses: Uses,
+    log_places: Arc<Semaphore>,
     tasks: Option<TaskRouter>,
 }
 
@@ -66,6 +71,7 @@ impl App {
             metrics: Metrics::default(),
             feed: Feed::default(),
             uses: Uses::default(),
+            log_places: Arc::new(Semaphore::new(config.max_log_streams)),
             tasks: match (&parts.search, &parts.deliver) {
                 (Some(search), Some(deliver)) => {
                     Some(TaskRouter::new(search.clone(), deliver.clone()))
@@ -104,6 +110,15 @@ impl App {
 
     pub fn secrets(&self) -> Option<&Arc<dyn SecretWriter>> {
         self.0.parts.secrets.as_ref()
+    }
+
+    pub fn logs(&self) -> Option<&Arc<dyn AgentLogs>> {
+        self.0.parts.logs.as_ref()
+    }
+
+    /// Places for those who follow lines.
+    pub fn log_places(&self) -> Arc<Semaphore> {
+        self.0.log_places.clone()
     }
 
     pub fn operator(&self) -> &OperatorToken {

@@ -29,6 +29,8 @@ pub struct FactoryConfig {
     pub heartbeat: Duration,
     /// How long a watch lasts at most; its client takes it up again where it ended.
     pub max_watch: Duration,
+    /// Streams of agents' lines at the same time.
+    pub max_log_streams: usize,
     /// Connections at the same time.
     pub max_connections: usize,
     /// How long open connections have to end when the server stops.
@@ -66,6 +68,7 @@ impl Default for FactoryConfig {
             long_answers: allowance.long_answers,
             heartbeat: seconds(15),
             max_watch: seconds(3_600),
+            max_log_streams: 64,
             max_connections: 4_096,
             shutdown_patience: seconds(8),
         }

@@ -30,7 +30,7 @@ use axum::middleware;
 use talon_core::turns::Turns;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use access::{TOKEN_PREFIX, new_token};
+pub use access::{TOKEN_PREFIX, new_api_key, new_token};
 pub(crate) use app::App;
 pub use app::FactoryParts;
 pub use auth::OperatorToken;
@@ -38,6 +38,13 @@ pub use config::FactoryConfig;
 pub use openapi::document;
 pub use server::{PublicAddress, check_address, serve};
 pub use talon_core::turns::Rate;
+
+/// What a client and this server say to each other, beyond plain JSON.
+pub mod wire {
+    pub use crate::agents::fleet::{HISTORY_LOOKS_BACK, HistoryEntry, history_of};
+    pub use crate::agents::full::{decode, encode};
+    pub use crate::agents::spec::Spec;
+}
 
 /// Everything this server answers, to be given to [`serve`].
 pub fn routes(parts: FactoryParts, config: FactoryConfig) -> Router {

@@ -27,6 +27,7 @@ use crate::cloudflare;
 use crate::config::settings::{DashboardSettings, HttpSettings, HubSettings};
 use crate::daemon::{self, Wiring};
 use crate::exit::{Exit, Failure};
+use crate::gauge::Gauge;
 use crate::install_key::Keyed;
 
 /// How long agents have to take leave of the Hub.
@@ -138,7 +139,7 @@ impl Service {
             tokio::spawn(prepare(router));
         }
         let door = cloudflare::door(&parts.cloudflare, parts.front_door)?;
-        let daemon = daemon::build(Wiring {
+        let made = daemon::build(Wiring {
             store: parts.store.clone(),
             cloudflare: parts.cloudflare,
             registry,
@@ -150,6 +151,7 @@ impl Service {
             budget: budget.clone(),
             config,
         })?;
+        let (daemon, client) = (made.daemon, made.cloudflare);
         let hub = if parts.hub.embedded {
             let made = HubParts {
                 store: parts.store.clone(),
@@ -171,6 +173,8 @@ impl Service {
             long_answers: parts.http.long_answers,
             ..FactoryConfig::default()
         };
+        let gauge = Arc::new(Gauge::new(budget, daemon.times()));
+        tokio::spawn(gauge.clone().watch_token(client.clone(), stop.clone()));
         let operator_sha256 = operator_token.sha256_hex();
         let turns = Arc::new(Turns::new(config.allowance(), clock.clone()));
         let dashboard = DashboardParts {
@@ -183,8 +187,9 @@ impl Service {
                 .dashboard
                 .https
                 .unwrap_or_else(|| hub_url.starts_with("wss:")),
-            calls: Some(Arc::new(daemon::Gauge(budget))),
+            gauge: Some(gauge),
             call_ceiling,
+            new_token: Some(Box::new(|| talon_factory::new_token(&OsRandom))),
             stopping: stop.clone(),
         };
         let dashboard = Dashboard::counting(dashboard, turns.clone());
@@ -194,6 +199,7 @@ impl Service {
             hub: hub.clone(),
             search: Some(search.clone()),
             secrets: Some(daemon.secret_writer()),
+            logs: Some(daemon.logs(Some(client))),
             clock,
             random,
             operator,

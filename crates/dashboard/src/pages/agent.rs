@@ -4,6 +4,7 @@
 mod actions;
 mod conditions;
 mod config;
+mod divergence;
 mod events;
 mod facts;
 mod frame;

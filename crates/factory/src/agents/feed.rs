@@ -191,6 +191,7 @@ mod tests {
             search: None,
             deliver: None,
             secrets: None,
+            logs: None,
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(OsRandom),
             operator: OperatorToken::of(&SecretValue::new("made-up".to_owned())),

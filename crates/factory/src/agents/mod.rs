@@ -6,14 +6,17 @@ mod conditional;
 mod create;
 mod delete;
 mod feed;
+pub mod fleet;
+pub mod full;
 mod list;
+mod logs;
 mod look;
 mod patch;
 mod plan;
 mod read;
 mod replace;
 mod secrets;
-mod spec;
+pub mod spec;
 mod view;
 mod wait;
 mod watch;
@@ -38,6 +41,7 @@ pub fn long_routes() -> OpenApiRouter<App> {
         .routes(routes!(create::create))
         .routes(routes!(secrets::set, secrets::unset))
         .routes(routes!(secrets::rotate_auth))
+        .routes(routes!(logs::logs))
 }
 
 pub fn routes() -> OpenApiRouter<App> {
@@ -51,6 +55,10 @@ pub fn routes() -> OpenApiRouter<App> {
         ))
         .routes(routes!(plan::last_plan, plan::plan))
         .routes(routes!(read::events))
+        .routes(routes!(fleet::events))
+        .routes(routes!(fleet::leftovers))
+        .routes(routes!(fleet::tasks))
+        .routes(routes!(fleet::history))
         .routes(routes!(read::resources))
         .routes(routes!(secrets::list))
         .routes(routes!(actions::reconcile))

@@ -22,6 +22,7 @@ use tokio::sync::broadcast::error::RecvError;
 use utoipa::ToSchema;
 
 use super::feed::{BATCH, Happened, Told, happened};
+use super::full::{View, encode};
 use super::view::AgentView;
 use crate::App;
 use crate::auth::{Admission, Caller};
@@ -89,6 +90,7 @@ pub async fn watch(
     caller: &Caller,
     filter: PageFilter,
     from: Option<i64>,
+    view: View,
     headers: &HeaderMap,
 ) -> Answer<Response> {
     let place = app.stay(caller)?;
@@ -105,6 +107,7 @@ pub async fn watch(
         admission: Admission::of(caller, &app),
         app,
         filter,
+        view,
         told,
         sent,
         phase,
@@ -181,6 +184,7 @@ enum Phase {
 struct Watcher {
     app: App,
     filter: PageFilter,
+    view: View,
     told: Receiver<Told>,
     /// Everything up to here was told, or is none of its business.
     sent: i64,
@@ -239,7 +243,12 @@ impl Watcher {
                 self.frames.extend(page.iter().map(|s| Frame {
                     kind: "ADDED",
                     seq: None,
-                    data: serde_json::to_string(&AgentView::from(s)).unwrap_or_default(),
+                    data: match self.view {
+                        View::Normal => {
+                            serde_json::to_string(&AgentView::from(s)).unwrap_or_default()
+                        }
+                        View::Full => encode(s).to_string(),
+                    },
                 }));
                 self.phase = match page.last() {
                     Some(last) => Phase::All(Some(PagePlace {
@@ -290,7 +299,10 @@ impl Watcher {
             self.frames.push_back(Frame {
                 kind,
                 seq: Some(one.seq),
-                data: one.json.clone(),
+                data: match self.view {
+                    View::Normal => one.json.clone(),
+                    View::Full => encode(&one.snapshot).to_string(),
+                },
             });
         }
     }

@@ -6,6 +6,7 @@ mod agent;
 mod agents;
 mod document;
 mod limits;
+mod logs;
 mod network;
 mod owners;
 mod requests;

@@ -20,7 +20,9 @@ pub async fn reconcile(
     posted: Posted,
 ) -> Result<Redirect, PageError> {
     let s = find_to_change(&app, &posted.session, &name).await?;
-    app.store().request_reconcile(name_of(&s)).await?;
+    app.store()
+        .request_reconcile_as(&posted.session.visitor.actor(), name_of(&s), decided(&s))
+        .await?;
     Ok(back(&s, "reconcile"))
 }
 

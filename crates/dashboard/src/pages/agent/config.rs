@@ -4,8 +4,8 @@ use askama::Template;
 use axum::response::Response;
 use talon_core::Snapshot;
 use talon_core::manifest::to_yaml;
-use talon_explain::safe;
 
+use super::divergence;
 use super::visit::Visit;
 use crate::error::PageError;
 use crate::ui::icon;
@@ -21,7 +21,7 @@ struct LongText {
 struct ConfigTab {
     texts: Vec<LongText>,
     yaml: String,
-    diverged: Option<String>,
+    diverged: Option<Vec<divergence::Line>>,
 }
 
 /// Why persona and instructions cannot change, if they cannot.
@@ -58,25 +58,12 @@ pub async fn config(visit: Visit) -> Result<Response, PageError> {
             lock,
         });
     }
-    let shown = spec
-        .display_name
-        .as_deref()
-        .unwrap_or(s.agent.name.as_str());
-    let deployed = s
-        .agent
-        .status
-        .identity_md
-        .as_deref()
-        .and_then(|md| md.lines().find_map(|l| l.strip_prefix("- **Name:** ")));
-    let diverged = deployed.filter(|name| locked(s).is_some() && name.trim() != shown).map(|name| {
-        format!("IDENTITY.md says \"{}\", the card says \"{}\": what was deployed stays, the Router shows what the row says.", safe(name.trim()), safe(shown))
-    });
     visit.show(
         "/config",
         &ConfigTab {
             texts,
             yaml: shown_yaml(s),
-            diverged,
+            diverged: divergence::of(s),
         },
     )
 }

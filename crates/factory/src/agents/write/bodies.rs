@@ -48,7 +48,7 @@ pub struct ReplaceAgent {
 #[allow(dead_code)] // As above.
 #[schema(example = json!({"spec": {"model": "openai/gpt-5", "display_name": null}}))]
 pub struct PatchAgent {
-    /// What shall change.
-    #[schema(value_type = Object)]
-    spec: Value,
+    /// What shall change; nothing, if it is left out.
+    #[schema(value_type = Object, nullable = false)]
+    spec: Option<Value>,
 }

@@ -1,16 +1,20 @@
 //! One write: in the database, then the keys handed in with it.
 
+use std::collections::BTreeSet;
+
 use axum::response::Response;
-use talon_core::{AgentId, Owner, Snapshot};
+use serde_json::Value;
+use talon_core::{AgentId, AgentSpec, Owner, Snapshot};
 use talon_store::{ApplyOptions, ApplyOutcome, StoreError};
 
 use super::changes::write_plan;
 use super::params::WriteParams;
-use super::wanted::{Wanted, invalid};
+use super::wanted::{Wanted, fixed, invalid};
 use super::written::CarriedOut;
 use crate::App;
 use crate::agents::look::actor;
 use crate::agents::secrets;
+use crate::agents::spec::Spec;
 use crate::agents::wait::WaitParams;
 use crate::auth::Caller;
 use crate::http::{Answer, FieldError, Kind, Problem};
@@ -66,7 +70,7 @@ impl Write<'_> {
             Ok(applied) => (applied.id, applied.outcome),
             Err(error) => match self.own_work(&error, &wanted, &owner).await? {
                 Some(id) => (id, ApplyOutcome::Created),
-                None => return Err(self.refused(error)),
+                None => return Err(self.refused(error, &wanted.spec)),
             },
         };
         let (id, outcome) = applied;
@@ -114,10 +118,13 @@ impl Write<'_> {
         let own = own.or(self.caller.owner.as_ref());
         match (own, &wanted.owner) {
             (Some(own), Some(other)) if own != other => {
-                let error = FieldError {
-                    pointer: "/owner".to_owned(),
-                    code: "immutable".to_owned(),
-                    detail: "is another than the agent's or the token's: leave it out".to_owned(),
+                let error = match self.before {
+                    Some(_) => fixed("/owner"),
+                    None => FieldError {
+                        pointer: "/owner".to_owned(),
+                        code: "not_yours".to_owned(),
+                        detail: "is another than the token's: leave it out".to_owned(),
+                    },
                 };
                 Err(invalid(vec![error]))
             }
@@ -128,14 +135,27 @@ impl Write<'_> {
     }
 
     /// A refusal of the database. That a name is taken is a conflict, unless the request itself asked for that to be looked
-    /// at.
-    fn refused(&self, error: StoreError) -> Problem {
+    /// at. A rule about several fields points at those that the request would change.
+    fn refused(&self, error: StoreError, wanted: &AgentSpec) -> Problem {
         match error {
             StoreError::Stale { expected: 0, .. } if self.before.is_none() => Problem::new(
                 Kind::Conflict,
                 "the name is taken: choose another, or change the agent by PUT or PATCH",
             ),
-            error => error.into(),
+            error => match &self.before {
+                Some(before) => Problem::from(error).only_at(&changed(&before.agent.spec, wanted)),
+                None => error.into(),
+            },
         }
     }
+}
+
+/// Pointers to the fields that differ.
+fn changed(old: &AgentSpec, new: &AgentSpec) -> Vec<String> {
+    let (old, new) = (Spec::from(old).into_json(), Spec::from(new).into_json());
+    let fields = |spec: &Value| spec.as_object().cloned().unwrap_or_default();
+    let (old, new) = (fields(&old), fields(&new));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let differ = names.into_iter().filter(|n| old.get(*n) != new.get(*n));
+    differ.map(|name| format!("/spec/{name}")).collect()
 }
