@@ -38,6 +38,7 @@ pub mod status;
 pub mod tail;
 pub mod task;
 pub mod text;
+pub mod turns;
 pub mod validate;
 
 pub use agent::Agent;

@@ -8,6 +8,7 @@ use rand::RngCore;
 use talon_core::guesses::{ClientAddress, GuessLimit, Guesses};
 use talon_core::secret::SecretValue;
 use talon_core::secret_writer::SecretWriter;
+use talon_core::turns::Turns;
 use talon_store::{StoreResult, WholeStore};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -60,11 +61,12 @@ struct Shared {
     guesses: Guesses,
     started: Instant,
     links: Mutex<BTreeMap<String, (String, Instant)>>,
+    turns: Option<Arc<Turns>>,
 }
 
 impl App {
     /// Must be made within a runtime: readers of the database begin to run.
-    pub fn new(parts: DashboardParts) -> Self {
+    pub fn new(parts: DashboardParts, turns: Option<Arc<Turns>>) -> Self {
         let seen = feed::follow(Arc::clone(&parts.store), parts.stopping.clone());
         let samples = Samples::gather(
             Arc::clone(&parts.store),
@@ -78,6 +80,7 @@ impl App {
             guesses: Guesses::new(parts.guesses),
             started: Instant::now(),
             links: Mutex::default(),
+            turns,
             parts,
         }))
     }
@@ -124,6 +127,11 @@ impl App {
 
     pub fn secrets(&self) -> Option<&Arc<dyn SecretWriter>> {
         self.0.parts.secrets.as_ref()
+    }
+
+    /// Counts what visitors ask for, beside what the same tokens ask over HTTP; `None`: nobody counts.
+    pub fn turns(&self) -> Option<&Turns> {
+        self.0.turns.as_deref()
     }
 
     pub fn sessions(&self) -> &Sessions {

@@ -8,6 +8,7 @@ mod callback;
 mod document;
 mod fleet;
 mod guessing;
+mod limits;
 mod logs;
 mod network;
 mod owners;
