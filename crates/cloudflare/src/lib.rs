@@ -38,6 +38,7 @@ pub mod verify;
 mod workers;
 mod workers_dev;
 
+pub use account::{NEEDED_PERMISSIONS, TokenTerms};
 pub use admission::Unlimited;
 pub use client::Client;
 pub use config::{ClientConfig, ConfigError, Timeouts};

@@ -36,6 +36,7 @@ use crate::pass::{self, knock};
 use crate::secret_writer::KeyWriter;
 use crate::shared::Shared;
 use crate::tell::{HoldTold, safe};
+use crate::times::PassTimes;
 use crate::waker::AgentWaker;
 use crate::{high_water, resync, sweep};
 
@@ -150,6 +151,7 @@ impl Daemon {
             surveyor,
             brake,
             hold_told: HoldTold::default(),
+            times: Arc::default(),
             base,
         });
         let inner = Inner {
@@ -173,6 +175,11 @@ impl Daemon {
     pub fn secret_writer(&self) -> Arc<dyn SecretWriter> {
         let inner = &self.inner;
         Arc::new(KeyWriter::new(inner.shared.clone(), &inner.holder))
+    }
+
+    /// How long this daemon's passes take.
+    pub fn times(&self) -> Arc<PassTimes> {
+        self.inner.shared.times.clone()
     }
 
     /// The lines of this daemon's agents: the controller's of this process, and their Workers' where there is a way to
@@ -394,8 +401,12 @@ impl Inner {
         self.running().insert(claim.agent_id, lease.clone());
         let inner = self.clone();
         let mut one = JoinSet::new();
+        let begun = self.shared.clock.monotonic();
         one.spawn(async move { pass::run(&inner.shared, &lease).await });
-        match one.join_next().await {
+        let ended = one.join_next().await;
+        let took = self.shared.clock.monotonic().saturating_sub(begun);
+        self.shared.times.add(took);
+        match ended {
             Some(Ok(Ok(()))) | None => {}
             Some(Ok(Err(StoreError::StaleEpoch))) => {
                 tracing::info!(agent = %claim.agent_id, "another daemon has taken over");

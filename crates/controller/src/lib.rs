@@ -26,6 +26,7 @@ pub mod shared;
 pub mod sweep;
 pub mod tails;
 pub mod tell;
+pub mod times;
 pub mod waker;
 
 pub use config::ControllerConfig;

@@ -23,6 +23,7 @@ use crate::inventory::{Inventory, Surveyor};
 use crate::logbook::LogBook;
 use crate::observe::{Anchor, Observer, Values, disown_foreign_token};
 use crate::tell::HoldTold;
+use crate::times::PassTimes;
 
 /// What every pass shares.
 pub struct Shared {
@@ -58,6 +59,8 @@ pub struct Shared {
     pub book: Arc<LogBook>,
     /// What was said of holds.
     pub hold_told: HoldTold,
+    /// How long passes took.
+    pub times: Arc<PassTimes>,
     /// The world, without subdomain and hold, which are looked up for each pass.
     pub base: World,
 }

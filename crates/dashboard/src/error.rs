@@ -151,16 +151,18 @@ impl IntoResponse for PageError {
 
 /// A template as an answer.
 pub fn show(page: &impl Template) -> Result<Response, PageError> {
-    match page.render() {
-        Ok(html) => Ok(Html(html).into_response()),
-        Err(error) => {
-            tracing::error!(%error, "a template could not be rendered");
-            Err(PageError::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "This page could not be made",
-                "This is a defect of Talon.",
-                "The command line shows the same data: talon get, talon describe",
-            ))
-        }
-    }
+    Ok(Html(rendered(page)?).into_response())
+}
+
+/// A template as text.
+pub fn rendered(page: &impl Template) -> Result<String, PageError> {
+    page.render().map_err(|error| {
+        tracing::error!(%error, "a template could not be rendered");
+        PageError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "This page could not be made",
+            "This is a defect of Talon.",
+            "The command line shows the same data: talon get, talon describe",
+        )
+    })
 }

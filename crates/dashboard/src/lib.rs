@@ -18,6 +18,7 @@ mod cost;
 mod error;
 mod feed;
 mod fields;
+mod gauge;
 mod headers;
 mod pages;
 mod samples;
@@ -33,8 +34,8 @@ use axum::routing::{get, post};
 
 use crate::app::App;
 pub use crate::app::DashboardParts;
+pub use crate::gauge::{Calls, CloudToken, Gauge, Passes};
 pub use crate::headers::CONTENT_SECURITY_POLICY;
-pub use crate::samples::{CallGauge, Calls};
 
 /// A form may hold a manifest, percent-encoded, beside its other fields.
 const MAX_FORM: usize = 4 * 1024 * 1024;
@@ -61,12 +62,15 @@ impl Dashboard {
     /// Everything it answers: `/`, and what lies below `/agents`, `/ui` and the pages' own paths. To be merged beside the
     /// routes of the HTTP API.
     pub fn routes(&self) -> Router {
-        use pages::{agent, cleanup, controller, delete, edit, fleet, secrets, sign_in};
+        use pages::{access, agent, audit, cleanup, controller, delete, edit, fleet, sign_in};
         Router::new()
             .route("/", get(fleet::show))
             .route("/cleanup", get(cleanup::show))
             .route("/controller", get(controller::show))
             .route("/controller/release", post(controller::release))
+            .route("/audit", get(audit::show))
+            .route("/access", get(access::show).post(access::make))
+            .route("/access/{id}/revoke", post(access::revoke))
             .route("/new", get(edit::new).post(edit::new_posted))
             .route("/agents/{name}", get(agent::overview))
             .route("/agents/{name}/timeline", get(agent::timeline))
@@ -76,7 +80,7 @@ impl Dashboard {
             .route("/agents/{name}/history", get(agent::history))
             .route(
                 "/agents/{name}/secrets",
-                get(secrets::show).post(secrets::set),
+                get(agent::secrets::show).post(agent::secrets::set),
             )
             .route("/agents/{name}/edit", get(edit::edit).post(edit::posted))
             .route(

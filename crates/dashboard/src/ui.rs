@@ -1,7 +1,6 @@
 //! Small pieces of HTML that pages are made of. Whatever text goes in comes out escaped.
 
 use std::fmt;
-use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use talon_core::status::DeploymentStatus;
@@ -95,52 +94,95 @@ pub fn stamp(then: DateTime<Utc>) -> Markup {
     Markup(format!("<time datetime=\"{stamp}\">{stamp}</time>"))
 }
 
-/// A text with what looks like a command set as code: `talon` and what follows it up to a punctuation mark, and what
-/// looks like a variable or a path into the spec.
+/// A text with what looks like a command set as code: `talon` and what belongs to it, and what looks like a variable or a path
+/// into the spec.
 pub fn with_commands(text: &str) -> Markup {
+    Markup(marked(text, |code| {
+        format!("<code>{}</code>", escape(code))
+    }))
+}
+
+/// The same, and every command can be copied. The buttons show where script runs.
+pub fn with_copies(text: &str) -> Markup {
+    Markup(marked(text, |code| {
+        let shown = escape(code);
+        if !code.starts_with("talon ") {
+            return format!("<code>{shown}</code>");
+        }
+        format!(
+            "<span class=\"copyable\"><code>{shown}</code><button type=\"button\" class=\"copy\" data-copy=\"{shown}\" \
+             aria-label=\"Copy {shown}\" title=\"Copy\">{}</button></span>",
+            icon("copy")
+        )
+    }))
+}
+
+/// Ends of a word that belong to the sentence.
+const MARKS: [char; 5] = [',', ';', ')', '.', ':'];
+
+/// Words that go on with the sentence after a command.
+const GOES_ON: [&str; 11] = [
+    "says", "lists", "shows", "prints", "tries", "has", "when", "looks", "takes", "and", "or",
+];
+
+/// Escapes a text, and gives its commands to `set`.
+fn marked(text: &str, set: impl Fn(&str) -> String) -> String {
     let mut out = String::new();
-    let mut open = false;
+    let mut command = String::new();
     for (at, word) in text.split(' ').enumerate() {
         let bare = word.trim_start_matches('(');
-        let ends = word.ends_with([',', ';', ')', '.', ':']);
-        let core = bare.trim_end_matches([',', ';', ')', '.', ':']);
-        let begins = !open && (bare == "talon" || is_code(core));
-        if at > 0 {
+        // What stands in brackets is about the command, not of it.
+        if !command.is_empty() && (bare.len() < word.len() || GOES_ON.contains(&bare)) {
+            out.push_str(&set(&std::mem::take(&mut command)));
+        }
+        let core = bare.trim_end_matches(MARKS);
+        let goes_on = !command.is_empty();
+        if !goes_on && at > 0 {
             out.push(' ');
         }
-        if begins {
+        if goes_on {
+            command.push(' ');
+            command.push_str(core);
+        } else if core == "talon" || is_code(core) {
             out.push_str(&escape(&word[..word.len() - bare.len()]));
-            out.push_str("<code>");
-            open = true;
-        }
-        let lone = begins && core != "talon";
-        if open && (ends || lone) {
-            let shown = if begins {
-                core
-            } else {
-                word.trim_end_matches([',', ';', ')', '.', ':'])
-            };
-            let _ = write!(out, "{}</code>", escape(shown));
-            let tail = &word[word.trim_end_matches([',', ';', ')', '.', ':']).len()..];
-            out.push_str(&escape(tail));
-            open = false;
+            core.clone_into(&mut command);
         } else {
-            out.push_str(&escape(if begins { bare } else { word }));
+            out.push_str(&escape(word));
+            continue;
+        }
+        let ends = bare.len() > core.len() || (!goes_on && core != "talon");
+        if ends {
+            out.push_str(&set(&std::mem::take(&mut command)));
+            out.push_str(&escape(&bare[core.len()..]));
         }
     }
-    if open {
-        out.push_str("</code>");
+    if !command.is_empty() {
+        out.push_str(&set(&command));
     }
-    Markup(out)
+    out
 }
 
 fn is_code(word: &str) -> bool {
-    word.starts_with("spec.")
-        || word.starts_with("TALON_")
-        || word.starts_with("env:")
-        || word.starts_with("file:")
-        || word.starts_with("vault:")
-        || word.starts_with("--")
+    let begins = ["spec.", "TALON_", "env:", "file:", "vault:", "--"];
+    begins.iter().any(|begin| word.starts_with(begin)) && word != "--"
+}
+
+/// Moments within a text as clock times, or as dates if they lie further back than a day.
+pub fn short_stamps(text: &str, now: DateTime<Utc>) -> String {
+    let short = |word: &str| {
+        let core = word.trim_end_matches(MARKS);
+        let at = DateTime::parse_from_rfc3339(core).ok()?.to_utc();
+        let form = if (now - at).num_hours().abs() < 24 {
+            "%H:%M"
+        } else {
+            "%-d %b %H:%M"
+        };
+        Some(format!("{}{}", at.format(form), &word[core.len()..]))
+    };
+    let words = text
+        .split(' ')
+        .map(|word| short(word).unwrap_or_else(|| word.to_owned()));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// A number with thousands apart.
@@ -174,7 +216,31 @@ mod tests {
             with_commands("talon resume a\"b").to_string(),
             "<code>talon resume a&quot;b</code>"
         );
+        assert_eq!(
+            with_commands("talon secrets set bot KEY (Talon keeps no copy)").to_string(),
+            "<code>talon secrets set bot KEY</code> (Talon keeps no copy)"
+        );
+        assert_eq!(
+            with_commands("talon doctor says which, or --force").to_string(),
+            "<code>talon doctor</code> says which, or <code>--force</code>"
+        );
+        let copied = with_copies("env:A, then talon apply x\"y.").to_string();
+        assert!(
+            copied.contains("data-copy=\"talon apply x&quot;y\""),
+            "{copied}"
+        );
+        assert_eq!(copied.matches("data-copy").count(), 1, "{copied}");
         assert_eq!(with_commands("nothing").to_string(), "nothing");
+    }
+
+    #[test]
+    fn moments_are_short_and_the_rest_stays() {
+        let now = DateTime::from_timestamp(1_795_989_600, 0).expect("a time");
+        let text = "bot is failed (since 2026-11-29T18:52:29Z, 3h ago), made 2026-10-01T08:00:00Z";
+        assert_eq!(
+            short_stamps(text, now),
+            "bot is failed (since 18:52, 3h ago), made 1 Oct 08:00"
+        );
     }
 
     #[test]

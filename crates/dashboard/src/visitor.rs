@@ -29,6 +29,21 @@ impl Visitor {
         self.owner.as_ref().is_none_or(|own| own == owner)
     }
 
+    /// Whether they came with the token of this id.
+    pub fn is_token(&self, id: &str) -> bool {
+        self.id.strip_prefix("token:") == Some(id)
+    }
+
+    /// Whether the audit log is for them.
+    pub fn may_audit(&self) -> bool {
+        self.is_admin() && self.owner.is_none()
+    }
+
+    /// Whether they may see and make tokens.
+    pub fn is_admin(&self) -> bool {
+        self.role >= Role::Admin
+    }
+
     /// In whose name changes are made.
     pub fn actor(&self) -> Actor {
         Actor {

@@ -26,13 +26,20 @@ use axum::Router;
 use axum::middleware;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use access::{TOKEN_PREFIX, new_token};
+pub use access::{TOKEN_PREFIX, new_api_key, new_token};
 pub(crate) use app::App;
 pub use app::FactoryParts;
 pub use auth::OperatorToken;
 pub use config::{FactoryConfig, Rate};
 pub use openapi::document;
 pub use server::{PublicAddress, check_address, serve};
+
+/// What a client and this server say to each other, beyond plain JSON.
+pub mod wire {
+    pub use crate::agents::fleet::{HISTORY_LOOKS_BACK, HistoryEntry, history_of};
+    pub use crate::agents::full::{decode, encode};
+    pub use crate::agents::spec::Spec;
+}
 
 /// Everything this server answers, to be given to [`serve`].
 pub fn routes(parts: FactoryParts, config: FactoryConfig) -> Router {

@@ -25,6 +25,22 @@ EXCEPTION
 END
 $$;
 
+-- The daemon writes a spec only where somebody asks for it over HTTP, and then as talon_writer (SET LOCAL ROLE): by itself
+-- its role has none of a writer's rights. Before PostgreSQL 16 that is a property of the whole role.
+DO $$
+BEGIN
+    IF current_setting('server_version_num')::integer >= 160000 THEN
+        EXECUTE 'GRANT talon_writer TO talon_controller WITH INHERIT FALSE, SET TRUE';
+    ELSE
+        ALTER ROLE talon_controller NOINHERIT;
+        GRANT talon_writer TO talon_controller;
+    END IF;
+EXCEPTION
+    WHEN insufficient_privilege OR undefined_object THEN
+        RAISE NOTICE 'no right to let talon_controller become talon_writer';
+END
+$$;
+
 -- A statement that fails stands in the server's log at default settings: a key pasted into one that fails for another
 -- reason (a name that is taken) would be in it. Only a superuser may say so, and without it `--hardening` is the way.
 DO $$

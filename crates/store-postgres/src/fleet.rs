@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use talon_core::{AgentName, AgentSpec, Owner, Snapshot};
 use talon_store::fleet::{Actor, Decided, FleetStore, PageFilter, PagePlace};
-use talon_store::{Applied, ApplyOptions, StoreResult};
+use talon_store::{Applied, ApplyOptions, Hold, HoldKind, StoreResult};
 
 use crate::error::retrying;
-use crate::{PostgresStore, feed, people, snapshot};
+use crate::{PostgresStore, feed, installation, people, snapshot};
 
 #[async_trait]
 impl FleetStore for PostgresStore {
@@ -72,5 +72,23 @@ impl FleetStore for PostgresStore {
         suspend: bool,
     ) -> StoreResult<bool> {
         retrying(|| people::set_suspend(&self.pool, Some(actor), name, decided, suspend)).await
+    }
+
+    async fn request_reconcile_as(
+        &self,
+        actor: &Actor,
+        name: &AgentName,
+        decided: Option<Decided>,
+    ) -> StoreResult<()> {
+        retrying(|| people::request_reconcile(&self.pool, Some(actor), name, decided)).await
+    }
+
+    async fn set_hold_as(&self, actor: &Actor, reason: &str) -> StoreResult<bool> {
+        retrying(|| installation::set_hold(&self.pool, Some(actor), HoldKind::Operator, reason))
+            .await
+    }
+
+    async fn release_hold_as(&self, actor: &Actor) -> StoreResult<Option<Hold>> {
+        retrying(|| installation::release_hold(&self.pool, Some(actor))).await
     }
 }

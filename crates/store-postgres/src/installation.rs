@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgPool, PgRow};
 use talon_core::InstallId;
+use talon_store::fleet::Actor;
 use talon_store::{BrakeFacts, Hold, HoldKind, Install, StoreError, StoreResult};
 
+use crate::actor::begin_as;
 use crate::claims::{enqueue_all, secs};
 use crate::error::Work;
 use crate::snapshot::cell;
@@ -88,20 +90,27 @@ pub(crate) async fn hold(pool: &PgPool) -> Work<Option<Hold>> {
 }
 
 /// Puts a hold in force unless one is; whether it is new.
-pub(crate) async fn set_hold(pool: &PgPool, kind: HoldKind, reason: &str) -> Work<bool> {
+pub(crate) async fn set_hold(
+    pool: &PgPool,
+    actor: Option<&Actor>,
+    kind: HoldKind,
+    reason: &str,
+) -> Work<bool> {
+    let mut tx = begin_as(pool, actor).await?;
     let set = sqlx::query(
         "UPDATE controller_hold SET kind = $1, reason = $2, since = clock_timestamp() WHERE kind IS NULL",
     )
     .bind(kind.as_str())
     .bind(reason)
-    .execute(pool)
+    .execute(&mut *tx)
     .await?;
+    tx.commit().await?;
     Ok(set.rows_affected() > 0)
 }
 
 /// Ends the hold; every agent that is not archived becomes due.
-pub(crate) async fn release_hold(pool: &PgPool) -> Work<Option<Hold>> {
-    let mut tx = pool.begin().await?;
+pub(crate) async fn release_hold(pool: &PgPool, actor: Option<&Actor>) -> Work<Option<Hold>> {
+    let mut tx = begin_as(pool, actor).await?;
     let row = sqlx::query(
         "SELECT kind, reason, since FROM controller_hold WHERE kind IS NOT NULL FOR UPDATE",
     )

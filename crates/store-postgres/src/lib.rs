@@ -8,6 +8,7 @@
 //! or generated files wherever this crate is built.
 
 mod access;
+mod actor;
 mod budget;
 mod cards;
 mod claim;
@@ -125,7 +126,7 @@ impl Store for PostgresStore {
     }
 
     async fn request_reconcile(&self, name: &AgentName) -> StoreResult<()> {
-        retrying(|| people::request_reconcile(&self.pool, name)).await
+        retrying(|| people::request_reconcile(&self.pool, None, name, None)).await
     }
 
     async fn set_suspend(&self, name: &AgentName, suspend: bool) -> StoreResult<bool> {
@@ -263,11 +264,11 @@ impl Store for PostgresStore {
     }
 
     async fn set_hold(&self, kind: HoldKind, reason: &str) -> StoreResult<bool> {
-        retrying(|| installation::set_hold(&self.pool, kind, reason)).await
+        retrying(|| installation::set_hold(&self.pool, None, kind, reason)).await
     }
 
     async fn release_hold(&self) -> StoreResult<Option<Hold>> {
-        retrying(|| installation::release_hold(&self.pool)).await
+        retrying(|| installation::release_hold(&self.pool, None)).await
     }
 
     async fn brake_facts(&self, window: Duration) -> StoreResult<BrakeFacts> {

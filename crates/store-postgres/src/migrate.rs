@@ -119,6 +119,7 @@ async fn bootstrap(connection: &mut PgConnection, warnings: &mut Vec<String>) ->
         if missing_roles(connection).await?.is_empty()
             && schema_exists(connection).await?
             && search_path_set(connection).await?
+            && writes_on_request(connection).await?
         {
             return Ok(());
         }
@@ -143,6 +144,13 @@ async fn bootstrap(connection: &mut PgConnection, warnings: &mut Vec<String>) ->
             "no right to create the roles {}: an administrator runs the bootstrap script once, then migrate again",
             missing.join(", ")
         ));
+    }
+    if missing.is_empty() && !writes_on_request(connection).await? {
+        warnings.push(
+            "no right to let talon_controller become talon_writer, so that the daemon would refuse every change over \
+             HTTP: an administrator runs the bootstrap script once"
+                .to_owned(),
+        );
     }
     if !search_path_set(connection).await? {
         warnings.push(
@@ -182,6 +190,17 @@ async fn search_path_set(connection: &mut PgConnection) -> Work<bool> {
         "SELECT EXISTS (SELECT FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
          WHERE d.datname = current_database() AND s.setrole = 0
            AND EXISTS (SELECT FROM unnest(s.setconfig) c WHERE c LIKE 'search_path=%talon%'))",
+    )
+    .fetch_one(connection)
+    .await?)
+}
+
+/// Whether the daemon's role may become a writer when somebody asks it to, and is none otherwise.
+async fn writes_on_request(connection: &mut PgConnection) -> Work<bool> {
+    Ok(sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM pg_roles c, pg_roles w
+         WHERE c.rolname = 'talon_controller' AND w.rolname = 'talon_writer'
+           AND pg_has_role(c.oid, w.oid, 'MEMBER') AND NOT pg_has_role(c.oid, w.oid, 'USAGE'))",
     )
     .fetch_one(connection)
     .await?)

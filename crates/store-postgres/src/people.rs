@@ -1,30 +1,15 @@
 //! What people ask for: apply, delete, reconcile, suspend.
 
 use sqlx::postgres::PgPool;
-use sqlx::{PgConnection, PgTransaction, Postgres, QueryBuilder};
+use sqlx::{PgConnection, Postgres, QueryBuilder};
 use talon_core::{AgentId, AgentName, AgentSpec, Generation, Owner};
 use talon_store::columns::{self, Cell};
 use talon_store::fleet::{Actor, Decided};
 use talon_store::{Applied, ApplyOptions, ApplyOutcome, StoreError, codes};
 
+use crate::actor::begin_writer_as;
 use crate::error::Work;
 use crate::snapshot::{cell, raw_spec, spec_columns};
-
-/// A transaction whose entries in the audit log bear the actor's name.
-async fn begin_as(pool: &PgPool, actor: Option<&Actor>) -> Work<PgTransaction<'static>> {
-    let mut tx = pool.begin().await?;
-    if let Some(actor) = actor {
-        // For this transaction only.
-        sqlx::query(
-            "SELECT set_config('talon.actor', $1, true), set_config('talon.source', $2, true)",
-        )
-        .bind(&actor.name)
-        .bind(&actor.source)
-        .execute(&mut *tx)
-        .await?;
-    }
-    Ok(tx)
-}
 
 /// One upsert. The spec is checked before anything of it leaves this process.
 pub(crate) async fn apply(
@@ -36,7 +21,7 @@ pub(crate) async fn apply(
     options: ApplyOptions,
 ) -> Work<Applied> {
     let wanted = columns::encode(spec)?;
-    let mut tx = begin_as(pool, actor).await?;
+    let mut tx = begin_writer_as(pool, actor).await?;
     let applied = loop {
         if let Some(applied) = update(&mut tx, name, owner, &wanted, options.if_generation).await? {
             break applied;
@@ -176,7 +161,7 @@ pub(crate) async fn request_deletion(
     decided: Option<Decided>,
     keep_bucket: bool,
 ) -> Work<()> {
-    let mut tx = begin_as(pool, actor).await?;
+    let mut tx = begin_writer_as(pool, actor).await?;
     let id = locked(&mut tx, name, decided).await?;
     sqlx::query(
         "UPDATE agent_source SET deletion_requested_at = clock_timestamp(),
@@ -192,16 +177,19 @@ pub(crate) async fn request_deletion(
 }
 
 /// Makes a pass due now.
-pub(crate) async fn request_reconcile(pool: &PgPool, name: &AgentName) -> Work<()> {
-    let found = sqlx::query(
-        "UPDATE agent_source SET reconcile_requested_at = clock_timestamp() WHERE name = $1 AND deleted_at IS NULL",
-    )
-    .bind(name.as_str())
-    .execute(pool)
-    .await?;
-    if found.rows_affected() == 0 {
-        return Err(StoreError::NotFound.into());
-    }
+pub(crate) async fn request_reconcile(
+    pool: &PgPool,
+    actor: Option<&Actor>,
+    name: &AgentName,
+    decided: Option<Decided>,
+) -> Work<()> {
+    let mut tx = begin_writer_as(pool, actor).await?;
+    let id = locked(&mut tx, name, decided).await?;
+    sqlx::query("UPDATE agent_source SET reconcile_requested_at = clock_timestamp() WHERE id = $1")
+        .bind(id.0)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
     Ok(())
 }
 
@@ -213,7 +201,7 @@ pub(crate) async fn set_suspend(
     decided: Option<Decided>,
     suspend: bool,
 ) -> Work<bool> {
-    let mut tx = begin_as(pool, actor).await?;
+    let mut tx = begin_writer_as(pool, actor).await?;
     let id = locked(&mut tx, name, decided).await?;
     let changed =
         sqlx::query("UPDATE agent_source SET suspend = $2 WHERE id = $1 AND suspend <> $2")

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::{QueryBuilder, Sqlite};
 use talon_core::{AgentName, AgentSpec, Owner, Snapshot};
 use talon_store::fleet::{Actor, Decided, FleetStore, PageFilter, PagePlace};
-use talon_store::{Applied, ApplyOptions, StoreResult};
+use talon_store::{Applied, ApplyOptions, Hold, HoldKind, StoreResult};
 
 use crate::error::translate;
 use crate::open::{SqliteStore, done};
@@ -110,5 +110,23 @@ impl FleetStore for SqliteStore {
     ) -> StoreResult<bool> {
         self.do_set_suspend(Some(actor), name, decided, suspend)
             .await
+    }
+
+    async fn request_reconcile_as(
+        &self,
+        actor: &Actor,
+        name: &AgentName,
+        decided: Option<Decided>,
+    ) -> StoreResult<()> {
+        self.do_request_reconcile(Some(actor), name, decided).await
+    }
+
+    async fn set_hold_as(&self, actor: &Actor, reason: &str) -> StoreResult<bool> {
+        self.do_set_hold(Some(actor), HoldKind::Operator, reason)
+            .await
+    }
+
+    async fn release_hold_as(&self, actor: &Actor) -> StoreResult<Option<Hold>> {
+        self.do_release_hold(Some(actor)).await
     }
 }

@@ -230,6 +230,25 @@ impl GlanceStore for SqliteStore {
         Ok(readable(found))
     }
 
+    async fn glance_left_over(
+        &self,
+        owner: Option<&Owner>,
+        limit: i64,
+    ) -> StoreResult<Vec<Snapshot>> {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push(
+            "WHERE s.deleted_at IS NOT NULL AND s.id IN (SELECT agent_id FROM agent_resource WHERE cleanup_result = 'failed')",
+        );
+        of_owner(&mut query, owner);
+        query
+            .push(" ORDER BY s.deleted_at DESC, s.name LIMIT ")
+            .push_bind(limit.max(0));
+        let mut tx = self.reading().await?;
+        let found = snapshots(&mut tx, query).await?;
+        done(tx).await?;
+        Ok(readable(found))
+    }
+
     async fn glance_events(&self, ask: &GlanceEvents) -> StoreResult<Vec<Event>> {
         let mut query: QueryBuilder<Sqlite> = QueryBuilder::new("SELECT e.*, coalesce(s.name, ");
         query.push_bind(CONTROLLER);

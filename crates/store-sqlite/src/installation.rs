@@ -7,8 +7,10 @@ use sqlx::sqlite::SqliteConnection;
 use talon_core::card::AgentCard;
 use talon_core::{AgentId, InstallId};
 use talon_store::budget::{self, Slot};
+use talon_store::fleet::Actor;
 use talon_store::{BrakeFacts, BudgetAsk, Grant, Hold, HoldKind, Install, StoreError, StoreResult};
 
+use crate::actor::{begin_as, done_as};
 use crate::error::translate;
 use crate::open::{SqliteStore, done};
 use crate::sql::{Columns, minus, now, now_plus, plus, unreadable};
@@ -174,8 +176,14 @@ impl SqliteStore {
         Ok(hold)
     }
 
-    pub(crate) async fn do_set_hold(&self, kind: HoldKind, reason: &str) -> StoreResult<bool> {
+    pub(crate) async fn do_set_hold(
+        &self,
+        actor: Option<&Actor>,
+        kind: HoldKind,
+        reason: &str,
+    ) -> StoreResult<bool> {
         let mut tx = self.writing().await?;
+        begin_as(&mut tx, actor).await?;
         let rows = sqlx::query(concat!(
             "UPDATE controller_hold SET kind = ?, reason = ?, since = ",
             now!(),
@@ -187,12 +195,13 @@ impl SqliteStore {
         .await
         .map_err(translate)?
         .rows_affected();
-        done(tx).await?;
+        done_as(tx).await?;
         Ok(rows > 0)
     }
 
-    pub(crate) async fn do_release_hold(&self) -> StoreResult<Option<Hold>> {
+    pub(crate) async fn do_release_hold(&self, actor: Option<&Actor>) -> StoreResult<Option<Hold>> {
         let mut tx = self.writing().await?;
+        begin_as(&mut tx, actor).await?;
         let Some(hold) = hold(&mut tx).await? else {
             tx.rollback().await.map_err(translate)?;
             return Ok(None);
@@ -215,7 +224,7 @@ impl SqliteStore {
                 .await
                 .map_err(translate)?;
         }
-        done(tx).await?;
+        done_as(tx).await?;
         self.watch.announce();
         Ok(Some(hold))
     }

@@ -6,6 +6,7 @@
 //! file system: SQLite's locks and the daemon's lock do not hold on network mounts.
 
 mod access;
+mod actor;
 mod claim;
 mod credentials;
 mod error;

@@ -1,7 +1,7 @@
 //! What people ask for.
 
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{QueryBuilder, Sqlite, Transaction};
+use sqlx::{QueryBuilder, Sqlite};
 use talon_core::event::{Event, NewEvent};
 use talon_core::{AgentId, AgentName, AgentSpec, Generation, Owner, Snapshot};
 use talon_store::columns::{self, Cell};
@@ -11,6 +11,7 @@ use talon_store::{
     StoreError, StoreResult, codes,
 };
 
+use crate::actor::{begin_as, done_as};
 use crate::error::translate;
 use crate::open::{SqliteStore, done};
 use crate::read::{SELECT, live, readable, snapshots};
@@ -88,32 +89,6 @@ pub(crate) async fn write_event(
     Ok(())
 }
 
-/// From here to [`done_as`], the audit log's triggers know who writes.
-async fn begin_as(connection: &mut SqliteConnection, actor: Option<&Actor>) -> StoreResult<()> {
-    let Some(actor) = actor else { return Ok(()) };
-    sqlx::query("UPDATE talon_actor SET name = ?, source = ?")
-        .bind(&actor.name)
-        .bind(&actor.source)
-        .execute(connection)
-        .await
-        .map_err(translate)?;
-    Ok(())
-}
-
-/// Commits, and leaves no name for whoever writes next.
-async fn done_as(
-    mut transaction: Transaction<'static, Sqlite>,
-    actor: Option<&Actor>,
-) -> StoreResult<()> {
-    if actor.is_some() {
-        sqlx::query("UPDATE talon_actor SET name = 'sql', source = NULL")
-            .execute(&mut *transaction)
-            .await
-            .map_err(translate)?;
-    }
-    done(transaction).await
-}
-
 impl SqliteStore {
     pub(crate) async fn do_apply(
         &self,
@@ -162,7 +137,7 @@ impl SqliteStore {
         if options.dry_run || outcome == ApplyOutcome::Unchanged {
             tx.rollback().await.map_err(translate)?;
         } else {
-            done_as(tx, actor).await?;
+            done_as(tx).await?;
             self.watch.announce();
         }
         Ok(Applied {
@@ -237,26 +212,32 @@ impl SqliteStore {
         .execute(&mut *tx)
         .await
         .map_err(translate)?;
-        done_as(tx, actor).await?;
+        done_as(tx).await?;
         self.watch.announce();
         Ok(())
     }
 
-    pub(crate) async fn do_request_reconcile(&self, name: &AgentName) -> StoreResult<()> {
+    pub(crate) async fn do_request_reconcile(
+        &self,
+        actor: Option<&Actor>,
+        name: &AgentName,
+        decided: Option<Decided>,
+    ) -> StoreResult<()> {
         let mut tx = self.writing().await?;
-        // The trigger puts the time in place of the word.
-        let rows = sqlx::query(
-            "UPDATE agent_source SET reconcile_requested_at = 'requested' WHERE name = ? AND deleted_at IS NULL",
-        )
-        .bind(name.as_str())
-        .execute(&mut *tx)
-        .await
-        .map_err(translate)?
-        .rows_affected();
-        if rows == 0 {
-            return Err(StoreError::NotFound);
+        begin_as(&mut tx, actor).await?;
+        let agent = live(&mut tx, name.as_str())
+            .await?
+            .ok_or(StoreError::NotFound)?;
+        if let Some(decided) = decided {
+            decided.check(agent.id, agent.generation.0)?;
         }
-        done(tx).await?;
+        // The trigger puts the time in place of the word.
+        sqlx::query("UPDATE agent_source SET reconcile_requested_at = 'requested' WHERE id = ?")
+            .bind(agent.id.to_string())
+            .execute(&mut *tx)
+            .await
+            .map_err(translate)?;
+        done_as(tx).await?;
         self.watch.announce();
         Ok(())
     }
@@ -281,7 +262,7 @@ impl SqliteStore {
             return Ok(false);
         }
         update(&mut tx, agent.id, vec![("suspend", Cell::Bool(suspend))]).await?;
-        done_as(tx, actor).await?;
+        done_as(tx).await?;
         self.watch.announce();
         Ok(true)
     }

@@ -42,7 +42,7 @@ impl Store for SqliteStore {
     }
 
     async fn request_reconcile(&self, name: &AgentName) -> StoreResult<()> {
-        self.do_request_reconcile(name).await
+        self.do_request_reconcile(None, name, None).await
     }
 
     async fn set_suspend(&self, name: &AgentName, suspend: bool) -> StoreResult<bool> {
@@ -173,11 +173,11 @@ impl Store for SqliteStore {
     }
 
     async fn set_hold(&self, kind: HoldKind, reason: &str) -> StoreResult<bool> {
-        self.do_set_hold(kind, reason).await
+        self.do_set_hold(None, kind, reason).await
     }
 
     async fn release_hold(&self) -> StoreResult<Option<Hold>> {
-        self.do_release_hold().await
+        self.do_release_hold(None).await
     }
 
     async fn brake_facts(&self, window: Duration) -> StoreResult<BrakeFacts> {

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use talon_core::status::DeploymentStatus;
 use talon_core::{AgentId, AgentName, AgentSpec, Owner, Snapshot};
 
-use crate::{Applied, ApplyOptions, StoreError, StoreResult};
+use crate::{Applied, ApplyOptions, Hold, StoreError, StoreResult};
 
 /// Which agents a page shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -106,4 +106,18 @@ pub trait FleetStore: Send + Sync + 'static {
         decided: Option<Decided>,
         suspend: bool,
     ) -> StoreResult<bool>;
+    /// [`Store::request_reconcile`](crate::Store::request_reconcile) in somebody's name; `decided` as above. The audit log
+    /// calls it `cleanup_retry` where the agent is being deleted.
+    async fn request_reconcile_as(
+        &self,
+        actor: &Actor,
+        name: &AgentName,
+        decided: Option<Decided>,
+    ) -> StoreResult<()>;
+
+    /// Puts a hold of [`HoldKind::Operator`](crate::HoldKind::Operator) in force in somebody's name; `false` if there is one.
+    async fn set_hold_as(&self, actor: &Actor, reason: &str) -> StoreResult<bool>;
+
+    /// [`Store::release_hold`](crate::Store::release_hold) in somebody's name.
+    async fn release_hold_as(&self, actor: &Actor) -> StoreResult<Option<Hold>>;
 }

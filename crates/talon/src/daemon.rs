@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::cloudflare;
 use crate::exit::Failure;
-use talon_cloudflare::ClientConfig;
+use talon_cloudflare::{Client, ClientConfig};
 use talon_controller::answers::StepWitness;
 use talon_controller::budget::CallBudget;
 use talon_controller::clock::{OsRandom, SystemClock};
@@ -15,7 +15,6 @@ use talon_core::clock::Clock;
 use talon_core::cloud::Budget;
 use talon_core::deliver::WorkerDoor;
 use talon_core::registry::Registry;
-use talon_core::tail::TailCloud;
 use talon_plan::R2Endpoint;
 use talon_secrets::{InstallKey, SecretReader};
 use talon_store::Store;
@@ -55,24 +54,12 @@ pub fn budget(config: &ControllerConfig, store: Arc<dyn Store>, account: String)
     }
 }
 
-/// Shows a budget that this process keeps for itself.
-pub struct Gauge(pub Arc<CallBudget>);
-
-impl talon_dashboard::CallGauge for Gauge {
-    fn calls(&self) -> talon_dashboard::Calls {
-        talon_dashboard::Calls {
-            used: self.0.used(),
-            paused_for: self.0.pause_left(),
-        }
-    }
-}
-
-/// A daemon, and its way to Workers' tails.
+/// A daemon, and its way to Cloudflare.
 pub struct Made {
     /// The daemon.
     pub daemon: Daemon,
-    /// Through the same client, under the same budget.
-    pub tails: Arc<dyn TailCloud>,
+    /// The client that it calls Cloudflare with, under its budget.
+    pub cloudflare: Arc<Client>,
 }
 
 /// Makes the daemon. Nothing is done before it is run.
@@ -83,11 +70,11 @@ pub fn build(wiring: Wiring) -> Result<Made, Failure> {
         None => R2Endpoint::Cloudflare,
     };
     let client = cloudflare::client(wiring.cloudflare, wiring.budget)?;
-    let cloud = Arc::new(client.with_witness(Arc::new(StepWitness)));
+    let client = Arc::new(client.with_witness(Arc::new(StepWitness)));
     let parts = Parts {
         registry: wiring.registry,
         store: wiring.store,
-        cloud: cloud.clone(),
+        cloud: client.clone(),
         secrets: wiring.secrets,
         bundle: Arc::new(wiring.bundle),
         door: wiring.door,
@@ -99,7 +86,7 @@ pub fn build(wiring: Wiring) -> Result<Made, Failure> {
     };
     Ok(Made {
         daemon: Daemon::new(parts, wiring.config),
-        tails: cloud,
+        cloudflare: client,
     })
 }
 

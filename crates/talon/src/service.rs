@@ -26,6 +26,7 @@ use crate::cloudflare;
 use crate::config::settings::HubSettings;
 use crate::daemon::{self, Wiring};
 use crate::exit::{Exit, Failure};
+use crate::gauge::Gauge;
 use crate::install_key::Keyed;
 
 /// How long agents have to take leave of the Hub.
@@ -146,7 +147,7 @@ impl Service {
             budget: budget.clone(),
             config,
         })?;
-        let daemon = made.daemon;
+        let (daemon, client) = (made.daemon, made.cloudflare);
         let hub = if parts.hub.embedded {
             let made = HubParts {
                 store: parts.store.clone(),
@@ -167,6 +168,8 @@ impl Service {
             shutdown_patience: SERVER_PATIENCE,
             ..FactoryConfig::default()
         };
+        let gauge = Arc::new(Gauge::new(budget, daemon.times()));
+        tokio::spawn(gauge.clone().watch_token(client.clone(), stop.clone()));
         let operator_sha256 = operator_token.sha256_hex();
         let dashboard = Dashboard::new(DashboardParts {
             store: parts.store.clone(),
@@ -175,8 +178,9 @@ impl Service {
             session_key,
             // Who reaches the Hub by TLS reaches this server by TLS.
             https: hub_url.starts_with("wss:"),
-            calls: Some(Arc::new(daemon::Gauge(budget))),
+            gauge: Some(gauge),
             call_ceiling,
+            new_token: Some(Box::new(|| talon_factory::new_token(&OsRandom))),
             stopping: stop.clone(),
         });
         let factory = FactoryParts {
@@ -185,7 +189,7 @@ impl Service {
             hub: hub.clone(),
             search: Some(search.clone()),
             secrets: Some(daemon.secret_writer()),
-            logs: Some(daemon.logs(Some(made.tails))),
+            logs: Some(daemon.logs(Some(client))),
             callbacks: Some(key),
             clock,
             random,

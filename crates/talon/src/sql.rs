@@ -89,6 +89,25 @@ pub async fn missing_hardening(url: &str) -> Result<Vec<String>, Failure> {
     Ok(missing)
 }
 
+/// Whether what somebody asks over HTTP of a daemon with this login can be written: by the login itself, or as
+/// `talon_writer`, which it may become.
+pub async fn may_write_specs(url: &str) -> Result<bool, Failure> {
+    let options: PgConnectOptions = url.parse().map_err(unavailable)?;
+    let mut connection = PgConnection::connect_with(&options)
+        .await
+        .map_err(unavailable)?;
+    let may = sqlx::query_scalar(
+        "SELECT has_table_privilege('talon.agent_source', 'DELETE')
+            OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'talon_writer' AND pg_has_role(oid, 'MEMBER'))",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .map_err(unavailable)?;
+    // The answer is here already.
+    let _ = connection.close().await;
+    Ok(may)
+}
+
 /// The error's own text may hold the URL: it is not repeated.
 fn unavailable(error: sqlx::Error) -> Failure {
     let what = match error {

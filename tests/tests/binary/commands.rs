@@ -183,7 +183,9 @@ fn what_cannot_be_done_says_why_and_what_to_do() {
     let list = dev.talon(&["keys", "list"], 0).out;
     assert!(list.contains(id) && !list.contains("sai_"), "{list}");
     dev.talon(&["keys", "revoke", id], 0);
-    dev.talon(&["keys", "revoke", id], 3);
+    let again = dev.talon(&["keys", "revoke", id], 0).out;
+    assert!(again.contains("revoked already"), "{again}");
+    dev.talon(&["keys", "revoke", "nothing"], 3);
     assert!(dev.errors().is_empty(), "{}", dev.errors());
     assert_eq!(dev.end_with(Signal::SIGINT), Some(0));
 }

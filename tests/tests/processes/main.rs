@@ -3,8 +3,10 @@
 mod by_hand;
 mod canary;
 mod chaos;
+mod faces;
 mod faults;
 mod keys;
+mod matrix;
 mod network;
 mod stopping;
 mod two_daemons;

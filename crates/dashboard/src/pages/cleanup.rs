@@ -8,7 +8,7 @@ use talon_core::Snapshot;
 use talon_core::resource::CleanupResult;
 use talon_explain::{steps, view};
 
-use super::{Shell, WHILE_MOVING, find_to_change, name_of, timeline};
+use super::{Shell, WHILE_MOVING, decided, find_to_change, name_of, timeline};
 use crate::app::App;
 use crate::cost;
 use crate::error::{PageError, show as render};
@@ -126,6 +126,8 @@ pub async fn retry(
     posted: Posted,
 ) -> Result<Redirect, PageError> {
     let s = find_to_change(&app, &posted.session, &name).await?;
-    app.store().request_reconcile(name_of(&s)).await?;
+    app.store()
+        .request_reconcile_as(&posted.session.visitor.actor(), name_of(&s), decided(&s))
+        .await?;
     Ok(Redirect::to("/cleanup?done=retry"))
 }

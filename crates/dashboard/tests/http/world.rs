@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 /// The operator's token, as it is derived from an install key.
 pub const OPERATOR: &str = "talon_op_for_tests";
 
+/// The token that is made next.
+pub const MADE: &str = "talon_at_made_in_a_browser";
+
 /// Remembers which keys were handed in, and the hash of each value.
 #[derive(Default)]
 pub struct Writer(pub Mutex<Vec<(String, String)>>);
@@ -79,8 +82,9 @@ impl World {
             secrets: Some(writer.clone()),
             session_key: [3; 32],
             https,
-            calls: None,
+            gauge: None,
             call_ceiling: 1000,
+            new_token: Some(Box::new(|| SecretValue::new(MADE.to_owned()))),
             stopping: stop.clone(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")

@@ -7,9 +7,8 @@ use chrono::{DateTime, Utc};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use talon_core::Snapshot;
-use talon_store::access::NewAudit;
+use talon_store::Hold;
 use talon_store::fleet::Decided;
-use talon_store::{Hold, HoldKind};
 use utoipa::ToSchema;
 
 use super::look::{actor, missing, must_find, response};
@@ -33,7 +32,13 @@ pub async fn reconcile(
     Path(name): Path<String>,
 ) -> Answer<Response> {
     let found = must_find(&app, &caller, &name, false).await?;
-    app.store().request_reconcile(&found.agent.name).await?;
+    let decided = Some(Decided {
+        id: found.agent.id,
+        generation: None,
+    });
+    app.store()
+        .request_reconcile_as(&actor(&caller), &found.agent.name, decided)
+        .await?;
     Ok(response(StatusCode::ACCEPTED, &reload(&app, &found).await?))
 }
 
@@ -148,13 +153,9 @@ pub async fn set_hold(
         };
         return Err(Problem::new(Kind::Invalid, "a hold needs a reason").with_errors(vec![error]));
     }
-    if app
-        .store()
-        .set_hold(HoldKind::Operator, &hold.reason)
-        .await?
-    {
-        note(&app, &caller, "hold").await?;
-    }
+    app.store()
+        .set_hold_as(&actor(&caller), &hold.reason)
+        .await?;
     Ok(JsonAnswer(app.store().hold().await?.into()))
 }
 
@@ -166,9 +167,7 @@ pub async fn release_hold(
     Admin(caller): Admin,
 ) -> Answer<impl IntoResponse> {
     everybody(&caller)?;
-    if app.store().release_hold().await?.is_some() {
-        note(&app, &caller, "release_hold").await?;
-    }
+    app.store().release_hold_as(&actor(&caller)).await?;
     Ok(JsonAnswer(HoldView::from(app.store().hold().await?)))
 }
 
@@ -180,13 +179,4 @@ fn everybody(caller: &Caller) -> Answer<()> {
             "a hold concerns every owner's agents: use a token without an owner",
         )),
     }
-}
-
-async fn note(app: &App, caller: &Caller, action: &str) -> Answer<()> {
-    let entry = NewAudit {
-        action: action.to_owned(),
-        object: "controller".to_owned(),
-        fields: Vec::new(),
-    };
-    Ok(app.store().audit(&actor(caller), &entry).await?)
 }

@@ -4,14 +4,20 @@ mod actions;
 mod attempt;
 mod callback;
 mod conditional;
+mod create;
+mod delete;
 mod feed;
+pub mod fleet;
+pub mod full;
 mod list;
 mod logs;
 mod look;
+mod patch;
 mod plan;
 mod read;
+mod replace;
 mod secrets;
-mod spec;
+pub mod spec;
 mod view;
 mod wait;
 mod watch;
@@ -40,15 +46,19 @@ pub fn long_routes() -> OpenApiRouter<App> {
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(list::list, write::create))
+        .routes(routes!(list::list, create::create))
         .routes(routes!(
             read::agent,
-            write::replace,
-            write::patch,
-            write::delete
+            replace::replace,
+            patch::patch,
+            delete::delete
         ))
         .routes(routes!(plan::last_plan, plan::plan))
         .routes(routes!(read::events))
+        .routes(routes!(fleet::events))
+        .routes(routes!(fleet::leftovers))
+        .routes(routes!(fleet::tasks))
+        .routes(routes!(fleet::history))
         .routes(routes!(read::resources))
         .routes(routes!(secrets::list))
         .routes(routes!(actions::reconcile))

@@ -21,6 +21,7 @@ use tokio::sync::broadcast::error::RecvError;
 use utoipa::ToSchema;
 
 use super::feed::{BATCH, Happened, Told, happened};
+use super::full::{View, encode};
 use super::view::AgentView;
 use crate::App;
 use crate::auth::{Admission, Caller};
@@ -88,6 +89,7 @@ pub async fn watch(
     caller: &Caller,
     filter: PageFilter,
     from: Option<i64>,
+    view: View,
     headers: &HeaderMap,
 ) -> Answer<Response> {
     let told = app.feed().subscribe(&app).await?;
@@ -103,6 +105,7 @@ pub async fn watch(
         admission: Admission::of(caller, &app),
         app,
         filter,
+        view,
         told,
         sent,
         phase,
@@ -178,6 +181,7 @@ enum Phase {
 struct Watcher {
     app: App,
     filter: PageFilter,
+    view: View,
     told: Receiver<Told>,
     /// Everything up to here was told, or is none of its business.
     sent: i64,
@@ -234,7 +238,12 @@ impl Watcher {
                 self.frames.extend(page.iter().map(|s| Frame {
                     kind: "ADDED",
                     seq: None,
-                    data: serde_json::to_string(&AgentView::from(s)).unwrap_or_default(),
+                    data: match self.view {
+                        View::Normal => {
+                            serde_json::to_string(&AgentView::from(s)).unwrap_or_default()
+                        }
+                        View::Full => encode(s).to_string(),
+                    },
                 }));
                 self.phase = match page.last() {
                     Some(last) => Phase::All(Some(PagePlace {
@@ -285,7 +294,10 @@ impl Watcher {
             self.frames.push_back(Frame {
                 kind,
                 seq: Some(one.seq),
-                data: one.json.clone(),
+                data: match self.view {
+                    View::Normal => one.json.clone(),
+                    View::Full => encode(&one.snapshot).to_string(),
+                },
             });
         }
     }

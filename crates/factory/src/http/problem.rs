@@ -147,6 +147,14 @@ impl Problem {
         self
     }
 
+    /// Leaves out what is said of other fields than these; everything stays if none of them is spoken of.
+    pub fn only_at(mut self, pointers: &[String]) -> Self {
+        if self.errors.iter().any(|e| pointers.contains(&e.pointer)) {
+            self.errors.retain(|e| pointers.contains(&e.pointer));
+        }
+        self
+    }
+
     /// The same request may succeed after this time.
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);

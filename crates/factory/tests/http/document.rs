@@ -117,6 +117,7 @@ fn body(operation_id: &str) -> Option<(&'static str, Value)> {
         ),
         "set_hold" => (json_type, json!({"reason": "test"})),
         "give_task" => (json_type, json!({"agent": "nobody", "text": "t"})),
+        "create_key" => (json_type, json!({"label": "x"})),
         "create_token" => (json_type, json!({"label": "x", "role": "viewer"})),
         "deployment_callback" => (json_type, json!({})),
         "set_secret" => (json_type, json!({"value": "made-up"})),

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use talon_core::Owner;
 use talon_store::access::AccessStore;
-use talon_store::{EventFilter, ListFilter, Store};
+use talon_store::conformance::support::spec;
+use talon_store::fleet::{Actor, FleetStore};
+use talon_store::{ApplyOptions, EventFilter, ListFilter, Store};
 use talon_store_postgres::PostgresStore;
 
 use crate::harness::{Role, TestPostgres};
-use crate::support::{FIRST_ROW, refused, run, with_first_row};
+use crate::support::{FIRST_ROW, name, refused, run, with_first_row};
 
 const FORBIDDEN: &str = "42501";
 
@@ -149,6 +152,76 @@ async fn a_controller_writes_the_status_and_not_the_spec() {
     ] {
         refused(run(&mut controller, statement).await, FORBIDDEN);
     }
+}
+
+/// A server for the HTTP API whose login has what README tells people to give it, and nothing else.
+#[tokio::test]
+async fn a_controller_writes_the_spec_for_whoever_asks_over_http() {
+    let database = TestPostgres::shared().await.database().await;
+    let store = PostgresStore::open(&database.url(Role::Controller))
+        .await
+        .unwrap();
+    let ann = Actor {
+        name: "token:ann".to_owned(),
+        source: "10.0.0.9".to_owned(),
+    };
+    let (agent, owner) = (name("research-pro"), Owner::default());
+    let options = ApplyOptions::default();
+    store
+        .apply_as(&ann, &agent, &owner, &spec(), options)
+        .await
+        .unwrap();
+    let mut wanted = spec();
+    wanted.model = "a/b".to_owned();
+    store
+        .apply_as(&ann, &agent, &owner, &wanted, options)
+        .await
+        .unwrap();
+    assert!(
+        store
+            .set_suspend_as(&ann, &agent, None, true)
+            .await
+            .unwrap()
+    );
+    store
+        .request_reconcile_as(&ann, &agent, None)
+        .await
+        .unwrap();
+    assert!(store.set_hold_as(&ann, "a look").await.unwrap());
+    assert!(store.release_hold_as(&ann).await.unwrap().is_some());
+    store
+        .request_deletion_as(&ann, &agent, None, false)
+        .await
+        .unwrap();
+    let log = store.audit_log(100).await.unwrap();
+    let actions: Vec<_> = log.iter().rev().map(|e| e.action.as_str()).collect();
+    assert_eq!(
+        actions,
+        [
+            "insert",
+            "update",
+            "update",
+            "reconcile",
+            "hold",
+            "release_hold",
+            "delete"
+        ]
+    );
+    for entry in &log {
+        assert_eq!(
+            (entry.actor.as_str(), entry.source.as_deref()),
+            ("token:ann", Some("10.0.0.9"))
+        );
+    }
+    // By itself it is what it was, on the same connections.
+    let refused = store
+        .apply(&name("other"), &owner, &spec(), options)
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("this database role may not"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use talon_core::Owner;
+use talon_core::{AgentId, Owner};
 
 use super::support::{Bench, LONG, assert_code, name, spec};
 use crate::access::{Attempt, Attempted, NewAudit, NewToken, Outcome, Role};
-use crate::fleet::Actor;
-use crate::{ApplyOptions, codes};
+use crate::fleet::{Actor, Decided};
+use crate::{ApplyOptions, HoldKind, StoreError, codes};
 
 fn new(label: &str, role: Role, owner: Option<&str>, expires_in: Option<Duration>) -> NewToken {
     NewToken {
@@ -238,4 +238,92 @@ pub(super) async fn every_change_of_a_spec_is_in_the_audit_log(bench: Bench) {
     );
     assert!(!format!("{log:?}").contains("canary"));
     assert_eq!(bench.audit_log(2).await.unwrap(), log[..2]);
+    let made = bench.get("research-pro", true).await.unwrap();
+    let since = made.expect("it is there").agent.created_at;
+    let about = |since, limit| bench.audit_about("research-pro", since, limit);
+    assert_eq!(about(since, 100).await.unwrap(), log[1..]);
+    assert_eq!(about(since, 1).await.unwrap(), log[1..2]);
+    let later = log[0].at + chrono::TimeDelta::seconds(1);
+    assert!(about(later, 100).await.unwrap().is_empty());
+}
+
+pub(super) async fn what_is_asked_beside_a_spec_is_in_the_audit_log(bench: Bench) {
+    let ann = Actor {
+        name: "token:ann".to_owned(),
+        source: "10.0.0.7".to_owned(),
+    };
+    let (agent, owner) = (name("research-pro"), Owner::default());
+    let made = bench
+        .apply(&agent, &owner, &spec(), ApplyOptions::default())
+        .await
+        .unwrap();
+    let other = Decided {
+        id: AgentId(uuid::Uuid::nil()),
+        generation: None,
+    };
+    let refused = bench.request_reconcile_as(&ann, &agent, Some(other)).await;
+    assert!(matches!(refused, Err(StoreError::NotFound)), "{refused:?}");
+    let decided = Some(Decided {
+        id: made.id,
+        generation: None,
+    });
+    bench
+        .request_reconcile_as(&ann, &agent, decided)
+        .await
+        .unwrap();
+    bench.request_reconcile(&agent).await.unwrap();
+    assert!(bench.set_hold_as(&ann, "canary").await.unwrap());
+    assert!(!bench.set_hold_as(&ann, "canary").await.unwrap());
+    let hold = bench.hold().await.unwrap().unwrap();
+    assert_eq!(
+        (hold.kind, hold.reason.as_str()),
+        (HoldKind::Operator, "canary")
+    );
+    assert!(bench.release_hold_as(&ann).await.unwrap().is_some());
+    assert!(bench.release_hold_as(&ann).await.unwrap().is_none());
+    assert!(
+        bench
+            .set_hold(HoldKind::MassChange, "canary")
+            .await
+            .unwrap()
+    );
+    assert!(bench.release_hold().await.unwrap().is_some());
+    bench
+        .request_deletion_as(&ann, &agent, None, false)
+        .await
+        .unwrap();
+    bench
+        .request_reconcile_as(&ann, &agent, None)
+        .await
+        .unwrap();
+    let log = bench.audit_log(100).await.unwrap();
+    let said: Vec<_> = log
+        .iter()
+        .rev()
+        .skip(1)
+        .map(|e| (e.action.as_str(), e.object.as_str(), e.source.as_deref()))
+        .collect();
+    let from = Some("10.0.0.7");
+    assert_eq!(
+        said,
+        [
+            ("reconcile", "research-pro", from),
+            ("reconcile", "research-pro", None),
+            ("hold", "controller", from),
+            ("release_hold", "controller", from),
+            ("hold", "controller", None),
+            ("release_hold", "controller", None),
+            ("delete", "research-pro", from),
+            ("cleanup_retry", "research-pro", from),
+        ]
+    );
+    let brake = log
+        .iter()
+        .find(|e| e.action == "hold" && e.source.is_none());
+    assert_eq!(brake.unwrap().actor, "controller");
+    assert!(
+        log.iter()
+            .all(|e| (e.actor == "token:ann") == (e.source.is_some()))
+    );
+    assert!(!format!("{log:?}").contains("canary"));
 }

@@ -122,6 +122,7 @@ pub fn cases() -> Vec<Case> {
             tokens_live_until_revoked, tokens_expire, an_attempt_is_made_once,
             an_attempt_that_was_given_up_may_come_again, racing_attempts_are_one,
             every_change_of_a_spec_is_in_the_audit_log,
+            what_is_asked_beside_a_spec_is_in_the_audit_log,
         }
         search {
             cards_are_read_with_their_owners, the_version_moves_with_what_can_be_found,

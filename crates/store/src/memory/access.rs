@@ -44,12 +44,27 @@ impl State {
         fields: Vec<&str>,
         now: Now,
     ) {
+        let name = actor.map_or(SOMEBODY, |actor| &actor.name);
+        let source = actor.map(|actor| actor.source.as_str());
+        self.enter(name, source, action, object, fields, now);
+    }
+
+    /// An entry in this name.
+    pub(super) fn enter(
+        &mut self,
+        name: &str,
+        source: Option<&str>,
+        action: &str,
+        object: &str,
+        fields: Vec<&str>,
+        now: Now,
+    ) {
         let mut fields: Vec<String> = fields.into_iter().map(str::to_owned).collect();
         fields.sort_unstable();
         self.access.audit.push(Audit {
             at: now,
-            actor: actor.map_or(SOMEBODY, |actor| &actor.name).to_owned(),
-            source: actor.map(|actor| actor.source.clone()),
+            actor: name.to_owned(),
+            source: source.map(str::to_owned),
             action: action.to_owned(),
             object: object.to_owned(),
             fields,
@@ -182,5 +197,14 @@ impl AccessStore for MemoryStore {
     async fn audit_log(&self, limit: i64) -> StoreResult<Vec<Audit>> {
         let limit = usize::try_from(limit).unwrap_or_default();
         Ok(self.read(|s, _| s.access.audit.iter().rev().take(limit).cloned().collect()))
+    }
+
+    async fn audit_about(&self, object: &str, since: Now, limit: i64) -> StoreResult<Vec<Audit>> {
+        let limit = usize::try_from(limit).unwrap_or_default();
+        let about = |entry: &&Audit| entry.object == object && entry.at >= since;
+        Ok(self.read(|s, _| {
+            let found = s.access.audit.iter().rev().filter(about);
+            found.take(limit).cloned().collect()
+        }))
     }
 }

@@ -6,7 +6,7 @@ use talon_core::{AgentName, AgentSpec, Owner, Snapshot};
 use super::MemoryStore;
 use super::state::{Row, State};
 use crate::fleet::{Actor, Decided, FleetStore, PageFilter, PagePlace};
-use crate::{Applied, ApplyOptions, StoreResult};
+use crate::{Applied, ApplyOptions, Hold, HoldKind, StoreResult};
 
 impl PageFilter {
     fn takes(&self, row: &Row) -> bool {
@@ -94,5 +94,22 @@ impl FleetStore for MemoryStore {
         suspend: bool,
     ) -> StoreResult<bool> {
         self.wake(|s, now| s.set_suspend(Some(actor), name, decided, suspend, now))
+    }
+
+    async fn request_reconcile_as(
+        &self,
+        actor: &Actor,
+        name: &AgentName,
+        decided: Option<Decided>,
+    ) -> StoreResult<()> {
+        self.wake(|s, now| s.request_reconcile(Some(actor), name, decided, now))
+    }
+
+    async fn set_hold_as(&self, actor: &Actor, reason: &str) -> StoreResult<bool> {
+        Ok(self.write(|s, now| s.set_hold(Some(actor), HoldKind::Operator, reason, now)))
+    }
+
+    async fn release_hold_as(&self, actor: &Actor) -> StoreResult<Option<Hold>> {
+        Ok(self.wake(|s, now| s.release_hold(Some(actor), now)))
     }
 }

@@ -6,6 +6,7 @@ use talon_core::InstallId;
 
 use super::state::{Now, State};
 use crate::budget::{self, Slot};
+use crate::fleet::Actor;
 use crate::types::{BrakeFacts, BudgetAsk, Grant, Hold, HoldKind, Install};
 use crate::writes::later;
 
@@ -65,7 +66,13 @@ impl State {
         *entry = (*entry).max(until);
     }
 
-    pub(super) fn set_hold(&mut self, kind: HoldKind, reason: &str, now: Now) -> bool {
+    pub(super) fn set_hold(
+        &mut self,
+        actor: Option<&Actor>,
+        kind: HoldKind,
+        reason: &str,
+        now: Now,
+    ) -> bool {
         if self.hold.is_some() {
             return false;
         }
@@ -74,15 +81,22 @@ impl State {
             reason: reason.to_owned(),
             since: now,
         });
+        match kind {
+            HoldKind::Operator => self.audit(actor, "hold", "controller", Vec::new(), now),
+            HoldKind::MassChange | HoldKind::RestoredDatabase => {
+                self.enter("controller", None, "hold", "controller", Vec::new(), now);
+            }
+        }
         true
     }
 
-    pub(super) fn release_hold(&mut self, now: Now) -> Option<Hold> {
+    pub(super) fn release_hold(&mut self, actor: Option<&Actor>, now: Now) -> Option<Hold> {
         let hold = self.hold.take()?;
         self.last_release = Some(now);
         for row in self.rows.values_mut() {
             row.due(now);
         }
+        self.audit(actor, "release_hold", "controller", Vec::new(), now);
         Some(hold)
     }
 

@@ -136,7 +136,7 @@ impl Store for MemoryStore {
     }
 
     async fn request_reconcile(&self, name: &AgentName) -> StoreResult<()> {
-        self.wake(|s, now| s.request_reconcile(name, now))
+        self.wake(|s, now| s.request_reconcile(None, name, None, now))
     }
 
     async fn set_suspend(&self, name: &AgentName, suspend: bool) -> StoreResult<bool> {
@@ -271,11 +271,11 @@ impl Store for MemoryStore {
     }
 
     async fn set_hold(&self, kind: HoldKind, reason: &str) -> StoreResult<bool> {
-        Ok(self.write(|s, now| s.set_hold(kind, reason, now)))
+        Ok(self.write(|s, now| s.set_hold(None, kind, reason, now)))
     }
 
     async fn release_hold(&self) -> StoreResult<Option<Hold>> {
-        Ok(self.wake(|s, now| s.release_hold(now)))
+        Ok(self.wake(|s, now| s.release_hold(None, now)))
     }
 
     async fn brake_facts(&self, window: Duration) -> StoreResult<BrakeFacts> {

@@ -122,8 +122,22 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn request_reconcile(&mut self, name: &AgentName, now: Now) -> StoreResult<()> {
+    pub(super) fn request_reconcile(
+        &mut self,
+        actor: Option<&Actor>,
+        name: &AgentName,
+        decided: Option<Decided>,
+        now: Now,
+    ) -> StoreResult<()> {
         let row = self.live(name)?;
+        if let Some(decided) = decided {
+            decided.check(row.agent.id, row.agent.generation.0)?;
+        }
+        let action = if row.agent.is_deleting() {
+            "cleanup_retry"
+        } else {
+            "reconcile"
+        };
         let id = row.agent.id;
         // Two requests in one tick of the clock are two requests.
         let at = match row.agent.reconcile_requested_at {
@@ -133,6 +147,7 @@ impl State {
         row.agent.reconcile_requested_at = Some(at);
         row.work.next_due_at = Some(now);
         self.changed(id, ChangeKind::Spec, now);
+        self.audit(actor, action, name.as_str(), Vec::new(), now);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use talon_router::EmbeddedRegistry;
 use talon_secrets::{ScopedReader, Scopes};
 use talon_worker::Bundle;
 
-use super::{DryRunFlag, ServerFlag};
+use super::DryRunFlag;
 use crate::cli::Format;
 use crate::client::Server;
 use crate::daemon::{self, Wiring};
@@ -37,8 +37,6 @@ key is on the Worker, or is not, or it says that nobody can tell yet; then run i
 Examples:\n  talon secrets set research-pro ANTHROPIC_API_KEY\n  pass show anthropic | talon secrets set research-pro ANTHROPIC_API_KEY"
 )]
 pub struct Args {
-    #[command(flatten)]
-    server: ServerFlag,
     #[command(subcommand)]
     what: What,
 }
@@ -89,9 +87,8 @@ enum What {
 
 /// Works on the Worker, by way of the daemon or by itself.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
-    let flag = &args.server;
     match args.what {
-        What::List { name } => list(&session, flag, &name).await,
+        What::List { name } => list(&session, &name).await,
         What::Set {
             name,
             key,
@@ -100,10 +97,10 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         } => {
             let (agent, key) = (agent_name(&name)?, key_name(&key)?);
             if dry_run.is_set() {
-                return rehearse(&session, flag, &agent, &format!("{key} would be set")).await;
+                return rehearse(&session, &agent, &format!("{key} would be set")).await;
             }
             let value = read_value(&key, from_file.as_deref())?;
-            match Way::of(&session, flag).await? {
+            match Way::of(&session).await? {
                 Way::Server(server) => {
                     server
                         .put_key(agent.as_str(), &key, &value, PATIENCE)
@@ -124,13 +121,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         What::Unset { name, key, dry_run } => {
             let (agent, key) = (agent_name(&name)?, key_name(&key)?);
             if dry_run.is_set() {
-                return rehearse(
-                    &session,
-                    flag,
-                    &agent,
-                    &format!("{key} would be taken away"),
-                )
-                .await;
+                return rehearse(&session, &agent, &format!("{key} would be taken away")).await;
             }
             let none = || {
                 let text = format!("agent/{agent} has no key {key} that came this way");
@@ -140,7 +131,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
                     "talon secrets list NAME shows what it has",
                 )
             };
-            match Way::of(&session, flag).await? {
+            match Way::of(&session).await? {
                 Way::Server(server) => server.delete_key(agent.as_str(), &key, PATIENCE).await?,
                 Way::Here(writer) => {
                     let gone = writer.unset_key(&agent, &key).await;
@@ -157,19 +148,23 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             )
         }
         What::Callback { name } => {
-            let store = session.store().await?;
-            let agent = session.agent(&*store, &name).await?.agent.id;
-            let file = install_key::path(&session.config, &session.database()?);
+            session.refuse_server(Some("secrets callback"))?;
+            let agent = agent_name(&name)?;
+            let database = session.database()?;
+            let store = database::open(&database).await?.store;
+            let found = store.get(agent.as_str(), false).await?;
+            let found = found.ok_or_else(|| Failure::not_found(agent.as_str()))?;
+            let file = install_key::path(&session.config, &database);
             let key = install_key::matching(&*store, &file).await?;
-            show_callback(&session, &key.callback_secret(agent));
+            show_callback(&session, &key.callback_secret(found.agent.id));
             Ok(Exit::Success)
         }
         What::RotateAuth { name, dry_run } => {
             let agent = agent_name(&name)?;
             if dry_run.is_set() {
-                return rehearse(&session, flag, &agent, "its auth token would be replaced").await;
+                return rehearse(&session, &agent, "its auth token would be replaced").await;
             }
-            match Way::of(&session, flag).await? {
+            match Way::of(&session).await? {
                 Way::Server(server) => server.rotate_auth(agent.as_str(), PATIENCE).await?,
                 Way::Here(writer) => {
                     let rotated = writer.rotate_auth(&agent).await;
@@ -208,9 +203,9 @@ enum Way {
 }
 
 impl Way {
-    async fn of(session: &Session, flag: &ServerFlag) -> Result<Self, Failure> {
-        if flag.is_given() {
-            return flag.connect(session).map(Self::Server);
+    async fn of(session: &Session) -> Result<Self, Failure> {
+        if session.server_named().is_some() {
+            return session.server().map(Self::Server);
         }
         let settings = &session.config.settings;
         if settings.cloudflare.account_id.is_none() || settings.cloudflare.api_token.is_none() {
@@ -327,16 +322,9 @@ fn failure(error: SecretWriteError, what: &str) -> Failure {
     }
 }
 
-async fn rehearse(
-    session: &Session,
-    flag: &ServerFlag,
-    agent: &AgentName,
-    what: &str,
-) -> Result<Exit, Failure> {
-    if !flag.is_given() {
-        let store = session.store().await?;
-        session.agent(&*store, agent.as_str()).await?;
-    }
+async fn rehearse(session: &Session, agent: &AgentName, what: &str) -> Result<Exit, Failure> {
+    let fleet = session.fleet().await?;
+    session.agent(&*fleet, agent.as_str()).await?;
     if session.output.is_machine() {
         let document = json!({ "dryRun": true, "name": agent, "would": what });
         session.output.document(&document)?;
@@ -363,17 +351,10 @@ fn told(
     Ok(Exit::Success)
 }
 
-async fn list(session: &Session, flag: &ServerFlag, name: &str) -> Result<Exit, Failure> {
+async fn list(session: &Session, name: &str) -> Result<Exit, Failure> {
     let agent = agent_name(name)?;
-    let items = if flag.is_given() {
-        let server = flag.connect(session)?;
-        let path = ["api", "v1", "openclaw", "agents", agent.as_str(), "secrets"];
-        let found = server.get(&path, &[]).await?;
-        found["items"].as_array().cloned().unwrap_or_default()
-    } else {
-        let store = session.store().await?;
-        described(&session.agent(&*store, name).await?)
-    };
+    let fleet = session.fleet().await?;
+    let items = described(&session.agent(&*fleet, name).await?);
     let out = &session.output;
     if out.is_machine() {
         out.document(&json!({ "name": agent, "items": items }))?;

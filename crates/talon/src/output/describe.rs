@@ -1,7 +1,6 @@
 //! `talon describe`: everything about one agent on one page.
 
 use talon_core::Snapshot;
-use talon_core::card::AgentCard;
 use talon_core::event::Event;
 use talon_core::task::Task;
 use talon_explain::secrets;
@@ -16,7 +15,7 @@ type When<'w> = &'w dyn Fn(chrono::DateTime<chrono::Utc>) -> String;
 /// The page. Times are relative, with `-o wide` absolute.
 pub fn render(
     s: &Snapshot,
-    card: Option<&AgentCard>,
+    card: Option<&str>,
     tasks: &[Task],
     events: &[Event],
     format: Format,
@@ -122,7 +121,7 @@ impl Page {
     }
 }
 
-fn head(page: &mut Page, s: &Snapshot, card: Option<&AgentCard>) {
+fn head(page: &mut Page, s: &Snapshot, card: Option<&str>) {
     let agent = &s.agent;
     let status = &agent.status;
     let none = || "-".to_owned();
@@ -259,7 +258,7 @@ fn task(t: &Task, when: When<'_>) -> Vec<String> {
     ]
 }
 
-fn identity(s: &Snapshot, card: Option<&AgentCard>) -> String {
+fn identity(s: &Snapshot, card: Option<&str>) -> String {
     let status = &s.agent.status;
     let Some(sha) = &status.identity_sha256 else {
         return "not compiled yet".to_owned();
@@ -284,7 +283,7 @@ fn identity(s: &Snapshot, card: Option<&AgentCard>) -> String {
                 text.push_str(&format!(
                     "; it says \"{}\", the card of {} says \"{}\"",
                     safe(locked.trim()),
-                    safe(&card.name),
+                    safe(card),
                     safe(shown)
                 ));
             }

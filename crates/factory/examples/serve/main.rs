@@ -1,7 +1,9 @@
-//! A Factory on a new SQLite database, for tools that test an API from outside: prints its address, the operator's token
-//! and one of each role for the owner `ann`, each on a line, and runs until its input ends. Its
-//! argument: how many seconds a watch lasts.
+//! A Factory on a new SQLite database, with the real controller over a local Cloudflare, for tools that test an API from
+//! outside: prints its address, the operator's token and one of each role for the owner `ann`, each on a line, and runs
+//! until its input ends. Its argument: how many seconds a watch lasts.
 #![allow(clippy::disallowed_methods)] // It shows tokens: nothing they open outlives this process.
+
+mod controller;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -36,7 +38,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         random: Arc::new(OsRandom),
     };
     let hub = Hub::start(hub_parts, HubConfig::default()).await?;
-    let operator = InstallKey::from_hex(&"ab".repeat(32))?.operator_token();
+    let key = InstallKey::from_hex(&"ab".repeat(32))?;
+    let operator = key.operator_token();
     let mut tokens = vec![("operator".to_owned(), operator.duplicate())];
     for role in Role::ALL {
         let token = new_token(&OsRandom);
@@ -50,14 +53,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
         store.create_token(&new).await?;
         tokens.push((format!("ann-{role}"), token));
     }
+    let callbacks = InstallKey::from_hex(&"ab".repeat(32))?;
+    let (daemon, _cloudflare) = controller::controller(store.clone(), key).await?;
     let parts = FactoryParts {
         store,
         deliver: Some(Arc::new(hub.clone())),
         hub: Some(hub),
         search: Some(search),
-        secrets: None,
-        logs: None,
-        callbacks: None,
+        secrets: Some(daemon.secret_writer()),
+        // Without tails: no Worker runs here.
+        logs: Some(daemon.logs(None)),
+        callbacks: Some(Arc::new(callbacks)),
         clock,
         random: Arc::new(OsRandom),
         operator: OperatorToken::of(&operator),
@@ -73,7 +79,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             per_second: 0,
             burst: 0,
         },
-        // Nobody is there to answer tasks, and nothing becomes ready.
+        // Nobody is there to answer tasks, and what is waited for may never be so.
         max_wait: Duration::from_secs(1),
         task_timeout: Duration::from_secs(1),
         max_watch,
@@ -89,9 +95,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let stop = stop.clone();
         async move { talon_factory::serve(listener, router, &config, stop).await }
     });
+    let working = tokio::spawn({
+        let stop = stop.clone();
+        async move { daemon.run(stop).await }
+    });
     let mut rest = Vec::new();
     tokio::io::stdin().read_to_end(&mut rest).await?;
     stop.cancel();
     serving.await?;
+    working.await??;
     Ok(())
 }

@@ -1,19 +1,18 @@
 //! The secrets of an agent: names, fingerprints, sources; and a field that takes a value and never shows one.
 
 use askama::Template;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::{Redirect, Response};
 use talon_core::secret::{Provider, SecretValue};
 use talon_core::secret_writer::{KeyName, SecretWriteError, ValueStored};
 use talon_explain::secrets;
 use talon_store::access::NewAudit;
 
-use super::agent::{Asked, Base, Head, Tab, base};
-use super::{Shell, find, require};
+use super::visit::Visit;
 use crate::app::App;
-use crate::error::{PageError, show as render};
-use crate::fields::{Posted, Theme};
-use crate::session::Session;
+use crate::error::PageError;
+use crate::fields::Posted;
+use crate::pages::{find, require};
 use crate::ui::{Markup, ago, icon, pill};
 use crate::visitor::Role;
 
@@ -32,31 +31,17 @@ struct SetForm {
 
 #[derive(Template)]
 #[template(path = "agent_secrets.html")]
-struct SecretsPage {
-    shell: Shell,
-    a: Head,
-    tabs: Vec<Tab>,
-    done: Option<&'static str>,
+struct SecretsTab {
+    name: String,
+    csrf: String,
     lines: Vec<Line>,
     set: Option<SetForm>,
 }
 
 /// `GET /agents/{name}/secrets`.
-pub async fn show(
-    State(app): State<App>,
-    session: Session,
-    theme: Theme,
-    Path(name): Path<String>,
-    Query(asked): Query<Asked>,
-) -> Result<Response, PageError> {
-    let s = find(&app, &session, &name).await?;
-    let Base {
-        shell,
-        a,
-        tabs,
-        done,
-    } = base(&app, &session, theme, &s, "/secrets", asked.done());
-    let lines = secrets::lines(&s)
+pub async fn show(visit: Visit) -> Result<Response, PageError> {
+    let s = &visit.snapshot;
+    let lines = secrets::lines(s)
         .into_iter()
         .map(|line| Line {
             name: line.name,
@@ -73,7 +58,10 @@ pub async fn show(
         })
         .collect();
     let set = (!s.agent.is_deleting()).then(|| SetForm {
-        refused: match (session.visitor.role >= Role::SecretWriter, app.secrets()) {
+        refused: match (
+            visit.session.visitor.role >= Role::SecretWriter,
+            visit.app.secrets(),
+        ) {
             (false, _) => Some("Setting a key takes the role secret-writer."),
             (true, None) => {
                 Some("This server takes no values: give the key by reference, in the manifest.")
@@ -81,14 +69,15 @@ pub async fn show(
             (true, Some(_)) => None,
         },
     });
-    render(&SecretsPage {
-        shell,
-        a,
-        tabs,
-        done,
-        lines,
-        set,
-    })
+    visit.show(
+        "/secrets",
+        &SecretsTab {
+            name: s.agent.name.to_string(),
+            csrf: visit.session.csrf.clone(),
+            lines,
+            set,
+        },
+    )
 }
 
 /// `POST /agents/{name}/secrets`.
@@ -114,17 +103,17 @@ pub async fn set(
             "This is not the name of a model provider. What was sent was dropped.",
         ));
     };
-    let changed = key.to_string();
+    // Before it is done: a key on a Worker of which the log says nothing must not be.
+    let entry = NewAudit {
+        action: "set_secret".to_owned(),
+        object: format!("agent/{}", s.agent.name),
+        fields: vec![key.to_string()],
+    };
+    app.store().audit(&session.visitor.actor(), &entry).await?;
     writer
         .set_keys(&s.agent.name, vec![(key, value)])
         .await
         .map_err(|error| told(&error))?;
-    let entry = NewAudit {
-        action: "set_secret".to_owned(),
-        object: s.agent.name.to_string(),
-        fields: vec![changed],
-    };
-    app.store().audit(&session.visitor.actor(), &entry).await?;
     Ok(Redirect::to(&format!(
         "/agents/{}/secrets?done=secret",
         s.agent.name
