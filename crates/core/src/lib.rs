@@ -17,6 +17,7 @@ pub mod deliver;
 pub mod event;
 #[cfg(test)]
 mod fixtures;
+pub mod guesses;
 pub mod hold;
 pub mod id;
 pub mod identity;
@@ -37,6 +38,7 @@ pub mod status;
 pub mod tail;
 pub mod task;
 pub mod text;
+pub mod turns;
 pub mod validate;
 
 pub use agent::Agent;

@@ -54,6 +54,14 @@ fn build() -> Value {
         for strict in ["CreateAgent", "ReplaceAgent"] {
             schemas[strict]["additionalProperties"] = false.into();
         }
+        // An empty page is one of either kind.
+        for either in ["Listed", "OneAgent"] {
+            if let Some(schema) = schemas[either].as_object_mut()
+                && let Some(kinds) = schema.remove("oneOf")
+            {
+                schema.insert("anyOf".to_owned(), kinds);
+            }
+        }
         let key = json!({"type": "string", "format": "password", "writeOnly": true});
         let keys = &mut schemas["CreateAgent"]["properties"]["api_keys"];
         keys["additionalProperties"] = key;

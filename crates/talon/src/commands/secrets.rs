@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use talon_core::secret::{MAX_VALUE_BYTES, SecretValue};
 use talon_core::secret_writer::{KeyName, SecretWriteError, SecretWriter};
 use talon_core::snapshot::SecretSource;
-use talon_core::{AgentName, Snapshot};
+use talon_core::{AgentId, AgentName, Snapshot};
 use talon_router::EmbeddedRegistry;
 use talon_secrets::{ScopedReader, Scopes};
+use talon_store::WholeStore;
 use talon_worker::Bundle;
 
 use super::DryRunFlag;
@@ -106,8 +107,9 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
                         .put_key(agent.as_str(), &key, &value, PATIENCE)
                         .await?
                 }
-                Way::Here(writer) => {
-                    let set = writer.set_keys(&agent, vec![(key.clone(), value)]).await;
+                Way::Here(here) => {
+                    let id = here.id(&agent).await?;
+                    let set = here.writer.set_keys(id, vec![(key.clone(), value)]).await;
                     set.map(drop).map_err(|e| failure(e, "not stored"))?;
                 }
             }
@@ -133,8 +135,9 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             };
             match Way::of(&session).await? {
                 Way::Server(server) => server.delete_key(agent.as_str(), &key, PATIENCE).await?,
-                Way::Here(writer) => {
-                    let gone = writer.unset_key(&agent, &key).await;
+                Way::Here(here) => {
+                    let id = here.id(&agent).await?;
+                    let gone = here.writer.unset_key(id, &key).await;
                     if !gone.map_err(|e| failure(e, "not taken away"))? {
                         return Err(none());
                     }
@@ -166,8 +169,9 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             }
             match Way::of(&session).await? {
                 Way::Server(server) => server.rotate_auth(agent.as_str(), PATIENCE).await?,
-                Way::Here(writer) => {
-                    let rotated = writer.rotate_auth(&agent).await;
+                Way::Here(here) => {
+                    let id = here.id(&agent).await?;
+                    let rotated = here.writer.rotate_auth(id).await;
                     rotated.map_err(|e| failure(e, "not replaced"))?;
                 }
             }
@@ -199,7 +203,22 @@ fn key_name(text: &str) -> Result<KeyName, Failure> {
 /// Who does it.
 enum Way {
     Server(Server),
-    Here(Arc<dyn SecretWriter>),
+    Here(Here),
+}
+
+/// Without a daemon: on the database itself.
+struct Here {
+    writer: Arc<dyn SecretWriter>,
+    store: Arc<dyn WholeStore>,
+}
+
+impl Here {
+    async fn id(&self, agent: &AgentName) -> Result<AgentId, Failure> {
+        let found = self.store.get(agent.as_str(), false).await?;
+        found
+            .map(|s| s.agent.id)
+            .ok_or_else(|| Failure::not_found(agent.as_str()))
+    }
 }
 
 impl Way {
@@ -230,7 +249,7 @@ impl Way {
         ));
         let made = daemon::build(Wiring {
             registry: Arc::new(EmbeddedRegistry::new(store.clone())),
-            store,
+            store: store.clone(),
             cloudflare,
             // Neither references nor the runtime have a part in it: the daemon that runs comes after.
             secrets: Arc::new(ScopedReader::new(Scopes::default())),
@@ -241,7 +260,8 @@ impl Way {
             budget,
             config,
         })?;
-        Ok(Self::Here(made.daemon.secret_writer()))
+        let writer = made.daemon.secret_writer();
+        Ok(Self::Here(Here { writer, store }))
     }
 }
 
@@ -290,7 +310,11 @@ fn bounded(source: impl Read) -> std::io::Result<String> {
 fn failure(error: SecretWriteError, what: &str) -> Failure {
     let message = format!("{what}: {error}");
     match error {
-        SecretWriteError::NotFound(name) => Failure::not_found(name.as_str()),
+        SecretWriteError::NotFound => Failure::new(
+            Exit::NotFound,
+            message,
+            "talon list shows which agents there are",
+        ),
         SecretWriteError::Invalid(_) => Failure::rejected(
             message,
             "hand in the bare key: by the prompt, by standard input, or with --from-file",
