@@ -64,11 +64,11 @@ impl Remote {
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
         let document = self.server.call(&call).await?;
-        Ok(self.typed(document)?)
+        self.typed(document)
     }
 
-    fn typed<T: DeserializeOwned>(&self, document: Value) -> Result<T, Failure> {
-        serde_json::from_value(document).map_err(|_| self.server.stranger())
+    fn typed<T: DeserializeOwned>(&self, document: Value) -> Result<T, Refused> {
+        serde_json::from_value(document).map_err(|_| self.server.stranger().into())
     }
 
     /// Does something to an agent.
@@ -151,10 +151,10 @@ impl Remote {
             }
         };
         if dry_run {
-            let plan: Rehearsed = self.typed(answer)?;
+            let plan: Rehearsed = self.typed(answer).map_err(Failure::from)?;
             return Ok(Some(plan.applied(before)));
         }
-        let written: Written = self.typed(answer)?;
+        let written: Written = self.typed(answer).map_err(Failure::from)?;
         let outcome = match before {
             None => ApplyOutcome::Created,
             Some(_) if written.generation == generation => ApplyOutcome::Unchanged,

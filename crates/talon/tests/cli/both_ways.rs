@@ -329,7 +329,6 @@ fn writing_says_the_same_either_way() {
 
 #[test]
 fn a_hold_and_tokens_and_keys_are_made_and_ended_either_way() {
-    type Way<'a> = &'a dyn Fn(&[&str]) -> crate::bench::Ran;
     let b = Bench::new();
     let daemon = Daemon::over(&b);
     type Way<'a> = &'a dyn Fn(&[&str]) -> crate::bench::Ran;
