@@ -33,6 +33,7 @@ impl Daemon {
             search: None,
             deliver: None,
             logs: None,
+            callbacks: None,
             secrets: None,
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(OsRandom),
