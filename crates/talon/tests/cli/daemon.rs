@@ -33,7 +33,7 @@ impl Daemon {
             search: None,
             deliver: None,
             logs: None,
-        secrets: None,
+            secrets: None,
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(OsRandom),
             operator: OperatorToken::of(&key.operator_token()),
