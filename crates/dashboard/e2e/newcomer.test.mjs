@@ -29,9 +29,9 @@ async function follow(page, selector) {
 }
 
 const STUCK = [
-  ["keyless-bot", /give the model's provider a key.*talon secrets set keyless-bot/s],
+  ["keyless-bot", /give the model's provider a key.*env:TALON_SECRET_OPENAI.*talon secrets set keyless-bot OPENAI_API_KEY/s],
   ["legal-bot", /talon secrets set legal-bot ANTHROPIC_API_KEY/],
-  ["name-taken", /rename or remove it at Cloudflare.*talon reconcile name-taken/s],
+  ["name-taken", /rename or remove what bears this name.*talon reconcile name-taken/s],
   ["locked-out", /talon doctor.*TALON_CLOUDFLARE_API_TOKEN/s],
 ];
 

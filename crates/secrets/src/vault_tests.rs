@@ -166,7 +166,8 @@ async fn what_passes_by_itself_is_told_from_what_needs_a_person() {
     let error = nobody
         .entry("kv/agents/rp", WHAT)
         .await
-        .expect_err("no value");
+        .expect_err("no value")
+        .error;
     assert!(
         matches!(error, SecretReadError::Unavailable(_)),
         "{error:?}"
@@ -219,9 +220,26 @@ async fn a_batch_asks_for_an_entry_once_and_waits_for_a_server_that_is_down_once
     let batch = sealed.batch().expect("a batch");
     for path in ["a", "b", "c"] {
         let error = through(&*batch, &format!("vault:kv/{path}#x")).await;
-        assert!(matches!(error, Err(SecretReadError::Unavailable(_))));
+        let error = error.expect_err("sealed");
+        assert!(matches!(error, SecretReadError::Unavailable(_)));
+        let names_another = path != "a" && error.to_string().contains("kv/a");
+        assert!(!names_another, "{error}");
     }
     assert_eq!(stub.asked.lock().expect("unpoisoned").len(), 1);
+}
+
+#[tokio::test]
+async fn one_entry_that_fails_keeps_nobody_from_another() {
+    for answer in ["500 broken", "429 later", "473 standby"] {
+        let stub = Stub::answering(http(answer, "")).await;
+        let single = reader(&stub);
+        let batch = single.batch().expect("a batch");
+        for path in ["a", "b", "a"] {
+            let error = through(&*batch, &format!("vault:kv/{path}#x")).await;
+            assert!(matches!(error, Err(SecretReadError::Unavailable(_))));
+        }
+        assert_eq!(stub.asked.lock().expect("unpoisoned").len(), 2, "{answer}");
+    }
 }
 
 #[tokio::test]
@@ -238,10 +256,10 @@ async fn no_path_leads_out_of_its_engine() {
     let stub = Stub::answering(kv("{}")).await;
     let vault = stub.vault(None);
     for path in ["kv/../sys", "kv/./a", "kv//a", "/kv/a", "kv/a/", "..", ""] {
-        let error = vault.entry(path, WHAT).await.expect_err(path);
+        let error = vault.entry(path, WHAT).await.expect_err(path).error;
         assert!(matches!(error, SecretReadError::OutOfScope(_)), "{path}");
     }
-    let error = vault.entry("kv", WHAT).await.expect_err("no entry");
+    let error = vault.entry("kv", WHAT).await.expect_err("no entry").error;
     assert!(matches!(error, SecretReadError::Unsupported(_)));
     assert!(stub.asked.lock().expect("unpoisoned").is_empty());
 }

@@ -109,6 +109,9 @@ pub trait Watch: Send {
     /// Agents that changed since the last call, each as it stands now; empty after so long, or when something else may have
     /// changed. What was told may be told again.
     async fn next(&mut self, at_most: Duration) -> Answer<Vec<Snapshot>>;
+
+    /// Returns when one of these agents (none named: any) may have changed, or after so long. Only a hint.
+    async fn hint(&mut self, of: &[AgentId], at_most: Duration) -> Answer<()>;
 }
 
 /// Everything that commands ask for.

@@ -77,7 +77,7 @@ impl Remote {
             if refused.status == Some(StatusCode::NOT_FOUND) {
                 Failure::not_found(agent.agent.name.as_str())
             } else {
-                refused.failure
+                refused.into()
             }
         })
     }
@@ -146,7 +146,7 @@ impl Remote {
                         Ok(None)
                     }
                     (None, Some(StatusCode::CONFLICT)) if before.is_none() => Ok(None),
-                    (None, _) => Err(Refusal::Other(refused.failure)),
+                    (None, _) => Err(Refusal::Other(*refused.failure)),
                 };
             }
         };

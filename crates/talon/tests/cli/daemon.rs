@@ -34,6 +34,7 @@ impl Daemon {
             deliver: None,
             logs: None,
             secrets: None,
+            logs: None,
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(OsRandom),
             operator: OperatorToken::of(&key.operator_token()),

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::response::{Redirect, Response};
 use talon_core::secret::{Provider, SecretValue};
 use talon_core::secret_writer::{KeyName, SecretWriteError, ValueStored};
-use talon_explain::secrets;
+use talon_explain::{secrets, view};
 use talon_store::access::NewAudit;
 
 use super::visit::Visit;
@@ -27,6 +27,8 @@ struct Line {
 
 struct SetForm {
     refused: Option<&'static str>,
+    /// Whose key the agent's model needs.
+    provider: String,
 }
 
 #[derive(Template)]
@@ -58,6 +60,7 @@ pub async fn show(visit: Visit) -> Result<Response, PageError> {
         })
         .collect();
     let set = (!s.agent.is_deleting()).then(|| SetForm {
+        provider: view::provider(s).map(|p| p.0).unwrap_or_default(),
         refused: match (
             visit.session.visitor.role >= Role::SecretWriter,
             visit.app.secrets(),
@@ -103,6 +106,18 @@ pub async fn set(
             "This is not the name of a model provider. What was sent was dropped.",
         ));
     };
+    let who = session.visitor.counted_as();
+    let _place = match app.turns() {
+        Some(turns) => {
+            turns.write_key(&who)?;
+            Some(turns.keys_of(s.agent.id).ok_or_else(|| {
+                PageError::refused(
+                    "Another key of this agent is on its way. What was sent was dropped: try again.",
+                )
+            })?)
+        }
+        None => None,
+    };
     // Before it is done: a key on a Worker of which the log says nothing must not be.
     let entry = NewAudit {
         action: "set_secret".to_owned(),
@@ -111,7 +126,7 @@ pub async fn set(
     };
     app.store().audit(&session.visitor.actor(), &entry).await?;
     writer
-        .set_keys(&s.agent.name, vec![(key, value)])
+        .set_keys(s.agent.id, vec![(key, value)])
         .await
         .map_err(|error| told(&error))?;
     Ok(Redirect::to(&format!(

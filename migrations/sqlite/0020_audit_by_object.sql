@@ -1,2 +1,0 @@
--- The history of an agent asks for the entries of one object: without this, every look would read the whole log.
-CREATE INDEX audit_log_object ON audit_log (object, id);
