@@ -15,6 +15,7 @@
 mod app;
 mod assets;
 mod chart;
+mod commands;
 mod cost;
 mod error;
 mod feed;

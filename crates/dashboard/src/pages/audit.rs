@@ -102,7 +102,14 @@ impl Line {
 fn line(entry: Audit, names: &Names) -> Line {
     let of_agent = matches!(
         entry.action.as_str(),
-        "insert" | "update" | "delete" | "set_secret" | "unset_secret" | "rotate_auth"
+        "insert"
+            | "update"
+            | "delete"
+            | "reconcile"
+            | "cleanup_retry"
+            | "set_secret"
+            | "unset_secret"
+            | "rotate_auth"
     );
     Line {
         when: ago(Utc::now(), entry.at),

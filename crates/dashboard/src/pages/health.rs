@@ -5,7 +5,8 @@ use talon_explain::age;
 use talon_store::Hold;
 use talon_store::glance::{ControllerState, GlanceCounts};
 
-use crate::ui::{Markup, escape, icon, thousands, with_commands};
+use crate::commands::with_commands;
+use crate::ui::{Markup, escape, icon, thousands};
 use crate::visitor::Visitor;
 
 /// A due agent waits longer than this only if no daemon is at work.

@@ -44,6 +44,9 @@ pub fn action(word: &str) -> String {
         "rotate_auth" => "rotated the auth token".to_owned(),
         "token_create" => "made a token".to_owned(),
         "token_revoke" => "revoked a token".to_owned(),
+        "reconcile" => "asked for a pass".to_owned(),
+        "cleanup_retry" => "asked to clean up again".to_owned(),
+        "hold" => "set a hold".to_owned(),
         "release_hold" => "released the hold".to_owned(),
         other => safe(&other.replace('_', " ")),
     }

@@ -6,7 +6,8 @@ use talon_explain::why::{Explanation, explain};
 use talon_explain::{safe, view};
 use talon_store::Hold;
 
-use crate::ui::{Markup, pill, short_stamps, with_copies};
+use crate::commands::with_copies;
+use crate::ui::{Markup, pill, short_stamps};
 use crate::visitor::{Role, Visitor};
 
 /// Somewhere to go to put it right.

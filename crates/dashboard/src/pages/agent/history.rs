@@ -105,6 +105,7 @@ fn changes(s: &Snapshot, log: Vec<Audit>, names: &Names) -> Vec<Moment> {
                     "insert" => "plus",
                     "delete" => "trash",
                     "update" => "edit",
+                    "reconcile" | "cleanup_retry" => "turn",
                     _ => "key",
                 },
                 what: capital(&action(&entry.action)),
@@ -145,11 +146,6 @@ fn turns(s: &Snapshot) -> Vec<Moment> {
             agent.status.first_deployed_at,
             "lock",
             "First deployed: persona and instructions are fixed from here on",
-        ),
-        (
-            agent.reconcile_requested_at,
-            "turn",
-            "Somebody last asked for a pass",
         ),
         (
             agent.secret_ref_discarded_at,
