@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod bundle;
+pub mod callback;
 pub mod card;
 pub mod clock;
 pub mod cloud;
@@ -16,6 +17,7 @@ pub mod deliver;
 pub mod event;
 #[cfg(test)]
 mod fixtures;
+pub mod guesses;
 pub mod hold;
 pub mod id;
 pub mod identity;
@@ -36,6 +38,7 @@ pub mod status;
 pub mod tail;
 pub mod task;
 pub mod text;
+pub mod turns;
 pub mod validate;
 
 pub use agent::Agent;

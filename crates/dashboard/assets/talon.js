@@ -194,12 +194,14 @@
     if (news) refresh();
   }
 
+  // A page that the browser kept may show what its visitor may no longer see.
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
   if (window.SharedWorker) {
     const worker = new SharedWorker(body.dataset.stream);
     worker.port.onmessage = ({ data }) => hear(data);
     worker.port.start();
     addEventListener("pagehide", () => worker.port.postMessage("bye"));
-    addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
   } else {
     const source = new EventSource("/ui/stream");
     for (const kind of ["change", "trouble"]) source.addEventListener(kind, (event) => hear({ kind, seq: Number(event.data) }));

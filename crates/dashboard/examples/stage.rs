@@ -11,7 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use talon_core::secret::SecretValue;
 use talon_core::secret_writer::{KeyName, SecretWriteError, SecretWriter, StoredKey};
-use talon_core::{AgentName, Owner};
+use talon_core::{AgentId, Owner};
 use talon_dashboard::{Dashboard, DashboardParts};
 use talon_store::access::{AccessStore, NewToken, Role};
 use talon_store::{HoldKind, Store, StoreResult};
@@ -53,17 +53,17 @@ struct Forgetful;
 impl SecretWriter for Forgetful {
     async fn set_keys(
         &self,
-        _: &AgentName,
+        _: AgentId,
         _: Vec<(KeyName, SecretValue)>,
     ) -> Result<Vec<StoredKey>, SecretWriteError> {
         Ok(Vec::new())
     }
 
-    async fn unset_key(&self, _: &AgentName, _: &KeyName) -> Result<bool, SecretWriteError> {
+    async fn unset_key(&self, _: AgentId, _: &KeyName) -> Result<bool, SecretWriteError> {
         Ok(false)
     }
 
-    async fn rotate_auth(&self, _: &AgentName) -> Result<(), SecretWriteError> {
+    async fn rotate_auth(&self, _: AgentId) -> Result<(), SecretWriteError> {
         Ok(())
     }
 }
@@ -90,6 +90,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         session_key: [7; 32],
         https: false,
         gauge: Some(Arc::new(fleet::Daemon)),
+        guesses: talon_core::guesses::GuessLimit::default(),
         call_ceiling: 1000,
         new_token: Some(Box::new(|| SecretValue::new(token("made-here")))),
         stopping: stop.clone(),

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand::RngCore;
+use talon_core::guesses::{ClientAddress, GuessLimit, Guesses};
 use talon_core::secret::SecretValue;
 use talon_core::secret_writer::SecretWriter;
+use talon_core::turns::Turns;
 use talon_store::{StoreResult, WholeStore};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +39,8 @@ pub struct DashboardParts {
     pub https: bool,
     /// The daemon in this process, if there is one.
     pub gauge: Option<Arc<dyn Gauge>>,
+    /// How many wrong tokens one address may show.
+    pub guesses: GuessLimit,
     /// How many calls five minutes allow.
     pub call_ceiling: u32,
     /// Makes API tokens as the HTTP API does; without it, none are made here.
@@ -54,12 +58,15 @@ struct Shared {
     sessions: Sessions,
     seen: watch::Receiver<Seen>,
     samples: Samples,
+    guesses: Guesses,
+    started: Instant,
     links: Mutex<BTreeMap<String, (String, Instant)>>,
+    turns: Option<Arc<Turns>>,
 }
 
 impl App {
     /// Must be made within a runtime: readers of the database begin to run.
-    pub fn new(parts: DashboardParts) -> Self {
+    pub fn new(parts: DashboardParts, turns: Option<Arc<Turns>>) -> Self {
         let seen = feed::follow(Arc::clone(&parts.store), parts.stopping.clone());
         let samples = Samples::gather(
             Arc::clone(&parts.store),
@@ -70,7 +77,10 @@ impl App {
             sessions: Sessions::new(parts.session_key, parts.https),
             seen,
             samples,
+            guesses: Guesses::new(parts.guesses),
+            started: Instant::now(),
             links: Mutex::default(),
+            turns,
             parts,
         }))
     }
@@ -93,8 +103,35 @@ impl App {
         }
     }
 
+    /// Whether whoever is there may show this token now; else how long to wait. The operator always may: it is compared and
+    /// not looked up.
+    pub fn may_try(&self, from: Option<ClientAddress>, sha256: &str) -> Result<(), Duration> {
+        if same(sha256, &self.0.parts.operator_sha256) {
+            return Ok(());
+        }
+        let now = self.0.started.elapsed();
+        from.map_or(Ok(()), |from| self.0.guesses.may_try(from, sha256, now))
+    }
+
+    /// The token that was shown there was wrong.
+    pub fn was_wrong(&self, from: Option<ClientAddress>) {
+        if let Some(from) = from {
+            self.0.guesses.wrong(from, self.0.started.elapsed());
+        }
+    }
+
+    /// The token was accepted.
+    pub fn was_right(&self, sha256: &str) {
+        self.0.guesses.right(sha256, self.0.started.elapsed());
+    }
+
     pub fn secrets(&self) -> Option<&Arc<dyn SecretWriter>> {
         self.0.parts.secrets.as_ref()
+    }
+
+    /// Counts what visitors ask for, beside what the same tokens ask over HTTP; `None`: nobody counts.
+    pub fn turns(&self) -> Option<&Turns> {
+        self.0.turns.as_deref()
     }
 
     pub fn sessions(&self) -> &Sessions {

@@ -8,6 +8,7 @@
 //!   Cloudflare and nowhere else.
 //! - A visitor sees and changes agents of their own owner only; what is not theirs does not exist.
 //! - Changes are taken only from a page of the same session.
+//! - A visitor asks as often, and has as many pages open, as their token may over HTTP.
 //!
 //! Assumes: tokens of the HTTP API in the database. Decides nothing that the database's rules decide.
 
@@ -28,10 +29,13 @@ mod stream;
 mod ui;
 mod visitor;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
+use talon_core::turns::Turns;
 
 use crate::app::App;
 pub use crate::app::DashboardParts;
@@ -50,7 +54,14 @@ impl Dashboard {
     /// Must be made within a runtime: it begins to follow the database.
     pub fn new(parts: DashboardParts) -> Self {
         Self {
-            app: App::new(parts),
+            app: App::new(parts, None),
+        }
+    }
+
+    /// As [`Dashboard::new`], and counts its visitors' requests among those that their tokens make elsewhere.
+    pub fn counting(parts: DashboardParts, turns: Arc<Turns>) -> Self {
+        Self {
+            app: App::new(parts, Some(turns)),
         }
     }
 

@@ -1,8 +1,12 @@
 //! Sessions: a token is shown once, at sign-in; the browser then keeps a signed cookie that names the token's hash.
 //!
 //! Guarantees: the cookie holds no token and opens nothing but these pages; scripts cannot read it, other sites cannot
-//! make a browser send it; it ends with its token, or after twelve hours; nothing of it is stored here.
+//! make a browser send it; it ends with its token, after twelve hours, or at sign-out, and a copy of it ends with it.
+//!
+//! Stored are only sessions that somebody signed out of, in memory and until they would have ended: a restart forgets them.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::FromRequestParts;
@@ -27,6 +31,8 @@ pub const LIVE: &str = "x-talon-live";
 pub struct Sessions {
     key: [u8; 32],
     secure: bool,
+    /// The nonces of sessions that somebody signed out of, and when each would have ended.
+    over: Mutex<BTreeMap<String, u64>>,
 }
 
 /// A session that was accepted.
@@ -38,17 +44,40 @@ pub struct Session {
     pub csrf: String,
     /// SHA-256 of the token behind it.
     pub token: String,
+    /// Which it is among its token's.
+    pub nonce: String,
+    /// When it ends, in seconds of Unix time.
+    pub ends: u64,
+}
+
+/// What a cookie says.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    token: String,
+    csrf: String,
+    nonce: String,
+    ends: u64,
 }
 
 impl Sessions {
     /// `secure`: browsers reach us by https only.
     pub fn new(key: [u8; 32], secure: bool) -> Self {
-        Self { key, secure }
+        Self {
+            key,
+            secure,
+            over: Mutex::default(),
+        }
     }
 
-    fn cookie_name(&self) -> &'static str {
+    /// Whether this request came by https. Somebody on the server itself, or at the other end of a tunnel to it, goes past
+    /// whatever speaks https for us: not every browser keeps a `Secure` cookie then.
+    fn is_secure(&self, headers: &HeaderMap) -> bool {
+        self.secure && !is_this_machine(headers)
+    }
+
+    fn cookie_name(&self, headers: &HeaderMap) -> &'static str {
         // The prefix makes browsers refuse the cookie from anywhere but this host by https.
-        if self.secure {
+        if self.is_secure(headers) {
             "__Host-talon"
         } else {
             "talon-session"
@@ -60,34 +89,49 @@ impl Sessions {
     }
 
     /// A cookie for whoever showed the token with this hash.
-    pub fn begin(&self, token_sha256: &str) -> HeaderValue {
+    pub fn begin(&self, headers: &HeaderMap, token_sha256: &str) -> HeaderValue {
         let mut nonce = [0u8; 16];
         rand::rng().fill_bytes(&mut nonce);
         let ends = now() + LASTS.as_secs();
         let text = format!("{token_sha256}.{ends}.{}", hex::encode(nonce));
         let mac = self.sign("session", &text);
-        self.set_cookie(&format!("{text}.{mac}"), LASTS)
+        self.set_cookie(headers, &format!("{text}.{mac}"), LASTS)
     }
 
-    /// Takes the cookie away.
-    pub fn end(&self) -> HeaderValue {
-        self.set_cookie("", Duration::ZERO)
+    /// Takes the cookie away, and takes no copy of it from now on.
+    pub fn end(&self, headers: &HeaderMap, session: &Session) -> HeaderValue {
+        let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = now();
+        over.retain(|_, ends| now < *ends);
+        over.insert(session.nonce.clone(), session.ends);
+        drop(over);
+        self.set_cookie(headers, "", Duration::ZERO)
     }
 
-    fn set_cookie(&self, value: &str, lasts: Duration) -> HeaderValue {
+    /// Whether it has ended: by the clock, or because somebody signed out.
+    pub fn is_over(&self, nonce: &str, ends: u64) -> bool {
+        let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        now() >= ends || over.contains_key(nonce)
+    }
+
+    fn set_cookie(&self, headers: &HeaderMap, value: &str, lasts: Duration) -> HeaderValue {
         let cookie = format!(
             "{}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{}",
-            self.cookie_name(),
+            self.cookie_name(headers),
             lasts.as_secs(),
-            if self.secure { "; Secure" } else { "" }
+            if self.is_secure(headers) {
+                "; Secure"
+            } else {
+                ""
+            }
         );
         // Hex digits, dots and literals are always a header.
         HeaderValue::from_str(&cookie).unwrap_or(HeaderValue::from_static(""))
     }
 
-    /// The token's hash and the form's token, if the cookie is one of ours and has not ended.
-    fn read(&self, headers: &HeaderMap) -> Option<(String, String)> {
-        let value = cookie(headers, self.cookie_name())?;
+    /// What the cookie says, if it is one of ours and has not ended.
+    fn read(&self, headers: &HeaderMap) -> Option<Said> {
+        let value = cookie(headers, self.cookie_name(headers))?;
         let (text, mac) = value.rsplit_once('.')?;
         if !same(mac, &self.sign("session", text)) {
             return None;
@@ -95,8 +139,28 @@ impl Sessions {
         let mut parts = text.split('.');
         let token = parts.next()?;
         let ends: u64 = parts.next()?.parse().ok()?;
-        (now() < ends).then(|| (token.to_owned(), self.sign("form", text)))
+        let nonce = parts.next()?;
+        (!self.is_over(nonce, ends)).then(|| Said {
+            token: token.to_owned(),
+            csrf: self.sign("form", text),
+            nonce: nonce.to_owned(),
+            ends,
+        })
     }
+}
+
+/// Whether the request names this machine itself as the host.
+fn is_this_machine(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
+    let Some(authority) = host.and_then(|h| h.parse::<http::uri::Authority>().ok()) else {
+        return false;
+    };
+    let host = authority.host();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Compares without telling where two texts differ.
@@ -130,14 +194,21 @@ pub fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 
 /// Who asks, or nothing.
 pub async fn identify(app: &App, headers: &HeaderMap) -> Result<Option<Session>, PageError> {
-    let Some((token, csrf)) = app.sessions().read(headers) else {
+    let Some(said) = app.sessions().read(headers) else {
         return Ok(None);
     };
-    let visitor = app.admit(&token).await?;
-    Ok(visitor.map(|visitor| Session {
+    let Some(visitor) = app.admit(&said.token).await? else {
+        return Ok(None);
+    };
+    if let Some(turns) = app.turns() {
+        turns.ask(&visitor.counted_as())?;
+    }
+    Ok(Some(Session {
         visitor,
-        csrf,
-        token,
+        csrf: said.csrf,
+        token: said.token,
+        nonce: said.nonce,
+        ends: said.ends,
     }))
 }
 
@@ -171,7 +242,10 @@ impl FromRequestParts<App> for Session {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, NoSession> {
         match identify(app, &parts.headers).await {
-            Ok(Some(session)) => Ok(session),
+            Ok(Some(mut session)) => {
+                session.visitor.from = parts.extensions.get().copied();
+                Ok(session)
+            }
             Ok(None) if parts.headers.contains_key(LIVE) => Err(NoSession::Unauthorized),
             Ok(None) => {
                 let back = match parts.uri.path_and_query() {
@@ -203,7 +277,7 @@ mod tests {
     #[test]
     fn a_cookie_is_known_again_and_a_changed_one_is_not() {
         let sessions = Sessions::new([7; 32], true);
-        let cookie = sessions.begin("ab12");
+        let cookie = sessions.begin(&at("talon.example.com"), "ab12");
         let text = cookie.to_str().expect("text").to_owned();
         for flag in [
             "__Host-talon=",
@@ -215,7 +289,7 @@ mod tests {
             assert!(text.contains(flag), "{flag} in {text}");
         }
         assert_eq!(
-            sessions.read(&asked_with(&cookie)).expect("known").0,
+            sessions.read(&asked_with(&cookie)).expect("known").token,
             "ab12"
         );
         let forged = HeaderValue::from_str(&text.replace("ab12", "ab13")).expect("a header");
@@ -226,11 +300,44 @@ mod tests {
         );
     }
 
+    fn at(host: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_str(host).expect("a header"));
+        headers
+    }
+
+    #[test]
+    fn whoever_goes_past_https_on_the_machine_itself_has_a_plain_cookie() {
+        let sessions = Sessions::new([7; 32], true);
+        for (host, secure) in [
+            ("localhost:8790", false),
+            ("127.0.0.1:8790", false),
+            ("[::1]:8790", false),
+            ("talon.example.com", true),
+            ("localhost.example.com", true),
+            ("10.0.0.1:8790", true),
+        ] {
+            let cookie = sessions.begin(&at(host), "ab12");
+            let text = cookie.to_str().expect("text");
+            assert_eq!(text.starts_with("__Host-talon="), secure, "{host}");
+            assert_eq!(text.contains("; Secure"), secure, "{host}");
+            let mut asked = asked_with(&cookie);
+            asked.extend(at(host));
+            assert!(sessions.read(&asked).is_some(), "{host}");
+        }
+        // One of the two is not taken for the other.
+        let plain = asked_with(&sessions.begin(&at("localhost"), "ab12"));
+        assert_eq!(sessions.read(&plain), None);
+    }
+
     #[test]
     fn every_session_has_a_form_token_of_its_own() {
         let sessions = Sessions::new([7; 32], false);
-        let read = |cookie| sessions.read(&asked_with(&cookie)).expect("known").1;
-        assert_ne!(read(sessions.begin("ab")), read(sessions.begin("ab")));
+        let read = |cookie| sessions.read(&asked_with(&cookie)).expect("known").csrf;
+        assert_ne!(
+            read(sessions.begin(&at("x"), "ab")),
+            read(sessions.begin(&at("x"), "ab"))
+        );
     }
 
     #[test]
@@ -238,6 +345,7 @@ mod tests {
         let sessions = Sessions::new([7; 32], false);
         let text = format!("ab.{}.00", now() - 1);
         let cookie = sessions.set_cookie(
+            &at("x"),
             &format!("{text}.{}", sessions.sign("session", &text)),
             LASTS,
         );

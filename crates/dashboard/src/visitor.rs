@@ -1,13 +1,15 @@
 //! Who is in front of the browser: whoever holds an API token, with the token's role and owner.
 
 use talon_core::Owner;
+use talon_core::guesses::ClientAddress;
+use talon_core::turns::counted_as;
 pub use talon_store::access::Role;
 use talon_store::fleet::Actor;
 use talon_store::{StoreResult, WholeStore};
 
 use crate::session::same;
 
-/// Where changes come from, in the audit log.
+/// Where changes come from, in the audit log, where the address is not known.
 const SOURCE: &str = "dashboard";
 
 /// Somebody whose token is accepted.
@@ -21,12 +23,19 @@ pub struct Visitor {
     pub role: Role,
     /// Whose agents they see and change; `None`: everybody's.
     pub owner: Option<Owner>,
+    /// Where their browser is, if that is known.
+    pub from: Option<ClientAddress>,
 }
 
 impl Visitor {
     /// Whether agents of this owner exist for them.
     pub fn sees(&self, owner: &Owner) -> bool {
         self.owner.as_ref().is_none_or(|own| own == owner)
+    }
+
+    /// As whom they are counted.
+    pub fn counted_as(&self) -> String {
+        counted_as(self.owner.as_ref(), &self.id)
     }
 
     /// Whether they came with the token of this id.
@@ -48,7 +57,10 @@ impl Visitor {
     pub fn actor(&self) -> Actor {
         Actor {
             name: self.id.clone(),
-            source: SOURCE.to_owned(),
+            source: match self.from {
+                Some(ClientAddress(address)) => address.to_string(),
+                None => SOURCE.to_owned(),
+            },
         }
     }
 }
@@ -68,6 +80,7 @@ pub async fn admit(
             id: OPERATOR.to_owned(),
             role: Role::Admin,
             owner: None,
+            from: None,
         }));
     }
     Ok(store.token(sha256).await?.map(|token| Visitor {
@@ -75,5 +88,6 @@ pub async fn admit(
         id: format!("token:{}", token.id),
         role: token.role,
         owner: token.owner,
+        from: None,
     }))
 }

@@ -1,12 +1,18 @@
 //! What every handler works with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use talon_core::AgentId;
+use talon_core::callback::CallbackSecrets;
 use talon_core::clock::{Clock, Random};
 use talon_core::deliver::Deliver;
+use talon_core::guesses::Guesses;
 use talon_core::logs::AgentLogs;
 use talon_core::search::AgentSearch;
-use talon_core::secret_writer::SecretWriter;
+use talon_core::secret_writer::{SecretWriter, ValueStored};
+use talon_core::turns::{Place, Turns};
 use talon_hub::Hub;
 use talon_router::TaskRouter;
 use talon_store::WholeStore;
@@ -15,12 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 use talon_store::access::ApiToken;
 
-use crate::agents::Feed;
+use crate::agents::{Feed, SeenCallbacks};
 use crate::auth::{Caller, OperatorToken};
 use crate::config::FactoryConfig;
-use crate::http::Answer;
+use crate::http::{Answer, Kind, Problem};
 use crate::metrics::Metrics;
-use crate::rate::{Rates, Uses};
+use crate::rate::{Uses, exceeded, too_many};
 
 /// What a Factory is made of.
 pub struct FactoryParts {
@@ -36,6 +42,8 @@ pub struct FactoryParts {
     pub secrets: Option<Arc<dyn SecretWriter>>,
     /// The lines of agents; without it, they are answered 501.
     pub logs: Option<Arc<dyn AgentLogs>>,
+    /// What deployment callbacks are signed with; without it, they are answered 501.
+    pub callbacks: Option<Arc<dyn CallbackSecrets>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Chance.
@@ -55,20 +63,24 @@ struct Shared {
     config: FactoryConfig,
     metrics: Metrics,
     feed: Feed,
-    rates: Rates,
+    turns: Arc<Turns>,
     uses: Uses,
     log_places: Arc<Semaphore>,
+    callbacks_seen: SeenCallbacks,
+    guesses: Guesses,
     tasks: Option<TaskRouter>,
 }
 
 impl App {
-    pub fn new(parts: FactoryParts, config: FactoryConfig) -> Self {
+    pub fn new(parts: FactoryParts, config: FactoryConfig, turns: Arc<Turns>) -> Self {
         Self(Arc::new(Shared {
-            rates: Rates::new(config.rate),
+            turns,
             metrics: Metrics::default(),
             feed: Feed::default(),
             uses: Uses::default(),
+            callbacks_seen: SeenCallbacks::default(),
             log_places: Arc::new(Semaphore::new(config.max_log_streams)),
+            guesses: Guesses::new(config.guesses),
             tasks: match (&parts.search, &parts.deliver) {
                 (Some(search), Some(deliver)) => {
                     Some(TaskRouter::new(search.clone(), deliver.clone()))
@@ -118,6 +130,20 @@ impl App {
         self.0.log_places.clone()
     }
 
+    pub fn callbacks(&self) -> Option<&Arc<dyn CallbackSecrets>> {
+        self.0.parts.callbacks.as_ref()
+    }
+
+    /// The callbacks that came.
+    pub fn callbacks_seen(&self) -> &SeenCallbacks {
+        &self.0.callbacks_seen
+    }
+
+    /// The time of day.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.0.parts.clock.now()
+    }
+
     pub fn operator(&self) -> &OperatorToken {
         &self.0.parts.operator
     }
@@ -138,20 +164,54 @@ impl App {
         &self.0.feed
     }
 
+    /// Wrong tokens, by where they came from.
+    pub fn guesses(&self) -> &Guesses {
+        &self.0.guesses
+    }
+
+    /// The time that limits go by.
+    pub fn monotonic(&self) -> Duration {
+        self.0.parts.clock.monotonic()
+    }
+
     /// 429 if the caller asks too often.
     pub fn take_turn(&self, caller: &Caller) -> Answer<()> {
-        self.0
-            .rates
-            .take(&caller.name, self.0.parts.clock.monotonic())
+        let asked = self.0.turns.ask(&caller.counted_as());
+        asked.map_err(|wait| exceeded("default", self.config().rate, wait))
+    }
+
+    /// The place in which a key of this agent is written; 429 if the caller writes too often, 409 if another request for
+    /// the same agent is under way.
+    pub fn write_keys(
+        &self,
+        caller: &Caller,
+        agent: Option<AgentId>,
+    ) -> Answer<Option<Place<AgentId>>> {
+        let asked = self.0.turns.write_key(&caller.counted_as());
+        asked.map_err(|wait| {
+            exceeded("keys", self.config().key_rate, wait).value_stored(ValueStored::No)
+        })?;
+        let Some(agent) = agent else { return Ok(None) };
+        match self.0.turns.keys_of(agent) {
+            Some(place) => Ok(Some(place)),
+            None => Err(Problem::new(
+                Kind::Conflict,
+                "another request is at the keys of this agent: try again when it has ended",
+            )
+            .retry_after(Duration::from_secs(2))
+            .value_stored(ValueStored::No)),
+        }
+    }
+
+    /// A place for an answer that lasts; 429 if the caller has as many as one may.
+    pub fn stay(&self, caller: &Caller) -> Answer<Place<String>> {
+        let place = self.0.turns.stay(&caller.counted_as());
+        place.ok_or_else(|| too_many(self.config().long_answers))
     }
 
     /// Notes that a token is used: not with every request, and without making this one wait.
     pub fn used(&self, token: &ApiToken) {
-        if self
-            .0
-            .uses
-            .is_news(&token.id, self.0.parts.clock.monotonic())
-        {
+        if self.0.uses.is_news(&token.id, self.monotonic()) {
             let (store, id) = (self.store().clone(), token.id.clone());
             tokio::spawn(async move {
                 if let Err(error) = store.token_used(&id).await {

@@ -1,6 +1,7 @@
 //! Who asks, and what they may do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::header;
@@ -8,14 +9,16 @@ use http::request::Parts;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use talon_core::Owner;
+use talon_core::guesses::ClientAddress;
 use talon_core::search::Asker;
 use talon_core::secret::SecretValue;
+use talon_core::turns::counted_as;
 pub use talon_store::access::Role;
 use tokio::time::Instant;
 
 use crate::App;
+use crate::access::is_well_formed;
 use crate::http::{Answer, Kind, Problem};
-use crate::server::Peer;
 
 /// No token of ours is longer.
 const MAX_TOKEN: usize = 512;
@@ -57,6 +60,11 @@ impl Caller {
         self.owner.as_ref().is_none_or(|own| own == owner)
     }
 
+    /// As whom they are counted: the owner, where there is one.
+    pub fn counted_as(&self) -> String {
+        counted_as(self.owner.as_ref(), &self.name)
+    }
+
     /// As the Router knows a person. Who sees everything searches as the owner `default`.
     pub fn asker(&self) -> Asker {
         let owner = self.owner.clone().unwrap_or_default();
@@ -78,6 +86,14 @@ impl Caller {
     }
 }
 
+fn guesses_too_often(wait: Duration) -> Problem {
+    Problem::new(
+        Kind::TooManyRequests,
+        "too many tokens from this address were wrong: wait, then send the right one",
+    )
+    .retry_after(wait)
+}
+
 async fn identify(parts: &Parts, app: &App) -> Answer<Caller> {
     let unknown = || Problem::new(Kind::Unauthenticated, "the token is not accepted");
     let presented = parts
@@ -97,8 +113,9 @@ async fn identify(parts: &Parts, app: &App) -> Answer<Caller> {
     if token.is_empty() || token.len() > MAX_TOKEN {
         return Err(unknown());
     }
-    let source: Arc<str> = match parts.extensions.get::<Peer>() {
-        Some(Peer(address)) => address.ip().to_string().into(),
+    let from = parts.extensions.get::<ClientAddress>().copied();
+    let source: Arc<str> = match from {
+        Some(ClientAddress(address)) => address.to_string().into(),
         None => "unknown".into(),
     };
     let sha256 = hex::encode(Sha256::digest(token));
@@ -111,9 +128,24 @@ async fn identify(parts: &Parts, app: &App) -> Answer<Caller> {
             token: None,
         });
     }
-    let Some(token) = app.store().token(&sha256).await? else {
+    if let Some(from) = from {
+        app.guesses()
+            .may_try(from, &sha256, app.monotonic())
+            .map_err(guesses_too_often)?;
+    }
+    // Nothing is asked of the database for what nobody made.
+    let known = if is_well_formed(token) {
+        app.store().token(&sha256).await?
+    } else {
+        None
+    };
+    let Some(token) = known else {
+        if let Some(from) = from {
+            app.guesses().wrong(from, app.monotonic());
+        }
         return Err(unknown());
     };
+    app.guesses().right(&sha256, app.monotonic());
     app.used(&token);
     Ok(Caller {
         name: format!("token:{}", token.id).into(),
@@ -147,6 +179,17 @@ impl Admission {
             Some(_) => tokio::time::sleep_until(self.next).await,
             None => std::future::pending().await,
         }
+    }
+
+    /// As [`Admission::holds`], as a problem.
+    pub async fn require(&mut self, app: &App) -> Answer<()> {
+        if self.holds(app).await {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Kind::Unauthenticated,
+            "the token was revoked or has expired meanwhile",
+        ))
     }
 
     /// Whether the stream may go on. Asks the database with each heartbeat; one that does not answer is asked again with

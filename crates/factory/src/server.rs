@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::{Extension, Router};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -13,13 +16,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::FactoryConfig;
+use crate::http::limit_bodies;
+use crate::proxies::{self, Network};
+use crate::stall::Impatient;
 
 /// How long to wait after accepting failed: what it lacks (file descriptors) is not back at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where a request came from.
+/// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+struct Peer(SocketAddr);
 
 /// Nobody has made a token, and the address can be reached from elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,16 +43,23 @@ pub fn check_address(address: SocketAddr, has_tokens: bool) -> Result<(), Public
 
 /// Serves until `stop`; then takes no more connections, lets requests under way end (streams end by themselves, since
 /// [`FactoryParts::stopping`](crate::FactoryParts) should be the same token), and returns when all are gone or patience is
-/// at its end.
+/// at its end. Every request carries its [`ClientAddress`](talon_core::guesses::ClientAddress) as an extension.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     config: &FactoryConfig,
     stop: CancellationToken,
 ) {
+    let trusted: Arc<[Network]> = config.trusted_proxies.clone().into();
+    let router = router.layer(middleware::from_fn_with_state(trusted, locate));
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(config.max_connections));
-    let header_timeout = config.header_timeout;
+    let patience = (config.header_timeout, config.stall_timeout);
+    // Around everything that is served here: the Hub's own addresses and the pages read bodies too.
+    let router = router.layer(middleware::from_fn_with_state(
+        config.request_timeout,
+        limit_bodies,
+    ));
     loop {
         // Without a free place, connections wait in the system's queue.
         let place = tokio::select! {
@@ -60,7 +73,7 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 let router = router.clone().layer(Extension(Peer(peer)));
-                let connection = connection(stream, router, header_timeout, stop.clone());
+                let connection = connection(stream, router, patience, stop.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -82,14 +95,28 @@ pub async fn serve(
     }
 }
 
+/// Notes where a request came from.
+async fn locate(
+    State(trusted): State<Arc<[Network]>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if let Some(Peer(peer)) = request.extensions().get() {
+        let client = proxies::client(peer.ip(), request.headers(), &trusted);
+        request.extensions_mut().insert(client);
+    }
+    next.run(request).await
+}
+
 async fn connection(
     stream: TcpStream,
     router: Router,
-    header_timeout: Duration,
+    (header_timeout, stall_timeout): (Duration, Duration),
     stop: CancellationToken,
 ) {
     // Events are small: waiting to fill packets only costs time.
     let _ = stream.set_nodelay(true);
+    let stream = Impatient::new(stream, stall_timeout);
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)

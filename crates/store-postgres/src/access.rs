@@ -194,8 +194,8 @@ impl AccessStore for PostgresStore {
     async fn audit(&self, actor: &Actor, entry: &NewAudit) -> StoreResult<()> {
         retrying(|| async {
             sqlx::query(
-                "INSERT INTO audit_log (actor, principal, source, action, object, fields)
-                 VALUES (session_user, $1, $2, $3, $4, $5)",
+                "INSERT INTO audit_log (principal, source, action, object, fields)
+                 VALUES ($1, $2, $3, $4, $5)",
             )
             .bind(&actor.name)
             .bind(&actor.source)

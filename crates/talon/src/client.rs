@@ -28,9 +28,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const QUICK: Duration = Duration::from_secs(30);
 /// Longest answer that is read.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
-/// How often a read is repeated because the daemon asks to slow down.
+/// How often something is asked again because the daemon asks to slow down.
 const SLOW_DOWNS: u32 = 5;
-/// How long a read waits at most before it is repeated.
+/// How long that is waited for at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A request.
@@ -69,7 +69,7 @@ pub struct Refused {
     /// How long it asks to wait.
     retry_after: Option<Duration>,
     /// For people.
-    pub failure: Failure,
+    pub failure: Box<Failure>,
 }
 
 impl Refused {
@@ -81,7 +81,7 @@ impl Refused {
 
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
-        refused.failure
+        *refused.failure
     }
 }
 
@@ -91,7 +91,7 @@ impl From<Failure> for Refused {
             status: None,
             rule: None,
             retry_after: None,
-            failure,
+            failure: Box::new(failure),
         }
     }
 }
@@ -124,7 +124,8 @@ impl Server {
         })
     }
 
-    /// Asks, and reads the answer; `Null` if it has no body. A read that is to slow down is repeated, a write never.
+    /// Asks, and reads the answer; `Null` if it has no body. What is told to slow down was not done, and is
+    /// asked again; nothing else is repeated.
     pub async fn call(&self, call: &Call) -> Result<Value, Refused> {
         let mut slowed = 0;
         loop {
@@ -133,7 +134,7 @@ impl Server {
                     status: Some(StatusCode::TOO_MANY_REQUESTS),
                     retry_after,
                     ..
-                }) if call.method == Method::GET && slowed < SLOW_DOWNS => {
+                }) if slowed < SLOW_DOWNS => {
                     slowed += 1;
                     let pause = retry_after.unwrap_or(CONNECT).min(LONGEST_PAUSE);
                     tokio::time::sleep(pause).await;
@@ -293,7 +294,7 @@ impl Server {
         &self,
         path: &[&str],
         query: &[(&str, &str)],
-    ) -> Result<Events<'_>, Failure> {
+    ) -> Result<Events, Failure> {
         let mut url = self.url(path);
         url.query_pairs_mut().extend_pairs(query);
         let request = self.http.request(Method::GET, url);
@@ -301,7 +302,7 @@ impl Server {
             .send(request.header(ACCEPT, "text/event-stream"))
             .await?;
         Ok(Events {
-            server: self,
+            server: self.shown(),
             answer,
             waiting: Vec::new(),
         })
@@ -382,7 +383,7 @@ impl Server {
             status: Some(status),
             rule,
             retry_after: retry_after.map(Duration::from_millis),
-            failure,
+            failure: Box::new(failure),
         };
         // A rule of the contract says the same whichever way it is met.
         if let Some((code, said)) = detail.split_once(' ').filter(|(code, _)| is_rule(code)) {
@@ -429,7 +430,8 @@ fn unreachable(server: &str, error: reqwest::Error) -> Failure {
     Failure::new(
         Exit::Unavailable,
         format!("no daemon answers at {server}: {why}"),
-        "start one (talon run, talon dev), or name where one listens with --server or TALON_SERVER (talon dev prints it)",
+        "start one (talon run, talon dev), or name where one listens with --server or TALON_SERVER (talon dev prints it); \
+         --database-url goes to the database itself",
     )
 }
 

@@ -181,12 +181,13 @@ impl Wait<'_> {
             let pause = Duration::from_millis((open.len() as u64 * 2).clamp(20, 1_000));
             let next =
                 Duration::from_secs(1).min(deadline.saturating_duration_since(Instant::now()));
+            let ids: Vec<AgentId> = open.iter().map(|t| t.id).collect();
             tokio::select! {
                 _ = interrupt.recv() => return Err(self.interrupted(&open)),
                 hint = async {
                     tokio::time::sleep(pause).await;
-                    changes.next(next).await
-                } => drop(hint?),
+                    changes.hint(&ids, next).await
+                } => hint?,
             }
         }
         Ok(order.iter().filter_map(|id| ended.remove(id)).collect())

@@ -1,4 +1,5 @@
-//! What goes wrong: the daemon with the Hub in it is killed, Workers are killed, keys are rotated.
+//! What goes wrong: the daemon with the Hub in it is killed, Workers are killed, keys and the Hub's tokens are rotated, and
+//! uploads have no answer, which land late.
 
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,11 @@ pub struct Troubles {
     pub worker_kills: usize,
     /// An agent's key is rotated.
     pub rotations: usize,
+    /// An agent gets another token for the Hub.
+    pub auth_rotations: usize,
+    /// Somebody edits a Worker; the upload that repairs it has no answer, and half of them land after nobody waits for them
+    /// any more.
+    pub lost_uploads: usize,
 }
 
 impl Troubles {
@@ -32,12 +38,22 @@ impl Troubles {
     pub fn lasting(time: Duration, pause: Duration) -> Self {
         let all = (time.as_secs_f64() / pause.as_secs_f64()) as usize;
         let daemon_kills = all / 8;
-        let rotations = all / 4;
+        let rotations = all / 6;
+        let auth_rotations = all / 8;
+        let lost_uploads = all / 40;
         Self {
             daemon_kills,
-            worker_kills: all - daemon_kills - rotations,
+            worker_kills: all - daemon_kills - rotations - auth_rotations - lost_uploads,
             rotations,
+            auth_rotations,
+            lost_uploads,
         }
+    }
+
+    /// How often a Worker is stopped, in the middle of what it does.
+    pub fn stops(&self) -> usize {
+        // A repair is two versions, if the upload landed and is made again.
+        self.worker_kills + self.rotations + self.auth_rotations + 2 * self.lost_uploads
     }
 }
 
@@ -46,6 +62,8 @@ enum Trouble {
     Daemon,
     Worker,
     Key,
+    Auth,
+    Upload,
 }
 
 /// Makes trouble.
@@ -65,10 +83,14 @@ impl<'g> Maker<'g> {
             daemon_kills,
             worker_kills,
             rotations,
+            auth_rotations,
+            lost_uploads,
         } = options.troubles;
         let mut coming = vec![Trouble::Daemon; daemon_kills];
         coming.extend(vec![Trouble::Worker; worker_kills]);
         coming.extend(vec![Trouble::Key; rotations]);
+        coming.extend(vec![Trouble::Auth; auth_rotations]);
+        coming.extend(vec![Trouble::Upload; lost_uploads]);
         coming.shuffle(&mut dice);
         Self {
             ground,
@@ -89,9 +111,16 @@ impl<'g> Maker<'g> {
                 Trouble::Daemon => self.kill_daemon().await?,
                 Trouble::Worker => self.kill_worker().await?,
                 Trouble::Key => {
-                    let agents = &self.ground.agents;
-                    let agent = &agents[self.dice.random_range(0..agents.len())];
-                    self.ground.rotate(agent).await?;
+                    let agent = self.any_agent();
+                    self.ground.rotate(&agent).await?;
+                }
+                Trouble::Auth => {
+                    let agent = self.any_agent();
+                    self.ground.rotate_auth(&agent).await?;
+                }
+                Trouble::Upload => {
+                    let agent = self.any_agent();
+                    self.ground.lose_an_upload(&agent, n % 2 == 0).await?;
                 }
             }
             if (n + 1) % 20 == 0 {
@@ -99,6 +128,11 @@ impl<'g> Maker<'g> {
             }
         }
         Ok(())
+    }
+
+    fn any_agent(&mut self) -> String {
+        let agents = &self.ground.agents;
+        agents[self.dice.random_range(0..agents.len())].clone()
     }
 
     /// The daemon that runs at the end.

@@ -119,7 +119,7 @@ pub async fn show(
     shell.refresh = 3;
     render(&ControllerPage {
         shell,
-        banner: health::sentence(&counts, &state, hold.as_ref()),
+        banner: health::sentence(&counts, &state, hold.as_ref(), &session.visitor),
         hold: hold
             .as_ref()
             .map(|hold| hold_shown(hold, &session, state.now)),

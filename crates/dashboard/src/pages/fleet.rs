@@ -159,7 +159,7 @@ pub async fn show(
     }
     render(&FleetPage {
         shell,
-        banner: health::sentence(&counts, &state, hold.as_ref()),
+        banner: health::sentence(&counts, &state, hold.as_ref(), &session.visitor),
         cards: DeploymentStatus::ALL
             .into_iter()
             .map(|status| Card {

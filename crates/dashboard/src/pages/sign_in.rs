@@ -2,10 +2,11 @@
 
 use askama::Template;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
+use talon_core::guesses::ClientAddress;
 
 use crate::app::App;
 use crate::assets::Addresses;
@@ -23,7 +24,7 @@ struct SignIn {
     assets: Addresses,
     theme: Theme,
     back: String,
-    refused: bool,
+    refused: Option<String>,
 }
 
 /// What the address asks for.
@@ -48,12 +49,12 @@ pub async fn ask(theme: Theme, Query(asked): Query<Asked>) -> Result<Response, P
         assets: Addresses,
         theme,
         back: ours(&asked.back).to_owned(),
-        refused: false,
+        refused: None,
     })
 }
 
-fn signed_in(app: &App, token_sha256: &str, back: &str) -> Response {
-    let cookie = app.sessions().begin(app.subject(token_sha256));
+fn signed_in(app: &App, headers: &HeaderMap, token_sha256: &str, back: &str) -> Response {
+    let cookie = app.sessions().begin(headers, app.subject(token_sha256));
     ([(header::SET_COOKIE, cookie)], Redirect::to(back)).into_response()
 }
 
@@ -61,40 +62,68 @@ fn signed_in(app: &App, token_sha256: &str, back: &str) -> Response {
 pub async fn posted(
     State(app): State<App>,
     theme: Theme,
+    from: Option<Extension<ClientAddress>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, PageError> {
     same_site(&headers)?;
+    let from = from.map(|Extension(from)| from);
     let fields = Fields::parse(&body);
     let token = fields.get("token").trim();
     let back = ours(fields.get("back")).to_owned();
+    let mut wait = None;
     if !token.is_empty() && token.len() <= MAX_TOKEN {
         let hash = hash_of(token);
-        if app.admit(&hash).await?.is_some() {
-            return Ok(signed_in(&app, &hash, &back));
+        match app.may_try(from, &hash) {
+            Ok(()) if app.admit(&hash).await?.is_some() => {
+                app.was_right(&hash);
+                return Ok(signed_in(&app, &headers, &hash, &back));
+            }
+            Ok(()) => app.was_wrong(from),
+            Err(until) => wait = Some(until.as_secs() + 1),
         }
     }
+    let (status, refused) = match wait {
+        None => (
+            StatusCode::UNAUTHORIZED,
+            "This token is not accepted: it is unknown, revoked or expired.".to_owned(),
+        ),
+        Some(seconds) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            format!(
+                "Too many tokens from your address were wrong. Wait {seconds} seconds, then try again."
+            ),
+        ),
+    };
     let mut response = render(&SignIn {
         assets: Addresses,
         theme,
         back,
-        refused: true,
+        refused: Some(refused),
     })?;
-    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    *response.status_mut() = status;
+    if let Some(seconds) = wait {
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
     Ok(response)
 }
 
 /// `GET /sign-in/{code}`.
-pub async fn once(State(app): State<App>, Path(code): Path<String>) -> Response {
+pub async fn once(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Path(code): Path<String>,
+) -> Response {
     match app.redeem(&code) {
-        Some(hash) => signed_in(&app, &hash, "/"),
+        Some(hash) => signed_in(&app, &headers, &hash, "/"),
         None => Redirect::to("/sign-in").into_response(),
     }
 }
 
 /// `POST /sign-out`.
-pub async fn out(State(app): State<App>, _: Posted) -> Response {
-    let cookie = app.sessions().end();
+pub async fn out(State(app): State<App>, headers: HeaderMap, posted: Posted) -> Response {
+    let cookie = app.sessions().end(&headers, &posted.session);
     ([(header::SET_COOKIE, cookie)], Redirect::to("/sign-in")).into_response()
 }
 

@@ -1,6 +1,9 @@
 //! Who gets in, and what is taken from whom.
 
 use reqwest::{Method, StatusCode};
+use talon_core::AgentName;
+use talon_core::guesses::GuessLimit;
+use talon_store::Store;
 use talon_store::access::{AccessStore, Role};
 
 use crate::world::{Browser, OPERATOR, World};
@@ -86,8 +89,13 @@ async fn only_tokens_that_are_accepted_open_the_door() {
 #[tokio::test]
 async fn behind_https_the_cookie_is_bound_to_host_and_https() {
     let world = World::with_https(true).await;
-    let mut browser = Browser::new(&world.url);
-    let answer = browser.sign_in(OPERATOR).await;
+    let browser = Browser::new(&world.url);
+    let sign_in = browser
+        .request(Method::POST, "/sign-in")
+        .header("host", "talon.example.com")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(format!("token={OPERATOR}"));
+    let answer = browser.send(sign_in).await;
     assert!(
         answer.cookie().starts_with("__Host-talon="),
         "{}",
@@ -209,5 +217,48 @@ async fn each_role_may_do_what_it_may_and_no_more() {
             let refused = browser.get(page).await.status == StatusCode::FORBIDDEN;
             assert_eq!(refused, role < Role::Operator, "{role} {page}");
         }
+    }
+}
+
+#[tokio::test]
+async fn who_shows_many_wrong_tokens_has_to_wait() {
+    let world = World::new().await;
+    let (token, _) = world.token(Role::Viewer, None).await;
+    let (other, _) = world.token(Role::Operator, None).await;
+    let mut browser = Browser::new(&world.url);
+    assert_eq!(browser.sign_in(&token).await.goes_to(), "/");
+    for _ in 0..GuessLimit::default().at_once {
+        let answer = browser.sign_in("talon_at_wrong").await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    }
+    // Right or wrong is not looked at any more.
+    for wrong in ["talon_at_wrong", &other] {
+        let answer = browser.sign_in(wrong).await;
+        assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+        assert!(answer.headers.contains_key("retry-after"));
+        assert!(answer.text.contains("Wait "), "{}", answer.text);
+    }
+    // Whoever was let in of late is, and so is the operator.
+    assert_eq!(browser.sign_in(&token).await.goes_to(), "/");
+    assert_eq!(browser.sign_in(OPERATOR).await.goes_to(), "/");
+}
+
+#[tokio::test]
+async fn the_audit_log_shows_where_the_browser_is() {
+    let world = World::new().await;
+    world.agent("bot", "ann").await;
+    let browser = world.visitor(Role::Operator, None).await;
+    browser.post("/agents/bot/reconcile", &[]).await;
+    world
+        .store
+        .request_deletion(&AgentName::parse("bot").expect("a name"), false)
+        .await
+        .expect("asked for");
+    browser.post("/agents/bot/retry", &[]).await;
+    let log = world.store.audit_log(3).await.expect("the log");
+    for (entry, action) in [(&log[0], "cleanup_retry"), (&log[2], "reconcile")] {
+        assert_eq!(entry.action, action);
+        assert!(entry.actor.starts_with("token:"), "{}", entry.actor);
+        assert_eq!(entry.source.as_deref(), Some("127.0.0.1"));
     }
 }

@@ -130,7 +130,7 @@ fn checked(caller: &Caller, asked: &CreateKey) -> Answer<Owner> {
             detail,
         });
     };
-    let length = asked.label.trim().chars().count();
+    let length = asked.label.chars().count();
     if !(1..=MAX_LABEL).contains(&length) || asked.label.chars().any(char::is_control) {
         wrong(
             "/label",

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use crate::App;
 
-pub use token::{TOKEN_PREFIX, new_api_key, new_token};
+pub use token::{TOKEN_PREFIX, is_well_formed, new_api_key, new_token};
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()

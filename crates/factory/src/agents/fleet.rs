@@ -21,6 +21,7 @@ use crate::http::{Answer, Kind, Params, Problem, ProblemBody};
 
 const MAX_EVENTS: i64 = 10_000;
 const MAX_TASKS: i64 = 100;
+const MAX_NAME: usize = 64;
 
 /// Which events.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -101,18 +102,18 @@ pub async fn events(
         let detail = format!("limit must be 1 to {MAX_EVENTS}");
         return Err(Problem::new(Kind::Malformed, detail));
     }
+    let is_name = |name: &String| {
+        (1..=MAX_NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control)
+    };
+    if !params.agent.as_ref().is_none_or(is_name) {
+        let detail = format!("agent must be 1 to {MAX_NAME} characters of one line");
+        return Err(Problem::new(Kind::Malformed, detail));
+    }
     let severity = params.severity.map(|severity| match severity {
         EventSeverity::Normal => Severity::Normal,
         EventSeverity::Warning => Severity::Warning,
     });
     let found = match owner(&caller, params.owner.as_deref())? {
-        None if params
-            .agent
-            .as_deref()
-            .is_some_and(|name| name.contains('\0')) =>
-        {
-            Vec::new()
-        }
         None => {
             let filter = EventFilter {
                 agent: params.agent,

@@ -55,8 +55,7 @@ impl Chance {
     }
 
     fn try_id(&mut self) -> Option<TryId> {
-        self.maybe(|s| serde_json::from_value(json!(format!("{:032x}", s.0.random::<u128>()))).ok())
-            .flatten()
+        self.maybe(|s| TryId::new(1, s.0.random()))
     }
 
     fn spec(&mut self) -> AgentSpec {
@@ -148,9 +147,7 @@ impl Chance {
             pushed_at: self.maybe(Self::time),
         }];
         s.auth_tokens = vec![AuthTokenRecord {
-            try_id: self
-                .try_id()
-                .unwrap_or_else(|| serde_json::from_value(json!("0".repeat(32))).expect("a try")),
+            try_id: TryId::new(1, 1),
             sha256: HASH.to_owned(),
             state: AuthTokenState::Current,
             created_at: made,

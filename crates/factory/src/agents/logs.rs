@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use talon_core::AgentId;
 use talon_core::logs::{AgentLogs, LogFeed, LogLevel, LogLine, LogSource, TailError};
+use talon_core::turns::Place;
 use talon_store::access::NewAudit;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
@@ -246,6 +247,8 @@ struct Following {
     worker: Worker,
     lines: mpsc::Sender<LogLine>,
     _place: OwnedSemaphorePermit,
+    /// Its place among the caller's long answers.
+    _own: Place<String>,
 }
 
 /// How it stands with the Worker's lines.
@@ -294,6 +297,7 @@ impl Following {
                 Err(error) => Worker::Sought(Instant::now() + AGAIN, Some(error)),
             };
         }
+        let own = app.stay(caller)?;
         let (lines, receiver) = mpsc::channel(WAITING);
         let mut first = VecDeque::new();
         let mut controller = None;
@@ -316,6 +320,7 @@ impl Following {
             worker,
             lines,
             _place: place,
+            _own: own,
         };
         tokio::spawn(following.run());
         Ok(receiver)

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use talon_core::event::{Event, Severity};
-use talon_store::EventFilter;
+use talon_store::glance::GlanceEvents;
 use utoipa::{IntoParams, ToSchema};
 
 use super::conditional::Conditional;
@@ -82,7 +82,7 @@ pub async fn agent(
         wait: params.wait,
         timeout: params.timeout,
     };
-    let wait = wait.read(&app)?;
+    let wait = wait.read(&app, &caller)?;
     let mut snapshot = match params.id.as_deref().map(str::parse) {
         None => must_find(&app, &caller, &name, archived).await?,
         Some(Ok(id)) => app
@@ -95,8 +95,8 @@ pub async fn agent(
         Some(Err(_)) => return Err(Problem::new(Kind::Malformed, "id is no agent's id")),
     };
     let mut ended = None;
-    if let Some((goal, timeout)) = wait {
-        let (later, how) = until(&app, snapshot.agent.id, goal, timeout).await?;
+    if let Some(waiting) = wait {
+        let (later, how) = until(&app, snapshot.agent.id, waiting).await?;
         (snapshot, ended) = (later, Some(how));
     }
     let mut answer = if params.view == Some(View::Full) {
@@ -197,21 +197,18 @@ pub async fn events(
         return Err(Problem::new(Kind::Malformed, "limit must be 1 to 1000"));
     }
     let snapshot = must_find(&app, &caller, &name, true).await?;
-    let filter = EventFilter {
-        agent: Some(name),
+    // By id and not by name: others bore it before, perhaps of another owner, and what became of them is told late.
+    let ask = GlanceEvents {
+        agent: Some(snapshot.agent.id),
         severity: params.severity.map(|severity| match severity {
             EventSeverity::Normal => Severity::Normal,
             EventSeverity::Warning => Severity::Warning,
         }),
-        after: None,
         limit,
+        ..GlanceEvents::default()
     };
-    let events = app.store().events(&filter).await?;
-    // Others bore the name before, perhaps of another owner.
-    let own = events
-        .into_iter()
-        .filter(|event| event.first_at >= snapshot.agent.created_at);
-    let items = own.map(EventView::from).collect();
+    let events = app.store().glance_events(&ask).await?;
+    let items = events.into_iter().map(EventView::from).collect();
     Ok(Json(EventList { items }))
 }
 

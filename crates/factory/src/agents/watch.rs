@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 use talon_core::Snapshot;
+use talon_core::turns::Place;
 use talon_store::fleet::{PageFilter, PagePlace};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -92,6 +93,7 @@ pub async fn watch(
     view: View,
     headers: &HeaderMap,
 ) -> Answer<Response> {
+    let place = app.stay(caller)?;
     let told = app.feed().subscribe(&app).await?;
     let (sent, phase) = match from {
         Some(from) if app.store().last_change().await? < from => return Err(expired()),
@@ -110,6 +112,7 @@ pub async fn watch(
         sent,
         phase,
         frames: VecDeque::new(),
+        _place: place,
     };
     let accept = headers.get(header::ACCEPT).and_then(|a| a.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("application/jsonl")) {
@@ -190,6 +193,8 @@ struct Watcher {
     admission: Admission,
     /// When it ends, whatever happens.
     until: tokio::time::Instant,
+    /// Its place among the caller's long answers.
+    _place: Place<String>,
 }
 
 impl Watcher {
@@ -280,8 +285,8 @@ impl Watcher {
                     self.sent = seq;
                     self.frames.push_back(bookmark(seq));
                 }
-                Ok(_) => {}
-                Err(RecvError::Lagged(_)) => self.phase = Phase::CatchUp,
+                Ok(Told::Happened(_) | Told::Bookmark(_)) => {}
+                Ok(Told::Broke) | Err(RecvError::Lagged(_)) => self.phase = Phase::CatchUp,
                 Err(RecvError::Closed) => self.phase = Phase::Over,
             },
             Phase::Over => {}

@@ -6,9 +6,11 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
+use serde_json::json;
 use talon_core::secret_writer::ValueStored;
 use talon_store::StoreError;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType};
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $slug:literal, $status:ident, $title:literal;)+) => {
@@ -92,6 +94,7 @@ pub struct Problem {
     errors: Vec<FieldError>,
     retry_after: Option<Duration>,
     value_stored: Option<ValueStored>,
+    is_final: bool,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -121,11 +124,21 @@ pub struct ProblemBody {
     pub retry_after_ms: Option<u64>,
     /// Of a key that was handed in: `false`, or `"unknown"` where the answer was lost.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>, nullable = false)]
+    #[schema(schema_with = value_stored_schema, required = false)]
     pub value_stored: Option<serde_json::Value>,
     /// Everything that is wrong with the body.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+}
+
+fn value_stored_schema() -> Object {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::AnyValue)
+        .description(Some(
+            "Of a key that was handed in: `false`, or `\"unknown\"` where the answer was lost.",
+        ))
+        .enum_values(Some([json!(false), json!("unknown")]))
+        .build()
 }
 
 impl Problem {
@@ -137,6 +150,7 @@ impl Problem {
             errors: Vec::new(),
             retry_after: None,
             value_stored: None,
+            is_final: false,
             headers: Vec::new(),
         }
     }
@@ -173,6 +187,18 @@ impl Problem {
         self
     }
 
+    /// Doing the same again cannot help: something else is to be done.
+    pub fn never_again(mut self) -> Self {
+        self.retry_after = None;
+        self.is_final = true;
+        self
+    }
+
+    /// Whether it is certain how the request ended: a refusal, and not a failure that may have come after the deed.
+    pub fn is_definite(&self) -> bool {
+        self.is_final || !self.kind.status().is_server_error()
+    }
+
     /// One more header of the response.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -186,6 +212,7 @@ impl Problem {
 
     fn is_retryable(&self) -> bool {
         match self.kind {
+            _ if self.is_final => false,
             Kind::TooManyRequests | Kind::Unavailable => true,
             _ => self.retry_after.is_some(),
         }

@@ -4,7 +4,11 @@
 
 mod agent;
 mod agents;
+mod callback;
 mod document;
+mod fleet;
+mod guessing;
+mod limits;
 mod logs;
 mod network;
 mod owners;

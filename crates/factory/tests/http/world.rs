@@ -102,6 +102,7 @@ impl World {
             search: Some(Arc::new(OneFind)),
             secrets: Some(writer.clone()),
             logs: Some(logs.clone()),
+            callbacks: Some(Arc::new(key)),
             clock,
             random: Arc::new(OsRandom),
             operator: OperatorToken::of(&operator),

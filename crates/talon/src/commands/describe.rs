@@ -33,9 +33,14 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         limit: EVENTS,
         ..Events::default()
     };
-    let events = fleet.events(&ask).await?;
-    let card = fleet.card_name(&snapshot).await?;
-    let tasks = fleet.tasks(&snapshot, TASKS).await?;
+    let (mut events, mut tasks) = (
+        fleet.events(&ask).await?,
+        fleet.tasks(&snapshot, TASKS).await?,
+    );
+    // Both are asked of a name, which others may have borne, one at a time.
+    let (from, to) = (snapshot.agent.created_at, snapshot.agent.status.deleted_at);
+    events.retain(|e| e.first_at >= from && to.is_none_or(|to| e.first_at <= to));
+    tasks.retain(|t| t.created_at >= from && to.is_none_or(|to| t.created_at <= to));
     if session.output.is_machine() {
         let mut document = view::document(&snapshot);
         document["events"] = serde_json::json!(events);
@@ -44,7 +49,6 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     } else {
         session.output.write(&describe::render(
             &snapshot,
-            card.as_deref(),
             &tasks,
             &events,
             session.output.format,

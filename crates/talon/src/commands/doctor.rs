@@ -29,7 +29,9 @@ use crate::view;
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 all well (warnings included), 1 something must be done, 4 Cloudflare refuses the token, 9 the database cannot be reached."
+    after_help = "Exit codes: 0 all well (warnings included), 1 something must be done, 4 Cloudflare (or the \
+daemon) refuses the token, 9 the database (or the daemon) cannot be reached.\n\
+With --server it tells what can be seen from here: the daemon, its Hub, what the token may do, holds, agents."
 )]
 pub struct Args {
     /// Do not ask Cloudflare

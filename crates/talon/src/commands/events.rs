@@ -61,7 +61,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     while !session.output.is_closed() {
         tokio::select! {
             _ = &mut interrupt => return Ok(Exit::Interrupted),
-            changed = changes.next(Duration::from_secs(2)) => drop(changed?),
+            changed = changes.hint(&[], Duration::from_secs(2)) => changed?,
         }
         let fresh = fleet.events(&ask).await?;
         ask.after = fresh.last().map(|e| e.last_at).or(ask.after);

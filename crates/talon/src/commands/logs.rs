@@ -7,7 +7,6 @@ use serde_json::Value;
 use talon_core::logs::LogSource;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::ServerFlag;
 use crate::cli::Format;
 use crate::client::Server;
 use crate::exit::{Exit, Failure};
@@ -39,8 +38,6 @@ pub struct Args {
     /// The last so many of the controller's lines first
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=500))]
     tail: u16,
-    #[command(flatten)]
-    server: ServerFlag,
 }
 
 fn parse_source(text: &str) -> Result<LogSource, String> {
@@ -57,7 +54,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             "add -f to see what it prints from now on",
         ));
     }
-    let server = args.server.connect(&session)?;
+    let server = session.server()?;
     let shown = Shown {
         session: &session,
         agent: agent.as_str(),
@@ -76,7 +73,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     };
     done.map_err(|failure| {
         // Who named no daemon may have meant the database.
-        if failure.exit == Exit::Unavailable && !args.server.is_given() {
+        if failure.exit == Exit::Unavailable && session.server_named().is_none() {
             return Failure::usage(
                 format!("lines are kept by a daemon, not in the database; {}", failure.message),
                 "use --server (or TALON_SERVER) to name where a daemon listens; talon events shows what the database keeps",

@@ -107,9 +107,12 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         keyed,
         bundle,
         hub: settings.hub.clone(),
+        http: settings.http,
+        dashboard: settings.dashboard,
         remote_router: remote_router(&settings.router)?,
         config,
         listener,
+        trusted_proxies: settings.proxies()?,
     })
     .await?;
     tracing::info!(address = %service.address(), hub = %safe(service.hub_url()), "listens");

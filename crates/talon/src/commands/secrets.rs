@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use talon_core::secret::{MAX_VALUE_BYTES, SecretValue};
 use talon_core::secret_writer::{KeyName, SecretWriteError, SecretWriter};
 use talon_core::snapshot::SecretSource;
-use talon_core::{AgentName, Snapshot};
+use talon_core::{AgentId, AgentName, Snapshot};
 use talon_router::EmbeddedRegistry;
 use talon_secrets::{ScopedReader, Scopes};
+use talon_store::WholeStore;
 use talon_worker::Bundle;
 
 use super::DryRunFlag;
@@ -70,6 +71,12 @@ enum What {
         #[command(flatten)]
         dry_run: DryRunFlag,
     },
+    /// Print the secret that deployment callbacks of this agent are signed with (whsec_…): derived from the install key of
+    /// this machine, stored nowhere
+    Callback {
+        /// Which agent
+        name: String,
+    },
     /// Give the agent another token for the Hub
     RotateAuth {
         /// Which agent
@@ -100,8 +107,9 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
                         .put_key(agent.as_str(), &key, &value, PATIENCE)
                         .await?
                 }
-                Way::Here(writer) => {
-                    let set = writer.set_keys(&agent, vec![(key.clone(), value)]).await;
+                Way::Here(here) => {
+                    let id = here.id(&agent).await?;
+                    let set = here.writer.set_keys(id, vec![(key.clone(), value)]).await;
                     set.map(drop).map_err(|e| failure(e, "not stored"))?;
                 }
             }
@@ -127,8 +135,9 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             };
             match Way::of(&session).await? {
                 Way::Server(server) => server.delete_key(agent.as_str(), &key, PATIENCE).await?,
-                Way::Here(writer) => {
-                    let gone = writer.unset_key(&agent, &key).await;
+                Way::Here(here) => {
+                    let id = here.id(&agent).await?;
+                    let gone = here.writer.unset_key(id, &key).await;
                     if !gone.map_err(|e| failure(e, "not taken away"))? {
                         return Err(none());
                     }
@@ -141,6 +150,14 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
                 &format!("{key} is gone"),
             )
         }
+        What::Callback { name } => {
+            let store = session.store().await?;
+            let agent = session.agent(&*store, &name).await?.agent.id;
+            let file = install_key::path(&session.config, &session.database()?);
+            let key = install_key::matching(&*store, &file).await?;
+            show_callback(&session, &key.callback_secret(agent));
+            Ok(Exit::Success)
+        }
         What::RotateAuth { name, dry_run } => {
             let agent = agent_name(&name)?;
             if dry_run.is_set() {
@@ -148,8 +165,9 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             }
             match Way::of(&session).await? {
                 Way::Server(server) => server.rotate_auth(agent.as_str(), PATIENCE).await?,
-                Way::Here(writer) => {
-                    let rotated = writer.rotate_auth(&agent).await;
+                Way::Here(here) => {
+                    let id = here.id(&agent).await?;
+                    let rotated = here.writer.rotate_auth(id).await;
                     rotated.map_err(|e| failure(e, "not replaced"))?;
                 }
             }
@@ -161,6 +179,12 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             )
         }
     }
+}
+
+/// Shown to whoever can read the install key, and stored nowhere.
+#[allow(clippy::disallowed_methods)]
+fn show_callback(session: &Session, secret: &SecretValue) {
+    session.output.line(secret.expose());
 }
 
 fn key_name(text: &str) -> Result<KeyName, Failure> {
@@ -175,7 +199,22 @@ fn key_name(text: &str) -> Result<KeyName, Failure> {
 /// Who does it.
 enum Way {
     Server(Server),
-    Here(Arc<dyn SecretWriter>),
+    Here(Here),
+}
+
+/// Without a daemon: on the database itself.
+struct Here {
+    writer: Arc<dyn SecretWriter>,
+    store: Arc<dyn WholeStore>,
+}
+
+impl Here {
+    async fn id(&self, agent: &AgentName) -> Result<AgentId, Failure> {
+        let found = self.store.get(agent.as_str(), false).await?;
+        found
+            .map(|s| s.agent.id)
+            .ok_or_else(|| Failure::not_found(agent.as_str()))
+    }
 }
 
 impl Way {
@@ -204,9 +243,9 @@ impl Way {
             store.clone(),
             cloudflare.account_id.clone(),
         ));
-        let (made, _) = daemon::build(Wiring {
+        let made = daemon::build(Wiring {
             registry: Arc::new(EmbeddedRegistry::new(store.clone())),
-            store,
+            store: store.clone(),
             cloudflare,
             // Neither references nor the runtime have a part in it: the daemon that runs comes after.
             secrets: Arc::new(ScopedReader::new(Scopes::default())),
@@ -217,7 +256,8 @@ impl Way {
             budget,
             config,
         })?;
-        Ok(Self::Here(made.daemon.secret_writer()))
+        let writer = made.daemon.secret_writer();
+        Ok(Self::Here(Here { writer, store }))
     }
 }
 
@@ -266,7 +306,11 @@ fn bounded(source: impl Read) -> std::io::Result<String> {
 fn failure(error: SecretWriteError, what: &str) -> Failure {
     let message = format!("{what}: {error}");
     match error {
-        SecretWriteError::NotFound(name) => Failure::not_found(name.as_str()),
+        SecretWriteError::NotFound => Failure::new(
+            Exit::NotFound,
+            message,
+            "talon list shows which agents there are",
+        ),
         SecretWriteError::Invalid(_) => Failure::rejected(
             message,
             "hand in the bare key: by the prompt, by standard input, or with --from-file",

@@ -6,8 +6,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use talon_controller::ControllerConfig;
 use talon_controller::config::BrakeConfig;
+use talon_core::turns::Allowance;
+use talon_factory::{Network, NoNetwork};
 use talon_secrets::Scopes;
 use url::{Host, Url};
+
+use crate::exit::Failure;
 
 /// Where a Hub is found below the address at which Talon serves HTTP.
 const HUB_PATH: &str = "/ws/agents";
@@ -24,8 +28,14 @@ pub struct Settings {
     pub cloudflare: CloudflareSettings,
     /// Where the daemon serves HTTP: the Hub, the Router, its own health.
     pub listen: SocketAddr,
+    /// Proxies in front of it, as addresses and networks: where a request came from is what they say in `X-Forwarded-For`.
+    pub trusted_proxies: Vec<String>,
     /// The WebSocket Hub that Workers connect to.
     pub hub: HubSettings,
+    /// What one caller may ask for over HTTP.
+    pub http: HttpSettings,
+    /// The pages for browsers.
+    pub dashboard: DashboardSettings,
     /// The Agent Router.
     pub router: RouterSettings,
     /// The agents' runtime that is deployed: the folder of a built bundle, or `placeholder`. Default: the one that the
@@ -53,7 +63,10 @@ impl Default for Settings {
             database_url: "sqlite://talon.db".to_owned(),
             cloudflare: CloudflareSettings::default(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8790)),
+            trusted_proxies: Vec::new(),
             hub: HubSettings::default(),
+            http: HttpSettings::default(),
+            dashboard: DashboardSettings::default(),
             router: RouterSettings::default(),
             runtime_bundle: None,
             vault: VaultSettings::default(),
@@ -160,6 +173,31 @@ impl HubSettings {
     }
 }
 
+/// What one caller may ask for over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct HttpSettings {
+    /// Watches, waits, tasks and open pages at the same time, of one owner's tokens together, or of one token without an
+    /// owner.
+    pub long_answers: usize,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            long_answers: Allowance::default().long_answers,
+        }
+    }
+}
+
+/// The pages for browsers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DashboardSettings {
+    /// Whether browsers reach them by https only (by a proxy in front of Talon). Default: as Workers reach the Hub.
+    pub https: Option<bool>,
+}
+
 /// The Agent Router.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -229,6 +267,17 @@ impl Default for DeadlineSettings {
 }
 
 impl Settings {
+    /// Whose word is taken for where a request came from.
+    pub fn proxies(&self) -> Result<Vec<Network>, Failure> {
+        let networks = self.trusted_proxies.iter().map(|text| text.parse());
+        networks.collect::<Result<_, NoNetwork>>().map_err(|error| {
+            Failure::usage(
+                "trustedProxies holds something that is neither an address nor a network",
+                &format!("{error}; talon config show says where the present ones come from"),
+            )
+        })
+    }
+
     /// What the daemon is told.
     pub fn controller(&self) -> ControllerConfig {
         ControllerConfig {

@@ -109,6 +109,9 @@ pub trait Watch: Send {
     /// Agents that changed since the last call, each as it stands now; empty after so long, or when something else may have
     /// changed. What was told may be told again.
     async fn next(&mut self, at_most: Duration) -> Answer<Vec<Snapshot>>;
+
+    /// Returns when one of these agents (none named: any) may have changed, or after so long. Only a hint.
+    async fn hint(&mut self, of: &[AgentId], at_most: Duration) -> Answer<()>;
 }
 
 /// Everything that commands ask for.
@@ -128,9 +131,6 @@ pub trait Fleet: Send + Sync {
 
     /// Events, oldest first.
     async fn events(&self, ask: &Events) -> Answer<Vec<Event>>;
-
-    /// What the agent's card calls it; `None`: there is none, or not for whoever asks.
-    async fn card_name(&self, agent: &Snapshot) -> Answer<Option<String>>;
 
     /// The latest tasks, newest first; none for who may not see them. What was asked is not among it.
     async fn tasks(&self, agent: &Snapshot, limit: i64) -> Answer<Vec<Task>>;

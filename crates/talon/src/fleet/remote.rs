@@ -77,7 +77,7 @@ impl Remote {
             if refused.status == Some(StatusCode::NOT_FOUND) {
                 Failure::not_found(agent.agent.name.as_str())
             } else {
-                refused.failure
+                refused.into()
             }
         })
     }
@@ -146,7 +146,7 @@ impl Remote {
                         Ok(None)
                     }
                     (None, Some(StatusCode::CONFLICT)) if before.is_none() => Ok(None),
-                    (None, _) => Err(Refusal::Other(refused.failure)),
+                    (None, _) => Err(Refusal::Other(*refused.failure)),
                 };
             }
         };
@@ -407,15 +407,6 @@ impl Fleet for Remote {
             last_at: item.last_at,
         });
         Ok(events.collect())
-    }
-
-    async fn card_name(&self, agent: &Snapshot) -> Answer<Option<String>> {
-        let path = ["api", "v1", "router", "agents", agent.agent.name.as_str()];
-        match self.read::<Value>(&path, &[]).await {
-            Ok(card) => Ok(card["name"].as_str().map(str::to_owned)),
-            Err(refused) if refused.status == Some(StatusCode::NOT_FOUND) => Ok(None),
-            Err(refused) => Err(refused.into()),
-        }
     }
 
     async fn tasks(&self, agent: &Snapshot, limit: i64) -> Answer<Vec<Task>> {

@@ -110,12 +110,6 @@ impl Fleet for Rows {
         Ok(found.into_iter().filter(is_mine).collect())
     }
 
-    async fn card_name(&self, agent: &Snapshot) -> Answer<Option<String>> {
-        // The card carries the hash of a token, which not everybody who may read the row may read.
-        let card = if_allowed(self.store.card(agent.agent.id).await)?;
-        Ok(card.map(|card| card.name))
-    }
-
     async fn tasks(&self, agent: &Snapshot, limit: i64) -> Answer<Vec<Task>> {
         let name = agent.agent.name.as_str();
         let mut tasks = if_allowed(self.store.recent_tasks(name, limit).await)?;

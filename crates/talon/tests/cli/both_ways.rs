@@ -75,6 +75,8 @@ fn fleet() -> Bench {
     });
     b.pass("old-bot", vec![Mutation::Resource(stubborn)]);
     b.talon(&["suspend", "new-bot"]).ends(0);
+    // Nothing is due: what nobody takes up is told otherwise after a while.
+    b.pass("new-bot", Vec::new());
     b
 }
 
@@ -301,6 +303,9 @@ fn writing_says_the_same_either_way() {
     both("suspend NAME", "", None, 0);
     both("resume NAME -o json", "", Some("suspend"), 0);
     both("reconcile NAME -o json", "", Some("reconcile"), 0);
+    for name in [here, there] {
+        b.pass(name, Vec::new());
+    }
     both("reconcile NAME --wait --timeout 200ms", "", None, 7);
     let protected = format!("{MANIFEST}  deletionProtected: true\n");
     both("apply -f -", &protected, None, 0);
@@ -311,6 +316,9 @@ fn writing_says_the_same_either_way() {
     both("delete NAME --yes -o json", "", Some("delete"), 0);
     both("delete NAME --yes", "", None, 0);
     both("apply -f -", MANIFEST, None, 5);
+    for name in [here, there] {
+        b.pass(name, Vec::new());
+    }
     both("wait NAME --for=delete --timeout 200ms", "", None, 7);
     for name in [here, there] {
         b.archived(name, CleanupResult::Failed);
@@ -323,8 +331,8 @@ fn writing_says_the_same_either_way() {
 fn a_hold_and_tokens_and_keys_are_made_and_ended_either_way() {
     let b = Bench::new();
     let daemon = Daemon::over(&b);
-    let ways: [&dyn Fn(&[&str]) -> crate::bench::Ran; 2] =
-        [&|args| b.talon(args), &|args| daemon.talon(&b, args)];
+    type Way<'a> = &'a dyn Fn(&[&str]) -> crate::bench::Ran;
+    let ways: [Way<'_>; 2] = [&|args| b.talon(args), &|args| daemon.talon(&b, args)];
     for (way, other) in [(ways[0], ways[1]), (ways[1], ways[0])] {
         let held = way(&["hold", "--reason", "maintenance", "-o", "json"])
             .ends(0)

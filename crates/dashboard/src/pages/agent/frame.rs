@@ -114,7 +114,7 @@ fn head(visit: &Visit) -> Head {
             .status
             .worker_url
             .clone()
-            .filter(|url| url.starts_with("https://") || url.starts_with("http://127.0.0.1")),
+            .filter(|url| is_safe_link(url)),
         generation: agent.generation.0,
         observed: agent.status.observed_generation.0,
         age: ago(s.now, agent.created_at),
@@ -145,4 +145,44 @@ fn told(done: &str) -> Option<&'static str> {
         "secret" => "The key is on the Worker. It was stored nowhere else.",
         _ => return None,
     })
+}
+
+/// Whether a Worker's address may be a link: https, or plain http on this machine (a local Cloudflare).
+fn is_safe_link(url: &str) -> bool {
+    let Ok(uri) = url.parse::<http::Uri>() else {
+        return false;
+    };
+    match uri.scheme_str() {
+        Some("https") => uri.host().is_some(),
+        Some("http") => uri
+            .authority()
+            .is_some_and(|at| at.host() == "127.0.0.1" && !at.as_str().contains('@')),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_safe_link;
+
+    #[test]
+    fn only_https_and_this_machine_are_links() {
+        for good in [
+            "https://a.b.workers.dev",
+            "http://127.0.0.1:8787/",
+            "http://127.0.0.1",
+        ] {
+            assert!(is_safe_link(good), "{good}");
+        }
+        for bad in [
+            "http://127.0.0.1.evil.example",
+            "http://127.0.0.1@evil.example",
+            "http://evil.example",
+            "javascript:alert(1)",
+            "https:",
+            "",
+        ] {
+            assert!(!is_safe_link(bad), "{bad}");
+        }
+    }
 }

@@ -106,6 +106,18 @@ pub async fn set(
             "This is not the name of a model provider. What was sent was dropped.",
         ));
     };
+    let who = session.visitor.counted_as();
+    let _place = match app.turns() {
+        Some(turns) => {
+            turns.write_key(&who)?;
+            Some(turns.keys_of(s.agent.id).ok_or_else(|| {
+                PageError::refused(
+                    "Another key of this agent is on its way. What was sent was dropped: try again.",
+                )
+            })?)
+        }
+        None => None,
+    };
     // Before it is done: a key on a Worker of which the log says nothing must not be.
     let entry = NewAudit {
         action: "set_secret".to_owned(),
@@ -114,7 +126,7 @@ pub async fn set(
     };
     app.store().audit(&session.visitor.actor(), &entry).await?;
     writer
-        .set_keys(&s.agent.name, vec![(key, value)])
+        .set_keys(s.agent.id, vec![(key, value)])
         .await
         .map_err(|error| told(&error))?;
     Ok(Redirect::to(&format!(

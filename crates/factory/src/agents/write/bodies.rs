@@ -49,6 +49,6 @@ pub struct ReplaceAgent {
 #[schema(example = json!({"spec": {"model": "openai/gpt-5", "display_name": null}}))]
 pub struct PatchAgent {
     /// What shall change; nothing, if it is left out.
-    #[schema(value_type = Object, nullable = false)]
+    #[schema(value_type = Option<Object>, nullable = false)]
     spec: Option<Value>,
 }

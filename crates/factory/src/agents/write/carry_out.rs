@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::response::Response;
 use serde_json::Value;
-use talon_core::{AgentSpec, Owner, Snapshot};
+use talon_core::{AgentId, AgentSpec, Owner, Snapshot};
 use talon_store::{ApplyOptions, ApplyOutcome, StoreError};
 
 use super::changes::write_plan;
@@ -27,6 +27,8 @@ pub struct Write<'a> {
     pub before: Option<Snapshot>,
     /// The generation at which it may happen; 0: only if there is nothing.
     pub if_generation: Option<i64>,
+    /// The same was asked before, and nobody knows whether it was done: what stands there may be its own work.
+    pub resumes: bool,
 }
 
 impl Write<'_> {
@@ -41,12 +43,13 @@ impl Write<'_> {
         let keys = std::mem::take(&mut wanted.keys);
         if !keys.is_empty() {
             secrets::takes_keys(self.app, self.caller)?;
+            self.app.write_keys(self.caller, None)?;
         }
         let wait = WaitParams {
             wait: self.params.wait,
             timeout: self.params.timeout.clone(),
         };
-        let wait = wait.read(self.app)?;
+        let wait = wait.read(self.app, self.caller)?;
         let owner = self.owner(&wanted)?;
         let dry_run = self.params.dry_run.is_some();
         let options = ApplyOptions {
@@ -54,7 +57,7 @@ impl Write<'_> {
             dry_run,
         };
         let store = self.app.store();
-        let applied = store
+        let applied = match store
             .apply_as(
                 &actor(self.caller),
                 &wanted.name,
@@ -63,22 +66,50 @@ impl Write<'_> {
                 options,
             )
             .await
-            .map_err(|error| self.refused(error, &wanted.spec))?;
+        {
+            Ok(applied) => (applied.id, applied.outcome),
+            Err(error) => match self.own_work(&error, &wanted, &owner).await? {
+                Some(id) => (id, ApplyOutcome::Created),
+                None => return Err(self.refused(error, &wanted.spec)),
+            },
+        };
+        let (id, outcome) = applied;
         if dry_run {
-            let plan = write_plan(self.before.as_ref(), &wanted.spec, applied.outcome);
+            let plan = write_plan(self.before.as_ref(), &wanted.spec, outcome);
             return Ok(CarriedOut::Rehearsed(plan));
         }
         if !keys.is_empty() {
             // The row comes first: what fails from here on leaves an agent that waits for its keys.
-            secrets::hand_in(self.app, self.caller, &wanted.name, keys).await?;
+            secrets::hand_in(self.app, self.caller, (id, &wanted.name), keys).await?;
         }
         Ok(CarriedOut::Written {
-            id: applied.id,
-            created: applied.outcome == ApplyOutcome::Created,
+            id,
+            created: outcome == ApplyOutcome::Created,
             name: wanted.name,
             warnings: wanted.warnings,
             wait,
         })
+    }
+
+    /// The agent that an earlier attempt made, whose answer was lost: untouched, and as it was asked for.
+    async fn own_work(
+        &self,
+        error: &StoreError,
+        wanted: &Wanted,
+        owner: &Owner,
+    ) -> Answer<Option<AgentId>> {
+        if !self.resumes || !matches!(error, StoreError::Stale { expected: 0, .. }) {
+            return Ok(None);
+        }
+        let found = self.app.store().get(wanted.name.as_str(), false).await?;
+        let own = found.filter(|s| {
+            let agent = &s.agent;
+            agent.owner == *owner
+                && agent.generation.0 == 1
+                && !agent.is_deleting()
+                && agent.spec == wanted.spec
+        });
+        Ok(own.map(|s| s.agent.id))
     }
 
     /// Whose the agent is or will be.
