@@ -10,24 +10,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use talon_core::resource::ResourceKind;
+use talon_core::Owner;
 use talon_core::secret::{Provider, SecretRef, SecretValue, names};
 use talon_core::spec::AgentSpec;
 use talon_core::task::TaskState;
-use talon_core::{Owner, Snapshot};
-use talon_simulator::{Fault, FaultRule, SimConfig, WorkerEdit, WorkerdOptions, WorkerdRunner};
+use talon_simulator::{SimConfig, WorkerdOptions, WorkerdRunner};
 use talon_store::ApplyOptions;
 use talon_worker::workshop::Workshop;
 use tokio::net::TcpListener;
 
 use super::Options;
-use crate::site::{Engine, Site, unsettled};
+use crate::site::{Engine, Site};
 use crate::stage::{name, spec};
 
 /// Name of the secret that is rotated.
 const KEY_NAME: &str = "ANTHROPIC_API_KEY";
-/// How long the daemon waits for Cloudflare.
-const REQUEST_SECONDS: u64 = 15;
 /// How long somebody tries again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -79,10 +76,7 @@ impl Ground {
             .set("TALON_RUNTIME_BUNDLE", bundle.display().to_string())
             .set("TALON_SCOPES", scopes.to_string())
             // A real upload is tried in workerd before it is accepted.
-            .set(
-                "TALON_DEADLINES_REQUEST_SECONDS",
-                REQUEST_SECONDS.to_string(),
-            )
+            .set("TALON_DEADLINES_REQUEST_SECONDS", "15")
             .set("TALON_DEADLINES_LEASE_SECONDS", "25");
         let _already = rustls::crypto::ring::default_provider().install_default();
         let ground = Self {
@@ -154,47 +148,6 @@ impl Ground {
             ensure!(begun.elapsed() < PATIENCE, "{agent}: {output:?}");
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-    }
-
-    /// Edits a Worker behind Talon's back; the upload that repairs it is not answered. It lands at once, or late: when
-    /// nobody waits for it any more. Returns when it was sent.
-    pub async fn lose_an_upload(&self, agent: &str, late: bool) -> Result<()> {
-        // An edit between a write of ours and the list that follows it is taken for ours: until then what is known of
-        // the Worker ends with the time of our write.
-        let seen = |row: &Snapshot| {
-            let worker = row.resource(ResourceKind::Worker);
-            let known = worker.and_then(|w| w.observed_hash.as_deref());
-            unsettled(row).is_none() && known.is_some_and(|hash| !hash.contains("|by:"))
-        };
-        let row = self
-            .site
-            .row(agent, "listed as it was written", PATIENCE, seen)
-            .await?;
-        let worker = row.agent.status.worker_name.context("a Worker")?;
-        let fault = match late {
-            true => Fault::LandLate {
-                after_ms: 1_000 * (REQUEST_SECONDS + 5),
-            },
-            false => Fault::ResetAfter,
-        };
-        let mut rule = FaultRule::on("workers.upload", fault).times(1);
-        rule.matching.path = Some(worker.clone());
-        let faults = self.site.sim.faults();
-        let before = faults.fired();
-        faults.add(vec![rule]).map_err(anyhow::Error::msg)?;
-        let edit = WorkerEdit {
-            drop_bindings: vec!["AGENT_NAME".to_owned()],
-            ..WorkerEdit::default()
-        };
-        let edited = self.site.sim.edit_worker(&worker, &edit);
-        ensure!(edited, "{agent} has no Worker to edit");
-        let sent = async || {
-            let fired = self.site.sim.faults().fired() > before;
-            Ok(fired.then_some(()).ok_or_else(|| "no upload".to_owned()))
-        };
-        self.site
-            .until("the repair of an edit was sent", PATIENCE, sent)
-            .await
     }
 
     /// The key that an agent should have.

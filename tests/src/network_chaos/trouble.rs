@@ -1,5 +1,4 @@
-//! What goes wrong: the daemon with the Hub in it is killed, Workers are killed, keys and the Hub's tokens are rotated, and
-//! uploads have no answer, which land late.
+//! What goes wrong: the daemon with the Hub in it is killed, Workers are killed, keys and tokens for the Hub are rotated.
 
 use std::time::{Duration, Instant};
 
@@ -28,9 +27,6 @@ pub struct Troubles {
     pub rotations: usize,
     /// An agent gets another token for the Hub.
     pub auth_rotations: usize,
-    /// Somebody edits a Worker; the upload that repairs it has no answer, and half of them land after nobody waits for them
-    /// any more.
-    pub lost_uploads: usize,
 }
 
 impl Troubles {
@@ -40,20 +36,17 @@ impl Troubles {
         let daemon_kills = all / 8;
         let rotations = all / 6;
         let auth_rotations = all / 8;
-        let lost_uploads = all / 40;
         Self {
             daemon_kills,
-            worker_kills: all - daemon_kills - rotations - auth_rotations - lost_uploads,
+            worker_kills: all - daemon_kills - rotations - auth_rotations,
             rotations,
             auth_rotations,
-            lost_uploads,
         }
     }
 
     /// How often a Worker is stopped, in the middle of what it does.
     pub fn stops(&self) -> usize {
-        // A repair is two versions, if the upload landed and is made again.
-        self.worker_kills + self.rotations + self.auth_rotations + 2 * self.lost_uploads
+        self.worker_kills + self.rotations + self.auth_rotations
     }
 }
 
@@ -63,7 +56,6 @@ enum Trouble {
     Worker,
     Key,
     Auth,
-    Upload,
 }
 
 /// Makes trouble.
@@ -84,13 +76,11 @@ impl<'g> Maker<'g> {
             worker_kills,
             rotations,
             auth_rotations,
-            lost_uploads,
         } = options.troubles;
         let mut coming = vec![Trouble::Daemon; daemon_kills];
         coming.extend(vec![Trouble::Worker; worker_kills]);
         coming.extend(vec![Trouble::Key; rotations]);
         coming.extend(vec![Trouble::Auth; auth_rotations]);
-        coming.extend(vec![Trouble::Upload; lost_uploads]);
         coming.shuffle(&mut dice);
         Self {
             ground,
@@ -117,10 +107,6 @@ impl<'g> Maker<'g> {
                 Trouble::Auth => {
                     let agent = self.any_agent();
                     self.ground.rotate_auth(&agent).await?;
-                }
-                Trouble::Upload => {
-                    let agent = self.any_agent();
-                    self.ground.lose_an_upload(&agent, n % 2 == 0).await?;
                 }
             }
             if (n + 1) % 20 == 0 {

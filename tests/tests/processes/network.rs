@@ -17,7 +17,6 @@ async fn no_task_is_lost_or_answered_twice_while_hub_workers_and_keys_suffer() -
             worker_kills: 8,
             rotations: 4,
             auth_rotations: 4,
-            lost_uploads: 2,
         },
         pause: Duration::from_millis(1_500),
         seed: 1,

@@ -151,11 +151,15 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             )
         }
         What::Callback { name } => {
-            let store = session.store().await?;
-            let agent = session.agent(&*store, &name).await?.agent.id;
-            let file = install_key::path(&session.config, &session.database()?);
+            session.refuse_server(Some("secrets callback"))?;
+            let agent = agent_name(&name)?;
+            let database = session.database()?;
+            let store = database::open(&database).await?.store;
+            let found = store.get(agent.as_str(), false).await?;
+            let found = found.ok_or_else(|| Failure::not_found(agent.as_str()))?;
+            let file = install_key::path(&session.config, &database);
             let key = install_key::matching(&*store, &file).await?;
-            show_callback(&session, &key.callback_secret(agent));
+            show_callback(&session, &key.callback_secret(found.agent.id));
             Ok(Exit::Success)
         }
         What::RotateAuth { name, dry_run } => {

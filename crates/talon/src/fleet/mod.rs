@@ -217,8 +217,9 @@ fn another_owner(s: &Snapshot, wanted: &Document) -> Failure {
     );
     Failure::rejected(
         format!(
-            "{} the agent belongs to the owner {is}, and the manifest (or --owner) says {asked}: an owner never changes",
-            codes::FIXED
+            "{} {} It belongs to the owner {is}, and the manifest (or --owner) says {asked}.",
+            codes::FIXED,
+            codes::message(codes::FIXED).unwrap_or_default()
         ),
         format!(
             "say that it is {is}'s (--owner {is}, or metadata.owner), or apply it under another name"
