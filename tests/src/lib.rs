@@ -15,3 +15,4 @@ pub mod secrets;
 pub mod simulation;
 pub mod site;
 pub mod stage;
+pub mod web;

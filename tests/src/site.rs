@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use talon_core::condition::{ConditionType, Truth};
 use talon_core::status::DeploymentStatus;
+use talon_core::task::{NewTask, SessionId, TaskId};
 use talon_core::{InstallId, Owner, Snapshot};
 use talon_simulator::{DEV_API_TOKEN, SimConfig, SimHandle, Simulator};
 use talon_store::{ApplyOptions, ListFilter, StoreError, WholeStore};
@@ -162,6 +163,21 @@ impl<'s> Site<'s> {
             .apply(&name(agent), &owner, &spec(), ApplyOptions::default())
             .await
             .with_context(|| agent.to_owned())?;
+        Ok(())
+    }
+
+    /// Asks an agent something, as the Hub stores it; nobody need be there to do it.
+    pub async fn ask(&self, task: &str, agent: &str, text: &str) -> Result<()> {
+        let task = NewTask {
+            id: TaskId::parse(task).context("an id")?,
+            agent: agent.to_owned(),
+            session: SessionId::parse("a-session").context("a session")?,
+            text: text.to_owned(),
+            metadata: serde_json::Value::Null,
+            asked_by: None,
+            deadline_in: Duration::from_secs(600),
+        };
+        self.store.submit_task(&task, 64).await?;
         Ok(())
     }
 

@@ -1,12 +1,13 @@
 //! The account itself: its workers.dev subdomain, and how our own token stands.
 
+use chrono::{DateTime, Utc};
 use reqwest::Method;
 use serde::Deserialize;
 use talon_core::cloud::{CallCx, CloudError, CloudResult, TokenCheck};
 
 use crate::client::{Client, Terms};
 use crate::envelope::{incomplete, typed};
-use crate::lenient::text_field;
+use crate::lenient::{date_field, text_field};
 use crate::taxonomy::{Area, Call};
 
 #[derive(Debug, Default, Deserialize)]
@@ -24,7 +25,73 @@ struct Verified {
     status: Option<String>,
 }
 
+/// A token as `GET …/tokens/{id}` shows it.
+#[derive(Debug, Default, Deserialize)]
+struct Shown {
+    #[serde(default, deserialize_with = "date_field")]
+    expires_on: Option<DateTime<Utc>>,
+    #[serde(default)]
+    policies: Vec<ShownPolicy>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ShownPolicy {
+    #[serde(default, deserialize_with = "text_field")]
+    effect: Option<String>,
+    #[serde(default)]
+    permission_groups: Vec<ShownGroup>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ShownGroup {
+    #[serde(default, deserialize_with = "text_field")]
+    name: Option<String>,
+}
+
+/// The permissions that Talon's token needs, by the names of their groups.
+pub const NEEDED_PERMISSIONS: [&str; 3] = [
+    "Workers Scripts Write",
+    "Workers R2 Storage Write",
+    "Account API Tokens Write",
+];
+
+/// What a token says of itself, beyond that it is accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenTerms {
+    /// When it ends, if ever.
+    pub expires_on: Option<DateTime<Utc>>,
+    /// Names of the permissions that its policies allow, in alphabetical order, each once. `None` if Cloudflare names them by
+    /// id only.
+    pub permissions: Option<Vec<String>>,
+}
+
 impl Client {
+    /// When our own token ends and what it allows. An account's token may read itself with "Account API Tokens"; a user's is
+    /// not there.
+    ///
+    /// # Errors
+    /// Those of any read; `Auth` or `NotFound` where it may not look at itself.
+    pub async fn token_terms(&self, cx: CallCx) -> CloudResult<TokenTerms> {
+        let id = self.token_id(cx).await?;
+        let call = Call::new("GET token", Method::GET, Area::Tokens);
+        let url = self.account_url(&call, &["tokens", &id])?;
+        let (answer, success) = self
+            .read(cx.into(), &call, || self.request(&call, url.clone()))
+            .await?;
+        let shown: Shown = typed(&call, &answer, success.result)?;
+        let allowed = shown
+            .policies
+            .into_iter()
+            .filter(|policy| policy.effect.as_deref() == Some("allow"))
+            .flat_map(|policy| policy.permission_groups);
+        let names: Option<std::collections::BTreeSet<String>> =
+            allowed.map(|group| group.name).collect();
+        Ok(TokenTerms {
+            expires_on: shown.expires_on,
+            permissions: names.map(|names| names.into_iter().collect()),
+        })
+    }
+
     pub(crate) async fn get_account_subdomain(&self, cx: CallCx) -> CloudResult<Option<String>> {
         let call = Call::new("GET account subdomain", Method::GET, Area::Workers);
         let url = self.account_url(&call, &["workers", "subdomain"])?;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, RequestBuilder};
 use talon_core::cloud::{Budget, CallClass, CallCx, CloudError, CloudResult, RateSignal};
+use talon_core::logs::CallWitness;
 use talon_core::secret::SecretValue;
 use url::Url;
 
@@ -20,7 +21,9 @@ use crate::rate;
 use crate::server_clock::ServerClock;
 use crate::taxonomy::Call;
 use crate::tokens::PER_PAGE;
-use crate::transport::{Answer, Lost, http_client, no_time, pause_before_retry, send};
+use crate::transport::{
+    Answer, Lost, http_client, no_time, pause_before_retry, send, socket_client,
+};
 
 /// How often a read is tried in all.
 pub(crate) const READ_TRIES: u32 = 3;
@@ -28,6 +31,8 @@ pub(crate) const READ_TRIES: u32 = 3;
 /// One Cloudflare account, through one API token. Cheap to share behind an `Arc`.
 pub struct Client {
     pub(crate) http: reqwest::Client,
+    /// For what becomes a WebSocket: HTTP/1.1 alone, and never the token.
+    pub(crate) sockets: reqwest::Client,
     pub(crate) api_base: Url,
     pub(crate) s3_endpoint: Option<Url>,
     pub(crate) account_id: String,
@@ -41,6 +46,7 @@ pub struct Client {
     pub(crate) token_page: AtomicU64,
     pub(crate) server_clock: ServerClock,
     authorization: HeaderValue,
+    witness: Option<Arc<dyn CallWitness>>,
     budget: Arc<dyn Budget>,
 }
 
@@ -69,6 +75,7 @@ impl Client {
         let authorization = bearer(&config.token).ok_or(ConfigError::Token)?;
         Ok(Self {
             http: http_client(config.timeouts, &config.user_agent)?,
+            sockets: socket_client(config.timeouts, &config.user_agent)?,
             api_base: config.api_base,
             s3_endpoint: config.s3_endpoint,
             account_id: config.account_id,
@@ -79,8 +86,15 @@ impl Client {
             token_page: AtomicU64::new(PER_PAGE),
             server_clock: ServerClock::default(),
             authorization,
+            witness: None,
             budget,
         })
+    }
+
+    /// Tells this one of every answer of the API.
+    pub fn with_witness(mut self, witness: Arc<dyn CallWitness>) -> Self {
+        self.witness = Some(witness);
+        self
     }
 
     /// `{api_base}/accounts/{account}/{segments…}`.
@@ -217,6 +231,9 @@ impl Client {
             ray = answer.ray(),
             "cloudflare answered"
         );
+        if let Some(witness) = &self.witness {
+            witness.answered(answer.http, answer.ray().as_deref());
+        }
         if let Some(signal) = rate::signal(answer.http, &answer.headers, chrono::Utc::now()) {
             self.budget.observe(signal);
         }
@@ -240,7 +257,7 @@ impl From<CallCx> for Terms {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
         Some(url::Host::Ipv4(address)) => address.is_loopback(),

@@ -10,7 +10,8 @@
 //!   the token and of every secret the call carried.
 //!
 //! Where to look: `transport` sends, `envelope` reads answers, `taxonomy` decides what a refusal means, `workers`,
-//! `upload`, `buckets`, `tokens` and `s3` hold the calls, `workers_dev` speaks to the Workers themselves, `verify` holds what we assume of the real Cloudflare.
+//! `upload`, `buckets`, `tokens` and `s3` hold the calls, `workers_dev` speaks to the Workers themselves, `tail` listens to
+//! them, `verify` holds what we assume of the real Cloudflare.
 
 mod account;
 mod admission;
@@ -28,6 +29,7 @@ mod message;
 mod rate;
 mod s3;
 mod server_clock;
+mod tail;
 mod taxonomy;
 mod tokens;
 mod transport;
@@ -36,6 +38,7 @@ pub mod verify;
 mod workers;
 mod workers_dev;
 
+pub use account::{NEEDED_PERMISSIONS, TokenTerms};
 pub use admission::Unlimited;
 pub use client::Client;
 pub use config::{ClientConfig, ConfigError, Timeouts};

@@ -56,6 +56,18 @@ pub(crate) fn http_client(
     timeouts: Timeouts,
     user_agent: &str,
 ) -> Result<reqwest::Client, ConfigError> {
+    made(builder(timeouts, user_agent))
+}
+
+/// The same for what becomes a WebSocket: HTTP/1.1 alone.
+pub(crate) fn socket_client(
+    timeouts: Timeouts,
+    user_agent: &str,
+) -> Result<reqwest::Client, ConfigError> {
+    made(builder(timeouts, user_agent).http1_only())
+}
+
+fn builder(timeouts: Timeouts, user_agent: &str) -> reqwest::ClientBuilder {
     // A second installation is refused, which is as good: the first one stays.
     let _already = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
@@ -66,6 +78,10 @@ pub(crate) fn http_client(
         .referer(false)
         .connect_timeout(timeouts.connect)
         .pool_idle_timeout(IDLE)
+}
+
+fn made(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, ConfigError> {
+    builder
         .build()
         .map_err(|e| ConfigError::Http(e.without_url().to_string()))
 }

@@ -14,6 +14,7 @@ use talon_core::cloud::{
 };
 use talon_core::secret::SecretValue;
 use talon_core::spec::{Jurisdiction, LocationHint, StorageClass};
+use talon_core::tail::TailCloud;
 
 const BASE: &str = "/client/v4";
 
@@ -66,6 +67,10 @@ fn cloudflare(seen: &Seen) -> Response {
         ("GET", p) if p.ends_with("/secrets") => {
             success(json!([{"name": "K", "type": "secret_text"}]))
         }
+        // Nobody is asked there: it is neither encrypted nor this machine.
+        ("POST", p) if p.ends_with("/tails") => success(json!({
+            "id": "0123", "url": "ws://198.51.100.1/tail", "expires_at": "2026-11-29T12:00:00Z"
+        })),
         ("PATCH", _) => success(json!({"K": {"name": "K", "type": "secret_text"}})),
         (_, p) if p.ends_with("/subdomain") => {
             success(json!({"enabled": true, "previews_enabled": false}))
@@ -238,6 +243,12 @@ async fn call_everything(client: &Client) {
         64
     );
     client.delete_token(cx, "t3").await.unwrap();
+    let tail = client.open_tail(cx, "w").await.err().unwrap();
+    assert!(
+        tail.to_string().contains("address cannot be used"),
+        "{tail}"
+    );
+    client.close_tail(cx, "w", "0123").await.unwrap();
     client.delete_worker(cx, "w").await.unwrap();
 }
 

@@ -160,3 +160,30 @@ async fn a_throttled_look_up_makes_no_token() {
         "the code alone says it: {told:?}"
     );
 }
+
+#[tokio::test]
+async fn our_own_token_says_when_it_ends_and_what_it_allows() {
+    let server = Recorder::start(move |seen| match seen.path.as_str() {
+        path if path.ends_with("/tokens/verify") => {
+            success(json!({"id": "own", "status": "active"}))
+        }
+        path if path.ends_with("/tokens/own") => success(json!({
+            "id": "own",
+            "expires_on": "2027-01-02T03:04:05Z",
+            "policies": [
+                {"effect": "allow", "permission_groups": [{"id": "1", "name": "B"}, {"id": "2", "name": "A"}]},
+                {"effect": "deny", "permission_groups": [{"id": "3", "name": "C"}]},
+                {"effect": "allow", "permission_groups": [{"id": "1", "name": "B"}]},
+            ],
+        })),
+        path => panic!("{path}"),
+    })
+    .await;
+    let terms = server.client().token_terms(cx()).await.unwrap();
+    assert_eq!(
+        terms.expires_on.map(|at| at.to_rfc3339()).as_deref(),
+        Some("2027-01-02T03:04:05+00:00")
+    );
+    let names = ["A", "B"].map(str::to_owned).to_vec();
+    assert_eq!(terms.permissions, Some(names));
+}

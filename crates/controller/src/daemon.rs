@@ -9,9 +9,11 @@ use talon_core::cloud::{CallClass, Cloud};
 use talon_core::condition::Reason;
 use talon_core::deliver::{Waker, WorkerDoor};
 use talon_core::event::{EventReason, NewEvent, Severity};
+use talon_core::logs::AgentLogs;
 use talon_core::mutation::{Finish, Mutation, Progress};
 use talon_core::registry::Registry;
 use talon_core::secret_writer::SecretWriter;
+use talon_core::tail::TailCloud;
 use talon_core::{AgentId, InstallId};
 use talon_plan::status::PassFailure;
 use talon_plan::{R2Endpoint, Subdomain, World};
@@ -28,10 +30,13 @@ use crate::brake::Brake;
 use crate::config::{ControllerConfig, seconds};
 use crate::inventory::Surveyor;
 use crate::lease::Lease;
+use crate::logbook::LogBook;
+use crate::logs::DaemonLogs;
 use crate::pass::{self, knock};
 use crate::secret_writer::KeyWriter;
 use crate::shared::Shared;
 use crate::tell::{HoldTold, safe};
+use crate::times::PassTimes;
 use crate::waker::AgentWaker;
 use crate::{high_water, resync, sweep};
 
@@ -138,6 +143,7 @@ impl Daemon {
             door: parts.door,
             knocks: Semaphore::new(knock::AT_ONCE),
             key: parts.key,
+            book: Arc::new(LogBook::new(parts.clock.clone())),
             clock: parts.clock,
             random: parts.random,
             config,
@@ -145,6 +151,7 @@ impl Daemon {
             surveyor,
             brake,
             hold_told: HoldTold::default(),
+            times: Arc::default(),
             base,
         });
         let inner = Inner {
@@ -168,6 +175,17 @@ impl Daemon {
     pub fn secret_writer(&self) -> Arc<dyn SecretWriter> {
         let inner = &self.inner;
         Arc::new(KeyWriter::new(inner.shared.clone(), &inner.holder))
+    }
+
+    /// How long this daemon's passes take.
+    pub fn times(&self) -> Arc<PassTimes> {
+        self.inner.shared.times.clone()
+    }
+
+    /// The lines of this daemon's agents: the controller's of this process, and their Workers' where there is a way to
+    /// tails. To be asked for once: each has tails of its own.
+    pub fn logs(&self, tails: Option<Arc<dyn TailCloud>>) -> Arc<dyn AgentLogs> {
+        Arc::new(DaemonLogs::new(self.inner.shared.clone(), tails))
     }
 
     /// Asks for a resync now rather than when it is due.
@@ -383,8 +401,12 @@ impl Inner {
         self.running().insert(claim.agent_id, lease.clone());
         let inner = self.clone();
         let mut one = JoinSet::new();
+        let begun = self.shared.clock.monotonic();
         one.spawn(async move { pass::run(&inner.shared, &lease).await });
-        match one.join_next().await {
+        let ended = one.join_next().await;
+        let took = self.shared.clock.monotonic().saturating_sub(begun);
+        self.shared.times.add(took);
+        match ended {
             Some(Ok(Ok(()))) | None => {}
             Some(Ok(Err(StoreError::StaleEpoch))) => {
                 tracing::info!(agent = %claim.agent_id, "another daemon has taken over");

@@ -21,9 +21,11 @@ use talon_plan::{Plan, Step, StepKind, World};
 use talon_store::{Store, StoreError};
 use talon_worker::Bundle;
 
+use crate::answers;
 use crate::brake::Brake;
 use crate::failure::{self, Verdict};
 use crate::lease::Lease;
+use crate::logbook::LogBook;
 use crate::observe::Values;
 use crate::tell;
 use made::Made;
@@ -36,6 +38,8 @@ pub struct Executor<'a> {
     pub cloud: &'a dyn Cloud,
     /// The Router.
     pub registry: &'a dyn Registry,
+    /// Where each step is told.
+    pub book: &'a LogBook,
     /// The mass-change brake learns what was uploaded and deleted.
     pub brake: &'a Brake,
     /// The code.
@@ -135,14 +139,28 @@ impl Executor<'_> {
             pending.extend(effect::intent(&step.kind, &cx));
             if step.kind.has_effect() && !pending.is_empty() {
                 self.store.commit(&lease.claim, &pending).await?;
-                tell::transition(snapshot, &pending);
+                tell::transition(self.book, snapshot, &pending);
                 pending.clear();
             }
-            match self
-                .call(lease, snapshot, &step, values, &mut made, class)
-                .await
-            {
+            let begun = self.clock.monotonic();
+            let call = self.call(lease, snapshot, &step, values, &mut made, class);
+            let (called, answers) = answers::heard(call).await;
+            let took = self.clock.monotonic().saturating_sub(begun);
+            let told = |failed: Option<&Verdict>| {
+                tell::step(
+                    self.book,
+                    snapshot,
+                    step.kind.name(),
+                    &answers,
+                    took,
+                    failed,
+                );
+            };
+            match called {
                 Ok(answer) => {
+                    if step.kind.has_effect() {
+                        told(None);
+                    }
                     if matches!(answer, Answer::Emptied { empty: false, .. }) {
                         outcome.unfinished = true;
                         failed.push(step.id);
@@ -159,7 +177,7 @@ impl Executor<'_> {
                 }
                 Err(error) => {
                     let verdict = error.verdict().redacted(&made.redactor(values));
-                    verdict.tell(snapshot.agent.name.as_str(), step.kind.name());
+                    told(Some(&verdict));
                     pending.extend(effect::failed(&step.kind, &verdict.failure, &cx));
                     outcome.retry_after = outcome.retry_after.max(verdict.retry_after);
                     outcome.failure = Some(match outcome.failure.take() {

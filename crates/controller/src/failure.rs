@@ -9,8 +9,6 @@ use talon_plan::effect::Failure;
 use talon_plan::status::PassFailure;
 use talon_secrets::Redactor;
 
-use crate::tell::safe;
-
 /// Codes that refuse a request now but may pass by themselves: a bucket or an R2 setting that is not visible yet, a
 /// version that is not deployed yet. Source: observed on the live API.
 const PASSING_CODES: &[i64] = &[10_085, 10_136, 10_215];
@@ -56,16 +54,6 @@ impl Verdict {
             "needs a person"
         } else {
             "passing"
-        }
-    }
-
-    /// Says that a step failed. A throttled one did not: of pauses the budget speaks, once for all agents.
-    pub fn tell(&self, agent: &str, step: &str) {
-        let (class, error) = (self.class(), safe(&self.failure.message));
-        if self.failure.throttled {
-            tracing::debug!(agent, step, class, error, "step put off");
-        } else {
-            tracing::warn!(agent, step, class, error, "step failed");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! before and after; two daemons may run at once and the result is still right; a pass that panics harms no other.
 
 pub mod account;
+pub mod answers;
 pub mod backoff;
 pub mod brake;
 pub mod budget;
@@ -15,13 +16,17 @@ pub mod failure;
 pub mod high_water;
 pub mod inventory;
 pub mod lease;
+pub mod logbook;
+pub mod logs;
 pub mod observe;
 pub mod pass;
 pub mod resync;
 pub mod secret_writer;
 pub mod shared;
 pub mod sweep;
+pub mod tails;
 pub mod tell;
+pub mod times;
 pub mod waker;
 
 pub use config::ControllerConfig;

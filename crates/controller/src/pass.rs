@@ -151,6 +151,7 @@ impl Pass<'_> {
                 store: self.shared.store.as_ref(),
                 cloud: self.shared.cloud.as_ref(),
                 registry: self.shared.registry.as_ref(),
+                book: &self.shared.book,
                 brake: &self.shared.brake,
                 bundle: &self.shared.bundle,
                 world: &world,
@@ -392,7 +393,9 @@ impl Pass<'_> {
                 Some(wait)
             };
             (wait, Progress::Waiting)
-        } else if plan.held.is_some() {
+        } else if let Some(held) = &plan.held {
+            let why = tell::safe(&format!("effects are held: {}", held.message));
+            tell::later(&self.shared.book, &seen.snapshot, &why, None);
             (None, Progress::Waiting)
         } else if let Some(recheck) = plan.recheck_in {
             (Some(recheck), Progress::Waiting)
@@ -427,7 +430,22 @@ impl Pass<'_> {
     /// Writes the end of the pass, and says what came of it.
     async fn end(&self, snapshot: &Snapshot, finish: &Finish) -> StoreResult<()> {
         self.shared.store.finish(&self.lease.claim, finish).await?;
-        tell::transition(snapshot, &finish.mutations);
+        let book = &self.shared.book;
+        tell::transition(book, snapshot, &finish.mutations);
+        match finish.progress {
+            Progress::Failed => {
+                tell::later(book, snapshot, "tried again later", finish.next_due_in)
+            }
+            Progress::Throttled { .. } => {
+                tell::later(
+                    book,
+                    snapshot,
+                    "put off: the call budget asks to wait",
+                    finish.next_due_in,
+                );
+            }
+            _ => {}
+        }
         Ok(())
     }
 }

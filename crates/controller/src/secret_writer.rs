@@ -65,21 +65,17 @@ impl KeyWriter {
         }
     }
 
-    async fn id(&self, agent: &AgentName) -> Ended<AgentId> {
-        let found = self.shared.store.get(agent.as_str(), false).await;
+    /// What the agent is called, for the log; an error if it is only a record by now.
+    async fn name(&self, id: AgentId) -> Ended<AgentName> {
+        let found = self.shared.store.load(id).await;
         match found.map_err(|e| not_begun(&e))? {
-            Some(snapshot) => Ok(snapshot.agent.id),
-            None => Err(SecretWriteError::NotFound(agent.clone())),
+            Some(snapshot) if !snapshot.agent.is_archived() => Ok(snapshot.agent.name),
+            _ => Err(SecretWriteError::NotFound),
         }
     }
 
-    async fn carry_out(
-        &self,
-        agent: &AgentName,
-        id: AgentId,
-        ask: Ask,
-        values: Values,
-    ) -> Ended<End> {
+    async fn carry_out(&self, id: AgentId, ask: Ask, values: Values) -> Ended<End> {
+        let agent = self.name(id).await?;
         let mut values = values;
         // The fingerprints of what is made for the call are keyed by it.
         values.insert(
@@ -89,7 +85,7 @@ impl KeyWriter {
         let request = Request {
             shared: self.shared.clone(),
             holder: self.holder.clone(),
-            agent: agent.clone(),
+            agent,
             ask,
             values,
         };
@@ -106,7 +102,7 @@ impl KeyWriter {
 impl SecretWriter for KeyWriter {
     async fn set_keys(
         &self,
-        agent: &AgentName,
+        id: AgentId,
         keys: Vec<(KeyName, SecretValue)>,
     ) -> Ended<Vec<StoredKey>> {
         for (at, (name, value)) in keys.iter().enumerate() {
@@ -118,7 +114,6 @@ impl SecretWriter for KeyWriter {
                 return Err(SecretWriteError::Invalid(format!("{name} is given twice")));
             }
         }
-        let id = self.id(agent).await?;
         let control = self.shared.key.control_token(id);
         let mut stored = Vec::with_capacity(keys.len());
         let mut values = Values::new();
@@ -137,20 +132,18 @@ impl SecretWriter for KeyWriter {
         if stored.is_empty() {
             return Ok(stored);
         }
-        self.carry_out(agent, id, Ask::Set(asked), values).await?;
+        self.carry_out(id, Ask::Set(asked), values).await?;
         Ok(stored)
     }
 
-    async fn unset_key(&self, agent: &AgentName, key: &KeyName) -> Ended<bool> {
-        let id = self.id(agent).await?;
+    async fn unset_key(&self, id: AgentId, key: &KeyName) -> Ended<bool> {
         let ask = Ask::Unset(key.to_string());
-        let end = self.carry_out(agent, id, ask, Values::new()).await?;
+        let end = self.carry_out(id, ask, Values::new()).await?;
         Ok(matches!(end, End::Done))
     }
 
-    async fn rotate_auth(&self, agent: &AgentName) -> Ended<()> {
-        let id = self.id(agent).await?;
-        self.carry_out(agent, id, Ask::RotateAuth, Values::new())
+    async fn rotate_auth(&self, id: AgentId) -> Ended<()> {
+        self.carry_out(id, Ask::RotateAuth, Values::new())
             .await
             .map(drop)
     }
@@ -209,7 +202,7 @@ impl Request {
                     });
                 }
                 Err(StoreError::NotFound) => {
-                    return Err(SecretWriteError::NotFound(self.agent.clone()));
+                    return Err(SecretWriteError::NotFound);
                 }
                 Err(error) => return Err(not_begun(&error)),
             }
@@ -312,6 +305,7 @@ impl Request {
             store: shared.store.as_ref(),
             cloud: shared.cloud.as_ref(),
             registry: shared.registry.as_ref(),
+            book: &shared.book,
             brake: &shared.brake,
             bundle: &shared.bundle,
             world,

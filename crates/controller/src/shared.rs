@@ -20,8 +20,10 @@ use crate::brake::Brake;
 use crate::config::ControllerConfig;
 use crate::failure::{self, Verdict};
 use crate::inventory::{Inventory, Surveyor};
+use crate::logbook::LogBook;
 use crate::observe::{Anchor, Observer, Values, disown_foreign_token};
 use crate::tell::HoldTold;
+use crate::times::PassTimes;
 
 /// What every pass shares.
 pub struct Shared {
@@ -53,8 +55,12 @@ pub struct Shared {
     pub surveyor: Arc<Surveyor>,
     /// The mass-change brake.
     pub brake: Arc<Brake>,
+    /// The last lines about each agent.
+    pub book: Arc<LogBook>,
     /// What was said of holds.
     pub hold_told: HoldTold,
+    /// How long passes took.
+    pub times: Arc<PassTimes>,
     /// The world, without subdomain and hold, which are looked up for each pass.
     pub base: World,
 }

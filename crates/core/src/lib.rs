@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod bundle;
+pub mod callback;
 pub mod card;
 pub mod clock;
 pub mod cloud;
@@ -20,6 +21,7 @@ pub mod guesses;
 pub mod hold;
 pub mod id;
 pub mod identity;
+pub mod logs;
 pub mod manifest;
 pub mod model;
 pub mod mutation;
@@ -33,8 +35,10 @@ pub mod secret_writer;
 pub mod snapshot;
 pub mod spec;
 pub mod status;
+pub mod tail;
 pub mod task;
 pub mod text;
+pub mod turns;
 pub mod validate;
 
 pub use agent::Agent;

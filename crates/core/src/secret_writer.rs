@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::name::AgentName;
+use crate::id::AgentId;
 use crate::secret::{Provider, SecretValue};
 
 /// Name of a Worker secret that holds a provider's key: `ANTHROPIC_API_KEY`. No other secret can be set from outside.
@@ -45,9 +45,9 @@ impl fmt::Display for KeyName {
 /// Why a key was not changed, or may not have been. No message holds a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretWriteError {
-    /// There is no live agent of this name.
-    #[error("there is no agent {0}")]
-    NotFound(AgentName),
+    /// No live agent has this id: it was never there, or has been deleted.
+    #[error("there is no such agent (any more)")]
+    NotFound,
     /// It can never be accepted as it stands: the value cannot be a key.
     #[error("{0}")]
     Invalid(String),
@@ -89,7 +89,7 @@ impl SecretWriteError {
     pub fn value_stored(&self) -> ValueStored {
         match self {
             Self::Unknown(_) => ValueStored::Unknown,
-            Self::NotFound(_)
+            Self::NotFound
             | Self::Invalid(_)
             | Self::Conflict(_)
             | Self::Busy { .. }
@@ -103,7 +103,7 @@ impl SecretWriteError {
             Self::Unknown(_) => Some(Duration::from_secs(5)),
             Self::Busy { retry_after, .. } => Some(*retry_after),
             Self::Failed { retry_after, .. } => *retry_after,
-            Self::NotFound(_) | Self::Invalid(_) | Self::Conflict(_) => None,
+            Self::NotFound | Self::Invalid(_) | Self::Conflict(_) => None,
         }
     }
 }
@@ -119,20 +119,23 @@ pub struct StoredKey {
 
 /// Brings keys to Workers. The agent's row must be there before; nothing is queued: when a call returns, its outcome is
 /// known, or is known not to be. A caller that goes away does not stop what was begun.
+///
+/// Agents are meant by id and never by name: between the look of whoever checked owner and role and the call, the name may
+/// have become another owner's, and a key must not land there.
 #[async_trait]
 pub trait SecretWriter: Send + Sync {
     /// Sets these keys in one call to Cloudflare; a tiny Worker without an address is made first where there is none.
     async fn set_keys(
         &self,
-        agent: &AgentName,
+        agent: AgentId,
         keys: Vec<(KeyName, SecretValue)>,
     ) -> Result<Vec<StoredKey>, SecretWriteError>;
 
     /// Takes a key away from Worker and records. `false` if the agent had none of this name.
-    async fn unset_key(&self, agent: &AgentName, key: &KeyName) -> Result<bool, SecretWriteError>;
+    async fn unset_key(&self, agent: AgentId, key: &KeyName) -> Result<bool, SecretWriteError>;
 
     /// Gives the Worker a new auth token. The Hub accepts the old one until the new one is there.
-    async fn rotate_auth(&self, agent: &AgentName) -> Result<(), SecretWriteError>;
+    async fn rotate_auth(&self, agent: AgentId) -> Result<(), SecretWriteError>;
 }
 
 #[cfg(test)]

@@ -5,7 +5,26 @@
   const $$ = (selector, from = document) => [...from.querySelectorAll(selector)];
   const body = document.body;
   const live = $("#live");
+  document.documentElement.classList.add("js");
+  document.addEventListener("click", copied);
   if (!live) return;
+
+  // ---- commands that can be copied ----
+
+  async function copied(event) {
+    const button = event.target.closest?.("[data-copy]");
+    if (!button) return;
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+    } catch {
+      // Without https browsers give no clipboard: the command is selected instead.
+      getSelection().selectAllChildren(button.previousElementSibling);
+      return;
+    }
+    button.classList.add("done");
+    if ($("#say")) $("#say").textContent = "Copied";
+    setTimeout(() => button.classList.remove("done"), 1500);
+  }
 
   // ---- the newer page into this one, leaving focus, open menus and typed text alone ----
 
@@ -175,12 +194,14 @@
     if (news) refresh();
   }
 
+  // A page that the browser kept may show what its visitor may no longer see.
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
   if (window.SharedWorker) {
     const worker = new SharedWorker(body.dataset.stream);
     worker.port.onmessage = ({ data }) => hear(data);
     worker.port.start();
     addEventListener("pagehide", () => worker.port.postMessage("bye"));
-    addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
   } else {
     const source = new EventSource("/ui/stream");
     for (const kind of ["change", "trouble"]) source.addEventListener(kind, (event) => hear({ kind, seq: Number(event.data) }));
@@ -212,6 +233,22 @@
     theme.value = "light";
     $("span", theme).textContent = "Light";
   }
+
+  // ---- what stands there until a slow page comes ----
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[href]");
+    if (!link || link.target || link.origin !== location.origin || link.hash || event.defaultPrevented) return;
+    if (event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    setTimeout(() => {
+      const bones = ["head", "strip", "body"].map((part) => Object.assign(document.createElement("span"), { className: `skeleton ${part}` }));
+      const word = Object.assign(document.createElement("p"), { className: "sr", textContent: "Loading", role: "status" });
+      const main = $("#main");
+      main.setAttribute("aria-busy", "true");
+      for (const child of [...main.children]) if (child.id !== "say" && child.id !== "shout" && child.id !== "toast") child.hidden = true;
+      main.append(word, ...bones);
+    }, 400);
+  });
 
   // ---- keys ----
 

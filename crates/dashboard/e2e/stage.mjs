@@ -10,9 +10,9 @@ const ROOT = new URL("../../../", import.meta.url);
 export const STAGE = process.env.TALON_STAGE ?? fileURLToPath(new URL("target/debug/examples/stage", ROOT));
 const CHROMIUM = process.env.TALON_CHROMIUM ?? "/usr/bin/chromium";
 
-/** The stage with so many agents more; `stop` ends it, and with it everything that it made. */
-export async function stage(more = 0) {
-  const child = spawn(STAGE, [String(more)], { stdio: ["pipe", "pipe", "inherit"] });
+/** The stage with so many agents more, or with everything on hold; `stop` ends it, and with it everything that it made. */
+export async function stage(more = 0, ...words) {
+  const child = spawn(STAGE, [String(more), ...words], { stdio: ["pipe", "pipe", "inherit"] });
   const ended = new Promise((resolve) => child.once("exit", resolve));
   const lines = createInterface({ input: child.stdout });
   const first = await new Promise((resolve, reject) => {
@@ -93,6 +93,10 @@ export const PAGES = [
   ["config", "/agents/research-pro/config", "admin"],
   ["secrets", "/agents/legal-bot/secrets", "secrets"],
   ["history", "/agents/old-helper/history", "admin"],
+  ["audit", "/audit", "admin"],
+  ["audit-nothing-fits", "/audit?q=no-such-thing", "admin"],
+  ["access", "/access", "admin"],
+  ["access-of-one-owner", "/access", "acme-admin"],
   ["edit", "/agents/research-pro/edit", "operator"],
   ["new", "/new", "operator"],
   ["delete", "/agents/research-pro/delete", "operator"],

@@ -1,6 +1,6 @@
 //! A dashboard over a database that holds an agent of every kind there is to show: for looking at it, and for the tests in a
 //! browser. Prints one line of JSON with the address and the tokens, serves until standard input ends, and leaves nothing
-//! behind. `stage [AGENTS]`: with so many more agents that are simply deployed.
+//! behind. `stage [AGENTS [hold]]`: with so many more agents that are simply deployed; with everything on hold.
 
 #[path = "stage/fleet.rs"]
 mod fleet;
@@ -11,10 +11,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use talon_core::secret::SecretValue;
 use talon_core::secret_writer::{KeyName, SecretWriteError, SecretWriter, StoredKey};
-use talon_core::{AgentName, Owner};
+use talon_core::{AgentId, Owner};
 use talon_dashboard::{Dashboard, DashboardParts};
-use talon_store::StoreResult;
 use talon_store::access::{AccessStore, NewToken, Role};
+use talon_store::{HoldKind, Store, StoreResult};
 use talon_store_sqlite::SqliteStore;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,7 @@ async fn make_tokens(store: &SqliteStore) -> StoreResult<()> {
         ("operator", Role::Operator, None),
         ("viewer", Role::Viewer, None),
         ("acme", Role::Operator, Some("acme")),
+        ("acme-admin", Role::Admin, Some("acme")),
         ("nobody", Role::Operator, Some("nobody")),
     ];
     for (name, role, owner) in people {
@@ -52,17 +53,17 @@ struct Forgetful;
 impl SecretWriter for Forgetful {
     async fn set_keys(
         &self,
-        _: &AgentName,
+        _: AgentId,
         _: Vec<(KeyName, SecretValue)>,
     ) -> Result<Vec<StoredKey>, SecretWriteError> {
         Ok(Vec::new())
     }
 
-    async fn unset_key(&self, _: &AgentName, _: &KeyName) -> Result<bool, SecretWriteError> {
+    async fn unset_key(&self, _: AgentId, _: &KeyName) -> Result<bool, SecretWriteError> {
         Ok(false)
     }
 
-    async fn rotate_auth(&self, _: &AgentName) -> Result<(), SecretWriteError> {
+    async fn rotate_auth(&self, _: AgentId) -> Result<(), SecretWriteError> {
         Ok(())
     }
 }
@@ -70,12 +71,17 @@ impl SecretWriter for Forgetful {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let more = std::env::args().nth(1).map_or(Ok(0), |n| n.parse())?;
+    let holds = std::env::args().nth(2).is_some_and(|word| word == "hold");
     let folder = tempfile::tempdir()?;
     let url = format!("sqlite://{}", folder.path().join("talon.db").display());
     SqliteStore::migrate(&url).await?;
     let store = Arc::new(SqliteStore::open(&url).await?);
     make_tokens(&store).await?;
     fleet::make(&store, &url, more).await?;
+    if holds {
+        let reason = "40 of 120 Workers vanished within ten minutes (the brake holds from 12)";
+        store.set_hold(HoldKind::MassChange, reason).await?;
+    }
     let stop = CancellationToken::new();
     let dashboard = Dashboard::new(DashboardParts {
         store: store.clone(),
@@ -83,9 +89,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         secrets: Some(Arc::new(Forgetful)),
         session_key: [7; 32],
         https: false,
+        gauge: Some(Arc::new(fleet::Daemon)),
         guesses: talon_core::guesses::GuessLimit::default(),
-        calls: Some(Arc::new(fleet::Calls)),
         call_ceiling: 1000,
+        new_token: Some(Box::new(|| SecretValue::new(token("made-here")))),
         stopping: stop.clone(),
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;

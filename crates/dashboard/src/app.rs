@@ -6,18 +6,24 @@ use std::time::{Duration, Instant};
 
 use rand::RngCore;
 use talon_core::guesses::{ClientAddress, GuessLimit, Guesses};
+use talon_core::secret::SecretValue;
 use talon_core::secret_writer::SecretWriter;
+use talon_core::turns::Turns;
 use talon_store::{StoreResult, WholeStore};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::feed::{self, Seen};
-use crate::samples::{CallGauge, Samples};
+use crate::gauge::Gauge;
+use crate::samples::Samples;
 use crate::session::{Sessions, hash_of, same};
 use crate::visitor::{self, Visitor};
 
 /// How long a one-time link opens the dashboard.
 const LINK_LASTS: Duration = Duration::from_secs(15 * 60);
+
+/// Makes an API token that nobody can guess.
+pub type NewToken = Box<dyn Fn() -> SecretValue + Send + Sync>;
 
 /// What a dashboard is made of.
 pub struct DashboardParts {
@@ -31,12 +37,14 @@ pub struct DashboardParts {
     pub session_key: [u8; 32],
     /// Browsers reach the dashboard by https only.
     pub https: bool,
+    /// The daemon in this process, if there is one.
+    pub gauge: Option<Arc<dyn Gauge>>,
     /// How many wrong tokens one address may show.
     pub guesses: GuessLimit,
-    /// Counts this process's calls to Cloudflare, where the database does not.
-    pub calls: Option<Arc<dyn CallGauge>>,
     /// How many calls five minutes allow.
     pub call_ceiling: u32,
+    /// Makes API tokens as the HTTP API does; without it, none are made here.
+    pub new_token: Option<NewToken>,
     /// Ends every stream when the server stops.
     pub stopping: CancellationToken,
 }
@@ -53,15 +61,16 @@ struct Shared {
     guesses: Guesses,
     started: Instant,
     links: Mutex<BTreeMap<String, (String, Instant)>>,
+    turns: Option<Arc<Turns>>,
 }
 
 impl App {
     /// Must be made within a runtime: readers of the database begin to run.
-    pub fn new(parts: DashboardParts) -> Self {
+    pub fn new(parts: DashboardParts, turns: Option<Arc<Turns>>) -> Self {
         let seen = feed::follow(Arc::clone(&parts.store), parts.stopping.clone());
         let samples = Samples::gather(
             Arc::clone(&parts.store),
-            parts.calls.clone(),
+            parts.gauge.clone(),
             parts.stopping.clone(),
         );
         Self(Arc::new(Shared {
@@ -71,6 +80,7 @@ impl App {
             guesses: Guesses::new(parts.guesses),
             started: Instant::now(),
             links: Mutex::default(),
+            turns,
             parts,
         }))
     }
@@ -119,6 +129,11 @@ impl App {
         self.0.parts.secrets.as_ref()
     }
 
+    /// Counts what visitors ask for, beside what the same tokens ask over HTTP; `None`: nobody counts.
+    pub fn turns(&self) -> Option<&Turns> {
+        self.0.turns.as_deref()
+    }
+
     pub fn sessions(&self) -> &Sessions {
         &self.0.sessions
     }
@@ -129,6 +144,14 @@ impl App {
 
     pub fn call_ceiling(&self) -> u32 {
         self.0.parts.call_ceiling.max(1)
+    }
+
+    pub fn new_token(&self) -> Option<&NewToken> {
+        self.0.parts.new_token.as_ref()
+    }
+
+    pub fn gauge(&self) -> Option<&Arc<dyn Gauge>> {
+        self.0.parts.gauge.as_ref()
     }
 
     pub fn samples(&self) -> &Samples {

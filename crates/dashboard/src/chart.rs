@@ -22,10 +22,14 @@ pub fn line(values: &[f64], places: usize, said: &str) -> Markup {
         );
         let _ = write!(path, "{}{x:.1} {y:.1}", if at == 0 { "M" } else { " L" });
     }
+    let axis = format!(
+        "<path class=\"axis\" d=\"M0 {0} L{WIDTH} {0}\"></path>",
+        HEIGHT - 0.5
+    );
     let area = match values.len() {
-        0 => String::new(),
+        0 => axis,
         _ => format!(
-            "<path class=\"area\" d=\"{path} L{WIDTH} {HEIGHT} L{begin:.1} {HEIGHT} Z\"></path><path class=\"line\" d=\"{path}\"></path>"
+            "{axis}<path class=\"area\" d=\"{path} L{WIDTH} {HEIGHT} L{begin:.1} {HEIGHT} Z\"></path><path class=\"line\" d=\"{path}\"></path>"
         ),
     };
     chart("spark", said, &area)
@@ -37,6 +41,15 @@ pub fn bars(values: &[f64], places: usize, limit: f64, said: &str) -> Markup {
     let step = WIDTH / places.max(values.len()).max(1) as f64;
     let begin = WIDTH - values.len() as f64 * step;
     let mut inner = String::new();
+    for place in 0..places.saturating_sub(values.len()) {
+        let _ = write!(
+            inner,
+            "<rect class=\"base\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"1\"></rect>",
+            place as f64 * step,
+            HEIGHT - 1.0,
+            (step - 1.0).max(1.0),
+        );
+    }
     for (at, value) in values.iter().enumerate() {
         let height = (HEIGHT * value / top).max(if *value > 0.0 { 1.5 } else { 0.0 });
         let x = begin + at as f64 * step;

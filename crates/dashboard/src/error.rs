@@ -4,6 +4,7 @@ use askama::Template;
 use axum::response::{Html, IntoResponse, Response};
 use http::StatusCode;
 use rand::RngCore;
+use talon_core::turns::TooOften;
 use talon_store::StoreError;
 
 use crate::assets::Addresses;
@@ -16,6 +17,8 @@ pub struct PageError {
     title: &'static str,
     what: String,
     next: &'static str,
+    /// After so many seconds it may be asked again.
+    wait: Option<u64>,
 }
 
 #[derive(Template)]
@@ -38,6 +41,7 @@ impl PageError {
             title,
             what: what.into(),
             next,
+            wait: None,
         }
     }
 
@@ -81,6 +85,19 @@ impl PageError {
         )
     }
 
+    /// As many pages are open as one visitor may have.
+    pub fn too_many() -> Self {
+        Self {
+            wait: Some(60),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too much at once",
+                "As many pages, watches, waits and tasks are open for this token and its owner as may be at once.",
+                "Close some of them; this page goes on without live updates",
+            )
+        }
+    }
+
     /// A request that cannot be carried out as it stands.
     pub fn refused(what: impl Into<String>) -> Self {
         Self::new(
@@ -89,6 +106,20 @@ impl PageError {
             what,
             "Go back and look at the agent as it is now",
         )
+    }
+}
+
+impl From<TooOften> for PageError {
+    fn from(TooOften(wait): TooOften) -> Self {
+        Self {
+            wait: Some(wait.as_secs() + 1),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too often",
+                "This token, or another of its owner, asks too often. Nothing was done.",
+                "Wait a moment, then try again",
+            )
+        }
     }
 }
 
@@ -142,6 +173,10 @@ impl IntoResponse for PageError {
             Ok(html) => (self.status, Html(html)).into_response(),
             Err(_) => self.status.into_response(),
         };
+        if let Some(wait) = self.wait {
+            let headers = response.headers_mut();
+            headers.insert(http::header::RETRY_AFTER, wait.into());
+        }
         if let Ok(value) = http::HeaderValue::from_str(&request) {
             response.headers_mut().insert("x-request-id", value);
         }
@@ -151,16 +186,18 @@ impl IntoResponse for PageError {
 
 /// A template as an answer.
 pub fn show(page: &impl Template) -> Result<Response, PageError> {
-    match page.render() {
-        Ok(html) => Ok(Html(html).into_response()),
-        Err(error) => {
-            tracing::error!(%error, "a template could not be rendered");
-            Err(PageError::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "This page could not be made",
-                "This is a defect of Talon.",
-                "The command line shows the same data: talon get, talon describe",
-            ))
-        }
-    }
+    Ok(Html(rendered(page)?).into_response())
+}
+
+/// A template as text.
+pub fn rendered(page: &impl Template) -> Result<String, PageError> {
+    page.render().map_err(|error| {
+        tracing::error!(%error, "a template could not be rendered");
+        PageError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "This page could not be made",
+            "This is a defect of Talon.",
+            "The command line shows the same data: talon get, talon describe",
+        )
+    })
 }

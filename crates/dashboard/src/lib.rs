@@ -8,16 +8,19 @@
 //!   Cloudflare and nowhere else.
 //! - A visitor sees and changes agents of their own owner only; what is not theirs does not exist.
 //! - Changes are taken only from a page of the same session.
+//! - A visitor asks as often, and has as many pages open, as their token may over HTTP.
 //!
 //! Assumes: tokens of the HTTP API in the database. Decides nothing that the database's rules decide.
 
 mod app;
 mod assets;
 mod chart;
+mod commands;
 mod cost;
 mod error;
 mod feed;
 mod fields;
+mod gauge;
 mod headers;
 mod pages;
 mod samples;
@@ -26,15 +29,18 @@ mod stream;
 mod ui;
 mod visitor;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
+use talon_core::turns::Turns;
 
 use crate::app::App;
 pub use crate::app::DashboardParts;
+pub use crate::gauge::{Calls, CloudToken, Gauge, Passes};
 pub use crate::headers::CONTENT_SECURITY_POLICY;
-pub use crate::samples::{CallGauge, Calls};
 
 /// A form may hold a manifest, percent-encoded, beside its other fields.
 const MAX_FORM: usize = 4 * 1024 * 1024;
@@ -48,7 +54,14 @@ impl Dashboard {
     /// Must be made within a runtime: it begins to follow the database.
     pub fn new(parts: DashboardParts) -> Self {
         Self {
-            app: App::new(parts),
+            app: App::new(parts, None),
+        }
+    }
+
+    /// As [`Dashboard::new`], and counts its visitors' requests among those that their tokens make elsewhere.
+    pub fn counting(parts: DashboardParts, turns: Arc<Turns>) -> Self {
+        Self {
+            app: App::new(parts, Some(turns)),
         }
     }
 
@@ -61,12 +74,15 @@ impl Dashboard {
     /// Everything it answers: `/`, and what lies below `/agents`, `/ui` and the pages' own paths. To be merged beside the
     /// routes of the HTTP API.
     pub fn routes(&self) -> Router {
-        use pages::{agent, cleanup, controller, delete, edit, fleet, secrets, sign_in};
+        use pages::{access, agent, audit, cleanup, controller, delete, edit, fleet, sign_in};
         Router::new()
             .route("/", get(fleet::show))
             .route("/cleanup", get(cleanup::show))
             .route("/controller", get(controller::show))
             .route("/controller/release", post(controller::release))
+            .route("/audit", get(audit::show))
+            .route("/access", get(access::show).post(access::make))
+            .route("/access/{id}/revoke", post(access::revoke))
             .route("/new", get(edit::new).post(edit::new_posted))
             .route("/agents/{name}", get(agent::overview))
             .route("/agents/{name}/timeline", get(agent::timeline))
@@ -76,7 +92,7 @@ impl Dashboard {
             .route("/agents/{name}/history", get(agent::history))
             .route(
                 "/agents/{name}/secrets",
-                get(secrets::show).post(secrets::set),
+                get(agent::secrets::show).post(agent::secrets::set),
             )
             .route("/agents/{name}/edit", get(edit::edit).post(edit::posted))
             .route(

@@ -2,31 +2,18 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use talon_store::WholeStore;
 use talon_store::glance::ControllerState;
+use talon_store::{StoreResult, WholeStore};
 use tokio_util::sync::CancellationToken;
+
+use crate::gauge::{Calls, Gauge, Passes};
 
 /// How often a sample is taken.
 const EVERY: Duration = Duration::from_secs(10);
 /// How many are kept: ten minutes.
 pub const KEPT: usize = 60;
-
-/// What a process counts of its own calls to Cloudflare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Calls {
-    /// Calls within the last five minutes.
-    pub used: u32,
-    /// For how much longer Cloudflare wants a pause.
-    pub paused_for: Option<Duration>,
-}
-
-/// Counts calls to Cloudflare.
-pub trait CallGauge: Send + Sync + 'static {
-    /// The present count.
-    fn calls(&self) -> Calls;
-}
 
 /// One look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,20 +24,24 @@ pub struct Sample {
     pub working: u64,
     /// Calls within five minutes; `None` if nobody counts them here.
     pub calls: Option<u32>,
+    /// The latest passes; `None` if none ran here.
+    pub passes: Option<Passes>,
+    /// How long the database took to answer the smallest question.
+    pub database: Duration,
 }
 
 /// The last looks, the latest last.
 #[derive(Clone)]
 pub struct Samples {
     kept: Arc<Mutex<VecDeque<Sample>>>,
-    gauge: Option<Arc<dyn CallGauge>>,
+    gauge: Option<Arc<dyn Gauge>>,
 }
 
 impl Samples {
     /// Begins to gather, until `stop`.
     pub fn gather(
         store: Arc<dyn WholeStore>,
-        gauge: Option<Arc<dyn CallGauge>>,
+        gauge: Option<Arc<dyn Gauge>>,
         stop: CancellationToken,
     ) -> Self {
         let samples = Self {
@@ -61,8 +52,8 @@ impl Samples {
         tokio::spawn(async move {
             loop {
                 // Without an answer there is nothing to keep; the pages say so themselves.
-                if let Ok(state) = store.controller_state().await {
-                    gathering.keep(gathering.sample(&state));
+                if let Ok(sample) = gathering.sample(&*store).await {
+                    gathering.keep(sample);
                 }
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -81,12 +72,19 @@ impl Samples {
         kept.push_back(sample);
     }
 
+    async fn sample(&self, store: &dyn WholeStore) -> StoreResult<Sample> {
+        let database = answer_time(store).await?;
+        Ok(self.look(&store.controller_state().await?, database))
+    }
+
     /// What a look at the controller says.
-    pub fn sample(&self, state: &ControllerState) -> Sample {
+    pub fn look(&self, state: &ControllerState, database: Duration) -> Sample {
         Sample {
             due: state.due,
             working: state.replicas.iter().map(|r| r.agents).sum(),
             calls: self.calls(state).map(|c| c.used),
+            passes: self.gauge.as_ref().and_then(|gauge| gauge.passes()),
+            database,
         }
     }
 
@@ -113,4 +111,11 @@ impl Samples {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.iter().copied().collect()
     }
+}
+
+/// How long the database takes to answer the smallest question there is.
+pub async fn answer_time(store: &dyn WholeStore) -> StoreResult<Duration> {
+    let asked = Instant::now();
+    store.last_change().await?;
+    Ok(asked.elapsed())
 }

@@ -1,8 +1,12 @@
 //! Sessions: a token is shown once, at sign-in; the browser then keeps a signed cookie that names the token's hash.
 //!
 //! Guarantees: the cookie holds no token and opens nothing but these pages; scripts cannot read it, other sites cannot
-//! make a browser send it; it ends with its token, or after twelve hours; nothing of it is stored here.
+//! make a browser send it; it ends with its token, after twelve hours, or at sign-out, and a copy of it ends with it.
+//!
+//! Stored are only sessions that somebody signed out of, in memory and until they would have ended: a restart forgets them.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::FromRequestParts;
@@ -27,6 +31,8 @@ pub const LIVE: &str = "x-talon-live";
 pub struct Sessions {
     key: [u8; 32],
     secure: bool,
+    /// The nonces of sessions that somebody signed out of, and when each would have ended.
+    over: Mutex<BTreeMap<String, u64>>,
 }
 
 /// A session that was accepted.
@@ -38,12 +44,29 @@ pub struct Session {
     pub csrf: String,
     /// SHA-256 of the token behind it.
     pub token: String,
+    /// Which it is among its token's.
+    pub nonce: String,
+    /// When it ends, in seconds of Unix time.
+    pub ends: u64,
+}
+
+/// What a cookie says.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    token: String,
+    csrf: String,
+    nonce: String,
+    ends: u64,
 }
 
 impl Sessions {
     /// `secure`: browsers reach us by https only.
     pub fn new(key: [u8; 32], secure: bool) -> Self {
-        Self { key, secure }
+        Self {
+            key,
+            secure,
+            over: Mutex::default(),
+        }
     }
 
     /// Whether this request came by https. Somebody on the server itself, or at the other end of a tunnel to it, goes past
@@ -75,9 +98,20 @@ impl Sessions {
         self.set_cookie(headers, &format!("{text}.{mac}"), LASTS)
     }
 
-    /// Takes the cookie away.
-    pub fn end(&self, headers: &HeaderMap) -> HeaderValue {
+    /// Takes the cookie away, and takes no copy of it from now on.
+    pub fn end(&self, headers: &HeaderMap, session: &Session) -> HeaderValue {
+        let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = now();
+        over.retain(|_, ends| now < *ends);
+        over.insert(session.nonce.clone(), session.ends);
+        drop(over);
         self.set_cookie(headers, "", Duration::ZERO)
+    }
+
+    /// Whether it has ended: by the clock, or because somebody signed out.
+    pub fn is_over(&self, nonce: &str, ends: u64) -> bool {
+        let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        now() >= ends || over.contains_key(nonce)
     }
 
     fn set_cookie(&self, headers: &HeaderMap, value: &str, lasts: Duration) -> HeaderValue {
@@ -95,8 +129,8 @@ impl Sessions {
         HeaderValue::from_str(&cookie).unwrap_or(HeaderValue::from_static(""))
     }
 
-    /// The token's hash and the form's token, if the cookie is one of ours and has not ended.
-    fn read(&self, headers: &HeaderMap) -> Option<(String, String)> {
+    /// What the cookie says, if it is one of ours and has not ended.
+    fn read(&self, headers: &HeaderMap) -> Option<Said> {
         let value = cookie(headers, self.cookie_name(headers))?;
         let (text, mac) = value.rsplit_once('.')?;
         if !same(mac, &self.sign("session", text)) {
@@ -105,7 +139,13 @@ impl Sessions {
         let mut parts = text.split('.');
         let token = parts.next()?;
         let ends: u64 = parts.next()?.parse().ok()?;
-        (now() < ends).then(|| (token.to_owned(), self.sign("form", text)))
+        let nonce = parts.next()?;
+        (!self.is_over(nonce, ends)).then(|| Said {
+            token: token.to_owned(),
+            csrf: self.sign("form", text),
+            nonce: nonce.to_owned(),
+            ends,
+        })
     }
 }
 
@@ -154,14 +194,21 @@ pub fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 
 /// Who asks, or nothing.
 pub async fn identify(app: &App, headers: &HeaderMap) -> Result<Option<Session>, PageError> {
-    let Some((token, csrf)) = app.sessions().read(headers) else {
+    let Some(said) = app.sessions().read(headers) else {
         return Ok(None);
     };
-    let visitor = app.admit(&token).await?;
-    Ok(visitor.map(|visitor| Session {
+    let Some(visitor) = app.admit(&said.token).await? else {
+        return Ok(None);
+    };
+    if let Some(turns) = app.turns() {
+        turns.ask(&visitor.counted_as())?;
+    }
+    Ok(Some(Session {
         visitor,
-        csrf,
-        token,
+        csrf: said.csrf,
+        token: said.token,
+        nonce: said.nonce,
+        ends: said.ends,
     }))
 }
 
@@ -242,7 +289,7 @@ mod tests {
             assert!(text.contains(flag), "{flag} in {text}");
         }
         assert_eq!(
-            sessions.read(&asked_with(&cookie)).expect("known").0,
+            sessions.read(&asked_with(&cookie)).expect("known").token,
             "ab12"
         );
         let forged = HeaderValue::from_str(&text.replace("ab12", "ab13")).expect("a header");
@@ -286,7 +333,7 @@ mod tests {
     #[test]
     fn every_session_has_a_form_token_of_its_own() {
         let sessions = Sessions::new([7; 32], false);
-        let read = |cookie| sessions.read(&asked_with(&cookie)).expect("known").1;
+        let read = |cookie| sessions.read(&asked_with(&cookie)).expect("known").csrf;
         assert_ne!(
             read(sessions.begin(&at("x"), "ab")),
             read(sessions.begin(&at("x"), "ab"))

@@ -7,16 +7,21 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, Stream};
+use talon_core::turns::Place;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::app::App;
+use crate::error::PageError;
 use crate::feed::Seen;
 use crate::session::Session;
 
 /// How often a silent stream says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// How often it looks whether its session still holds.
+/// How often it looks whether its session still holds, however much happens in between.
 const RECHECK: Duration = Duration::from_secs(60);
+/// How long it lasts at most; the page opens it anew.
+const LONGEST: Duration = Duration::from_secs(3_600);
 /// When browsers try again after a break.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -25,43 +30,82 @@ struct Watcher {
     session: Session,
     seen: watch::Receiver<Seen>,
     first: bool,
+    /// How often the session is looked at.
+    every: Duration,
+    /// When it is looked at again.
+    next_check: Instant,
+    /// When it ends, whatever happens.
+    ends: Instant,
+    /// Its place among the visitor's long answers.
+    _place: Option<Place<String>>,
 }
 
 /// Serves the stream: at first where the feed stands, then every step.
-pub async fn serve(State(app): State<App>, session: Session) -> Response {
+pub async fn serve(State(app): State<App>, session: Session) -> Result<Response, PageError> {
+    let place = match app.turns() {
+        Some(turns) => {
+            let place = turns.stay(&session.visitor.counted_as());
+            Some(place.ok_or_else(PageError::too_many)?)
+        }
+        None => None,
+    };
     let seen = app.seen();
+    let now = Instant::now();
     let begin = Watcher {
         app,
         session,
         seen,
         first: true,
+        every: RECHECK,
+        next_check: now + RECHECK,
+        ends: now + LONGEST,
+        _place: place,
     };
-    Sse::new(steps(begin))
+    Ok(Sse::new(steps(begin))
         .keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive"))
-        .into_response()
+        .into_response())
+}
+
+impl Watcher {
+    /// Whether it may go on. Asked before every event, so that a feed that never rests does not put it off.
+    async fn holds(&mut self) -> bool {
+        let now = Instant::now();
+        let session = &self.session;
+        if now >= self.ends || self.app.sessions().is_over(&session.nonce, session.ends) {
+            return false;
+        }
+        if now < self.next_check {
+            return true;
+        }
+        self.next_check = now + self.every;
+        // A database that does not answer is no reason to end the stream.
+        !matches!(self.app.admit(&session.token).await, Ok(None))
+    }
 }
 
 fn steps(begin: Watcher) -> impl Stream<Item = Result<Event, Infallible>> {
     stream::unfold(begin, |mut state| async move {
         loop {
+            if !state.holds().await {
+                return None;
+            }
             if std::mem::take(&mut state.first) {
                 let seen = *state.seen.borrow_and_update();
                 return Some((Ok(event(seen).retry(RETRY)), state));
             }
             let stop = state.app.stopping().clone();
+            let look = state.next_check.min(state.ends);
             tokio::select! {
                 () = stop.cancelled() => return None,
                 changed = state.seen.changed() => {
                     changed.ok()?;
+                    if !state.holds().await {
+                        return None;
+                    }
                     let seen = *state.seen.borrow_and_update();
                     return Some((Ok(event(seen)), state));
                 }
-                () = tokio::time::sleep(RECHECK) => {
-                    // A database that does not answer is no reason to end the stream.
-                    if let Ok(None) = state.app.admit(&state.session.token).await {
-                        return None;
-                    }
-                }
+                () = tokio::time::sleep_until(look) => {}
             }
         }
     })
@@ -73,4 +117,132 @@ fn event(seen: Seen) -> Event {
         .event(name)
         .id(seen.seq.to_string())
         .data(seen.seq.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::StreamExt;
+    use talon_store::access::{AccessStore, NewToken, Role};
+    use talon_store_sqlite::SqliteStore;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::app::DashboardParts;
+    use crate::session::hash_of;
+
+    const TOKEN: &str = "made-up";
+
+    async fn world(folder: &tempfile::TempDir) -> (Arc<SqliteStore>, App, Session, String) {
+        let url = format!("sqlite://{}", folder.path().join("talon.db").display());
+        SqliteStore::migrate(&url).await.expect("migrated");
+        let store = Arc::new(SqliteStore::open(&url).await.expect("opened"));
+        let new = NewToken {
+            sha256: hash_of(TOKEN),
+            label: "laptop".to_owned(),
+            role: Role::Viewer,
+            owner: None,
+            expires_in: None,
+        };
+        let id = store.create_token(&new).await.expect("made").id;
+        let app = App::new(
+            DashboardParts {
+                store: store.clone(),
+                operator_sha256: hash_of("operator"),
+                secrets: None,
+                session_key: [7; 32],
+                https: false,
+                gauge: None,
+                call_ceiling: 1,
+                new_token: None,
+                stopping: CancellationToken::new(),
+            },
+            None,
+        );
+        let session = Session {
+            visitor: app
+                .admit(&new.sha256)
+                .await
+                .expect("asked")
+                .expect("let in"),
+            csrf: String::new(),
+            token: new.sha256,
+            nonce: "00".to_owned(),
+            ends: u64::MAX,
+        };
+        (store, app, session, id)
+    }
+
+    fn seen(seq: i64) -> Seen {
+        Seen { seq, answers: true }
+    }
+
+    /// A stream whose feed never rests: there is always something to tell.
+    async fn ends_under_load(begin: Watcher, tell: watch::Sender<Seen>) {
+        let busy = tokio::spawn(async move {
+            for seq in 1.. {
+                if tell.send(seen(seq)).is_err() {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        let drained = async {
+            let mut steps = Box::pin(steps(begin));
+            while steps.next().await.is_some() {}
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(60), drained).await;
+        busy.abort();
+        ended.expect("the stream ends");
+    }
+
+    #[tokio::test]
+    async fn a_revoked_token_ends_its_stream_however_much_happens() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (store, app, session, id) = world(&folder).await;
+        store.revoke_token(&id).await.expect("revoked");
+        let (tell, feed) = watch::channel(seen(0));
+        let now = Instant::now();
+        let begin = Watcher {
+            app,
+            session,
+            seen: feed,
+            first: true,
+            every: Duration::from_millis(20),
+            next_check: now + Duration::from_millis(20),
+            ends: now + LONGEST,
+            _place: None,
+        };
+        ends_under_load(begin, tell).await;
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_its_session_and_after_its_longest_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (_store, app, session, _) = world(&folder).await;
+        let now = Instant::now();
+        let begin = |ends: Instant, seen| Watcher {
+            app: app.clone(),
+            session: session.clone(),
+            seen,
+            first: true,
+            every: RECHECK,
+            next_check: now + RECHECK,
+            ends,
+            _place: None,
+        };
+        let (tell, feed) = watch::channel(seen(0));
+        ends_under_load(begin(now + Duration::from_millis(20), feed), tell).await;
+
+        let (tell, feed) = watch::channel(seen(0));
+        let mut steps = Box::pin(steps(begin(now + LONGEST, feed)));
+        assert!(steps.next().await.is_some());
+        drop(app.sessions().end(&session));
+        let end = tokio::time::timeout(Duration::from_secs(60), async {
+            tell.send(seen(1)).expect("somebody listens");
+            steps.next().await
+        });
+        assert!(end.await.expect("the stream ends").is_none());
+    }
 }

@@ -1,7 +1,6 @@
 //! Small pieces of HTML that pages are made of. Whatever text goes in comes out escaped.
 
 use std::fmt;
-use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use talon_core::status::DeploymentStatus;
@@ -95,52 +94,22 @@ pub fn stamp(then: DateTime<Utc>) -> Markup {
     Markup(format!("<time datetime=\"{stamp}\">{stamp}</time>"))
 }
 
-/// A text with what looks like a command set as code: `talon` and what follows it up to a punctuation mark, and what
-/// looks like a variable or a path into the spec.
-pub fn with_commands(text: &str) -> Markup {
-    let mut out = String::new();
-    let mut open = false;
-    for (at, word) in text.split(' ').enumerate() {
-        let bare = word.trim_start_matches('(');
-        let ends = word.ends_with([',', ';', ')', '.', ':']);
-        let core = bare.trim_end_matches([',', ';', ')', '.', ':']);
-        let begins = !open && (bare == "talon" || is_code(core));
-        if at > 0 {
-            out.push(' ');
-        }
-        if begins {
-            out.push_str(&escape(&word[..word.len() - bare.len()]));
-            out.push_str("<code>");
-            open = true;
-        }
-        let lone = begins && core != "talon";
-        if open && (ends || lone) {
-            let shown = if begins {
-                core
-            } else {
-                word.trim_end_matches([',', ';', ')', '.', ':'])
-            };
-            let _ = write!(out, "{}</code>", escape(shown));
-            let tail = &word[word.trim_end_matches([',', ';', ')', '.', ':']).len()..];
-            out.push_str(&escape(tail));
-            open = false;
+/// Moments within a text as clock times, or as dates if they lie further back than a day.
+pub fn short_stamps(text: &str, now: DateTime<Utc>) -> String {
+    let short = |word: &str| {
+        let core = word.trim_end_matches(|c: char| c.is_ascii_punctuation());
+        let at = DateTime::parse_from_rfc3339(core).ok()?.to_utc();
+        let form = if (now - at).num_hours().abs() < 24 {
+            "%H:%M"
         } else {
-            out.push_str(&escape(if begins { bare } else { word }));
-        }
-    }
-    if open {
-        out.push_str("</code>");
-    }
-    Markup(out)
-}
-
-fn is_code(word: &str) -> bool {
-    word.starts_with("spec.")
-        || word.starts_with("TALON_")
-        || word.starts_with("env:")
-        || word.starts_with("file:")
-        || word.starts_with("vault:")
-        || word.starts_with("--")
+            "%-d %b %H:%M"
+        };
+        Some(format!("{}{}", at.format(form), &word[core.len()..]))
+    };
+    let words = text
+        .split(' ')
+        .map(|word| short(word).unwrap_or_else(|| word.to_owned()));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// A number with thousands apart.
@@ -161,20 +130,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_stand_out_and_text_stays_escaped() {
-        let html = with_commands(
-            "<b>set</b> it, then talon reconcile bot; or spec.apiKeyRefs, see (talon doctor)",
-        );
+    fn moments_are_short_and_the_rest_stays() {
+        let now = DateTime::from_timestamp(1_795_989_600, 0).expect("a time");
+        let text = "bot is failed (since 2026-11-29T18:52:29Z, 3h ago), made 2026-10-01T08:00:00Z";
         assert_eq!(
-            html.to_string(),
-            "&lt;b&gt;set&lt;/b&gt; it, then <code>talon reconcile bot</code>; or <code>spec.apiKeyRefs</code>, \
-             see (<code>talon doctor</code>)"
+            short_stamps(text, now),
+            "bot is failed (since 18:52, 3h ago), made 1 Oct 08:00"
         );
-        assert_eq!(
-            with_commands("talon resume a\"b").to_string(),
-            "<code>talon resume a&quot;b</code>"
-        );
-        assert_eq!(with_commands("nothing").to_string(), "nothing");
     }
 
     #[test]

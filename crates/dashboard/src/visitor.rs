@@ -2,6 +2,7 @@
 
 use talon_core::Owner;
 use talon_core::guesses::ClientAddress;
+use talon_core::turns::counted_as;
 pub use talon_store::access::Role;
 use talon_store::fleet::Actor;
 use talon_store::{StoreResult, WholeStore};
@@ -30,6 +31,26 @@ impl Visitor {
     /// Whether agents of this owner exist for them.
     pub fn sees(&self, owner: &Owner) -> bool {
         self.owner.as_ref().is_none_or(|own| own == owner)
+    }
+
+    /// As whom they are counted.
+    pub fn counted_as(&self) -> String {
+        counted_as(self.owner.as_ref(), &self.id)
+    }
+
+    /// Whether they came with the token of this id.
+    pub fn is_token(&self, id: &str) -> bool {
+        self.id.strip_prefix("token:") == Some(id)
+    }
+
+    /// Whether the audit log is for them.
+    pub fn may_audit(&self) -> bool {
+        self.is_admin() && self.owner.is_none()
+    }
+
+    /// Whether they may see and make tokens.
+    pub fn is_admin(&self) -> bool {
+        self.role >= Role::Admin
     }
 
     /// In whose name changes are made.

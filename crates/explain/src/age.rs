@@ -65,6 +65,11 @@ pub fn stamp(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// The time of day to the second, in UTC: `03:40:14Z`.
+pub fn time_of_day(time: DateTime<Utc>) -> String {
+    time.format("%H:%M:%SZ").to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

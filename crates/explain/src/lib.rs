@@ -6,6 +6,7 @@
 pub mod age;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
+pub mod identity;
 pub mod secrets;
 pub mod steps;
 pub mod tree;

@@ -4,8 +4,10 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use talon_core::Snapshot;
 use talon_core::condition::{ConditionType, Reason, StoredCondition, Truth};
+use talon_core::model::ModelRef;
 use talon_core::presence::Presence;
 use talon_core::resource::{CleanupResult, ResourceKind, ResourceRecord};
+use talon_core::secret::Provider;
 use talon_core::task::Task;
 
 use crate::{age, safe};
@@ -160,6 +162,11 @@ fn connected(snapshot: &Snapshot) -> Option<String> {
             age::since(snapshot.now, hub.last_transition_at)
         )
     })
+}
+
+/// Who serves the agent's model, if its name says so.
+pub fn provider(snapshot: &Snapshot) -> Option<Provider> {
+    ModelRef::parse(&snapshot.agent.spec.model).map(|model| model.provider)
 }
 
 /// The model's provider has no key at this generation: nothing is wrong, and nothing will happen.

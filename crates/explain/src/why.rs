@@ -270,9 +270,24 @@ fn awaiting_keys(snapshot: &Snapshot, condition: &StoredCondition) -> Explanatio
             &condition.condition.message,
             "the model's provider has no key",
         ),
-        do_this: advice(name(snapshot), reason),
+        do_this: with_provider(snapshot, advice(name(snapshot), reason)),
         waiting: steps_to_come(snapshot),
     }
+}
+
+/// The advice with the model's provider in place of the word for any.
+fn with_provider(snapshot: &Snapshot, advice: Vec<String>) -> Vec<String> {
+    let Some(provider) = view::provider(snapshot) else {
+        return advice;
+    };
+    let key = provider.secret_name();
+    let variable = format!("TALON_SECRET_{}", provider.0.to_uppercase());
+    let named = |line: String| {
+        line.replace("PROVIDER_API_KEY", &key)
+            .replace("TALON_SECRET_…", &variable)
+            .replace("PROVIDER", &provider.0)
+    };
+    advice.into_iter().map(named).collect()
 }
 
 fn nobody_home(snapshot: &Snapshot) -> Explanation {

@@ -3,24 +3,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use talon_core::AgentId;
+use talon_core::callback::CallbackSecrets;
 use talon_core::clock::{Clock, Random};
 use talon_core::deliver::Deliver;
 use talon_core::guesses::Guesses;
+use talon_core::logs::AgentLogs;
 use talon_core::search::AgentSearch;
-use talon_core::secret_writer::SecretWriter;
+use talon_core::secret_writer::{SecretWriter, ValueStored};
+use talon_core::turns::{Place, Turns};
 use talon_hub::Hub;
 use talon_router::TaskRouter;
 use talon_store::WholeStore;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use talon_store::access::ApiToken;
 
-use crate::agents::Feed;
+use crate::agents::{Feed, SeenCallbacks};
 use crate::auth::{Caller, OperatorToken};
 use crate::config::FactoryConfig;
-use crate::http::Answer;
+use crate::http::{Answer, Kind, Problem};
 use crate::metrics::Metrics;
-use crate::rate::{Rates, Uses};
+use crate::rate::{Uses, exceeded, too_many};
 
 /// What a Factory is made of.
 pub struct FactoryParts {
@@ -34,6 +40,10 @@ pub struct FactoryParts {
     pub deliver: Option<Arc<dyn Deliver>>,
     /// Hands keys through to Workers; without it, keys are answered 501.
     pub secrets: Option<Arc<dyn SecretWriter>>,
+    /// The lines of agents; without it, they are answered 501.
+    pub logs: Option<Arc<dyn AgentLogs>>,
+    /// What deployment callbacks are signed with; without it, they are answered 501.
+    pub callbacks: Option<Arc<dyn CallbackSecrets>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Chance.
@@ -53,19 +63,23 @@ struct Shared {
     config: FactoryConfig,
     metrics: Metrics,
     feed: Feed,
-    rates: Rates,
+    turns: Arc<Turns>,
     uses: Uses,
+    log_places: Arc<Semaphore>,
+    callbacks_seen: SeenCallbacks,
     guesses: Guesses,
     tasks: Option<TaskRouter>,
 }
 
 impl App {
-    pub fn new(parts: FactoryParts, config: FactoryConfig) -> Self {
+    pub fn new(parts: FactoryParts, config: FactoryConfig, turns: Arc<Turns>) -> Self {
         Self(Arc::new(Shared {
-            rates: Rates::new(config.rate),
+            turns,
             metrics: Metrics::default(),
             feed: Feed::default(),
             uses: Uses::default(),
+            callbacks_seen: SeenCallbacks::default(),
+            log_places: Arc::new(Semaphore::new(config.max_log_streams)),
             guesses: Guesses::new(config.guesses),
             tasks: match (&parts.search, &parts.deliver) {
                 (Some(search), Some(deliver)) => {
@@ -107,6 +121,29 @@ impl App {
         self.0.parts.secrets.as_ref()
     }
 
+    pub fn logs(&self) -> Option<&Arc<dyn AgentLogs>> {
+        self.0.parts.logs.as_ref()
+    }
+
+    /// Places for those who follow lines.
+    pub fn log_places(&self) -> Arc<Semaphore> {
+        self.0.log_places.clone()
+    }
+
+    pub fn callbacks(&self) -> Option<&Arc<dyn CallbackSecrets>> {
+        self.0.parts.callbacks.as_ref()
+    }
+
+    /// The callbacks that came.
+    pub fn callbacks_seen(&self) -> &SeenCallbacks {
+        &self.0.callbacks_seen
+    }
+
+    /// The time of day.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.0.parts.clock.now()
+    }
+
     pub fn operator(&self) -> &OperatorToken {
         &self.0.parts.operator
     }
@@ -139,7 +176,37 @@ impl App {
 
     /// 429 if the caller asks too often.
     pub fn take_turn(&self, caller: &Caller) -> Answer<()> {
-        self.0.rates.take(&caller.name, self.monotonic())
+        let asked = self.0.turns.ask(&caller.counted_as());
+        asked.map_err(|wait| exceeded("default", self.config().rate, wait))
+    }
+
+    /// The place in which a key of this agent is written; 429 if the caller writes too often, 409 if another request for
+    /// the same agent is under way.
+    pub fn write_keys(
+        &self,
+        caller: &Caller,
+        agent: Option<AgentId>,
+    ) -> Answer<Option<Place<AgentId>>> {
+        let asked = self.0.turns.write_key(&caller.counted_as());
+        asked.map_err(|wait| {
+            exceeded("keys", self.config().key_rate, wait).value_stored(ValueStored::No)
+        })?;
+        let Some(agent) = agent else { return Ok(None) };
+        match self.0.turns.keys_of(agent) {
+            Some(place) => Ok(Some(place)),
+            None => Err(Problem::new(
+                Kind::Conflict,
+                "another request is at the keys of this agent: try again when it has ended",
+            )
+            .retry_after(Duration::from_secs(2))
+            .value_stored(ValueStored::No)),
+        }
+    }
+
+    /// A place for an answer that lasts; 429 if the caller has as many as one may.
+    pub fn stay(&self, caller: &Caller) -> Answer<Place<String>> {
+        let place = self.0.turns.stay(&caller.counted_as());
+        place.ok_or_else(|| too_many(self.config().long_answers))
     }
 
     /// Notes that a token is used: not with every request, and without making this one wait.

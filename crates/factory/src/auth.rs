@@ -12,10 +12,12 @@ use talon_core::Owner;
 use talon_core::guesses::ClientAddress;
 use talon_core::search::Asker;
 use talon_core::secret::SecretValue;
+use talon_core::turns::counted_as;
 pub use talon_store::access::Role;
 use tokio::time::Instant;
 
 use crate::App;
+use crate::access::is_well_formed;
 use crate::http::{Answer, Kind, Problem};
 
 /// No token of ours is longer.
@@ -56,6 +58,11 @@ impl Caller {
     /// Whether agents of this owner exist for the caller.
     pub fn sees(&self, owner: &Owner) -> bool {
         self.owner.as_ref().is_none_or(|own| own == owner)
+    }
+
+    /// As whom they are counted: the owner, where there is one.
+    pub fn counted_as(&self) -> String {
+        counted_as(self.owner.as_ref(), &self.name)
     }
 
     /// As the Router knows a person. Who sees everything searches as the owner `default`.
@@ -126,7 +133,13 @@ async fn identify(parts: &Parts, app: &App) -> Answer<Caller> {
             .may_try(from, &sha256, app.monotonic())
             .map_err(guesses_too_often)?;
     }
-    let Some(token) = app.store().token(&sha256).await? else {
+    // Nothing is asked of the database for what nobody made.
+    let known = if is_well_formed(token) {
+        app.store().token(&sha256).await?
+    } else {
+        None
+    };
+    let Some(token) = known else {
         if let Some(from) = from {
             app.guesses().wrong(from, app.monotonic());
         }
@@ -166,6 +179,17 @@ impl Admission {
             Some(_) => tokio::time::sleep_until(self.next).await,
             None => std::future::pending().await,
         }
+    }
+
+    /// As [`Admission::holds`], as a problem.
+    pub async fn require(&mut self, app: &App) -> Answer<()> {
+        if self.holds(app).await {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Kind::Unauthenticated,
+            "the token was revoked or has expired meanwhile",
+        ))
     }
 
     /// Whether the stream may go on. Asks the database with each heartbeat; one that does not answer is asked again with

@@ -22,23 +22,41 @@ mod openapi;
 mod proxies;
 mod rate;
 mod server;
+mod stall;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
+use talon_core::turns::Turns;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use access::{TOKEN_PREFIX, new_token};
+pub use access::{TOKEN_PREFIX, new_api_key, new_token};
 pub(crate) use app::App;
 pub use app::FactoryParts;
 pub use auth::OperatorToken;
-pub use config::{FactoryConfig, Rate};
+pub use config::FactoryConfig;
 pub use openapi::document;
 pub use proxies::{Network, NoNetwork};
 pub use server::{PublicAddress, check_address, serve};
+pub use talon_core::turns::Rate;
+
+/// What a client and this server say to each other, beyond plain JSON.
+pub mod wire {
+    pub use crate::agents::fleet::{HISTORY_LOOKS_BACK, HistoryEntry, history_of};
+    pub use crate::agents::full::{decode, encode};
+    pub use crate::agents::spec::Spec;
+}
 
 /// Everything this server answers, to be given to [`serve`].
 pub fn routes(parts: FactoryParts, config: FactoryConfig) -> Router {
-    let app = App::new(parts, config);
+    let turns = Turns::new(config.allowance(), parts.clock.clone());
+    routes_counting(parts, config, Arc::new(turns))
+}
+
+/// As [`routes`], with callers counted by what others in this process count by as well.
+pub fn routes_counting(parts: FactoryParts, config: FactoryConfig, turns: Arc<Turns>) -> Router {
+    let app = App::new(parts, config, turns);
     let hub = app.hub().map(talon_hub::Hub::routes);
     let quick = quick_routes().layer(middleware::from_fn_with_state(
         app.clone(),

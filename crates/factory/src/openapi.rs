@@ -44,13 +44,23 @@ fn build() -> Value {
         .merge(crate::long_routes())
         .split_for_parts();
     let mut document = serde_json::to_value(api).unwrap_or_default();
-    document["components"]["securitySchemes"] =
-        json!({"bearer": {"type": "http", "scheme": "bearer"}});
+    document["components"]["securitySchemes"] = json!({
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "webhook": {"type": "apiKey", "in": "header", "name": "webhook-signature"},
+    });
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
         schemas.extend(crate::agents::components());
         // Strict, as the manifest's schema is whose reader takes them.
         for strict in ["CreateAgent", "ReplaceAgent"] {
             schemas[strict]["additionalProperties"] = false.into();
+        }
+        // An empty page is one of either kind.
+        for either in ["Listed", "OneAgent"] {
+            if let Some(schema) = schemas[either].as_object_mut()
+                && let Some(kinds) = schema.remove("oneOf")
+            {
+                schema.insert("anyOf".to_owned(), kinds);
+            }
         }
         let key = json!({"type": "string", "format": "password", "writeOnly": true});
         let keys = &mut schemas["CreateAgent"]["properties"]["api_keys"];

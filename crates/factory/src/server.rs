@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::FactoryConfig;
+use crate::http::limit_bodies;
 use crate::proxies::{self, Network};
+use crate::stall::Impatient;
 
 /// How long to wait after accepting failed: what it lacks (file descriptors) is not back at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -52,7 +54,12 @@ pub async fn serve(
     let router = router.layer(middleware::from_fn_with_state(trusted, locate));
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(config.max_connections));
-    let header_timeout = config.header_timeout;
+    let patience = (config.header_timeout, config.stall_timeout);
+    // Around everything that is served here: the Hub's own addresses and the pages read bodies too.
+    let router = router.layer(middleware::from_fn_with_state(
+        config.request_timeout,
+        limit_bodies,
+    ));
     loop {
         // Without a free place, connections wait in the system's queue.
         let place = tokio::select! {
@@ -66,7 +73,7 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 let router = router.clone().layer(Extension(Peer(peer)));
-                let connection = connection(stream, router, header_timeout, stop.clone());
+                let connection = connection(stream, router, patience, stop.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -104,11 +111,12 @@ async fn locate(
 async fn connection(
     stream: TcpStream,
     router: Router,
-    header_timeout: Duration,
+    (header_timeout, stall_timeout): (Duration, Duration),
     stop: CancellationToken,
 ) {
     // Events are small: waiting to fill packets only costs time.
     let _ = stream.set_nodelay(true);
+    let stream = Impatient::new(stream, stall_timeout);
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)

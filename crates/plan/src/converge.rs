@@ -191,6 +191,7 @@ impl Builder<'_> {
             || self.wait_for_knowledge()
             || self.accept_what_landed()
             || self.settle_keys()
+            || self.finish_taking_away()
         {
             return;
         }

@@ -6,7 +6,9 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use data_encoding::BASE64;
 use talon_core::AgentId;
+use talon_core::callback::CallbackSecrets;
 use talon_core::secret::{SecretValue, keyed_bytes, keyed_hex};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -145,6 +147,16 @@ impl InstallKey {
         ))
     }
 
+    /// `HMAC(key, "callback:" + agent id)`, base64 behind `whsec_`: what an agent's deployment callbacks are signed with.
+    pub fn callback_secret(&self, agent: AgentId) -> SecretValue {
+        let bytes = Zeroizing::new(keyed_bytes(
+            &self.0,
+            &[b"callback:", agent.to_string().as_bytes()],
+        ));
+        let text = Zeroizing::new(BASE64.encode(&*bytes));
+        SecretValue::new(format!("whsec_{}", *text))
+    }
+
     /// `HMAC(key, "hub-signing-key")`: signs the short tokens that the Hub gives for API keys, and nothing else.
     pub fn hub_signing_key(&self) -> [u8; 32] {
         keyed_bytes(&self.0, &[b"hub-signing-key"])
@@ -160,6 +172,12 @@ impl InstallKey {
     pub fn operator_token(&self) -> SecretValue {
         let hex = Zeroizing::new(keyed_hex(&self.0, &[b"operator-token"]));
         SecretValue::new(format!("{OPERATOR_PREFIX}{}", *hex))
+    }
+}
+
+impl CallbackSecrets for InstallKey {
+    fn callback_secret(&self, agent: AgentId) -> SecretValue {
+        Self::callback_secret(self, agent)
     }
 }
 

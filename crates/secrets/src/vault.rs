@@ -69,6 +69,39 @@ pub enum VaultConfigError {
     Http(String),
 }
 
+/// Why an entry was not read, and whether another one could be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotRead {
+    /// Of this entry.
+    pub error: SecretReadError,
+    /// Of every other entry, which it does not name: the server cannot be asked at all.
+    pub everywhere: Option<SecretReadError>,
+}
+
+impl NotRead {
+    fn server(what: &str, why: &str) -> Self {
+        Self {
+            error: unavailable(what, why),
+            everywhere: Some(unavailable("vault", why)),
+        }
+    }
+}
+
+impl From<SecretReadError> for NotRead {
+    fn from(error: SecretReadError) -> Self {
+        Self {
+            error,
+            everywhere: None,
+        }
+    }
+}
+
+impl From<NotRead> for SecretReadError {
+    fn from(not: NotRead) -> Self {
+        not.error
+    }
+}
+
 /// A client of one KV v2 engine, or of all of a server.
 pub struct Vault {
     http: reqwest::Client,
@@ -130,35 +163,37 @@ impl Vault {
     }
 
     /// The entry at a path, with all its fields. `what` names the reference in errors.
-    pub async fn entry(&self, path: &str, what: &str) -> Result<Entry, SecretReadError> {
+    pub async fn entry(&self, path: &str, what: &str) -> Result<Entry, NotRead> {
         let url = self.url(path, what)?;
-        let headers = self.headers(what)?;
+        let headers = self.headers().map_err(|why| NotRead::server(what, &why))?;
         let request = self.http.get(url).headers(headers);
-        let lost = |e: reqwest::Error| {
-            let why = if e.is_timeout() {
-                "no answer in time"
+        let mut response = request.send().await.map_err(|e| {
+            if e.is_timeout() {
+                NotRead::server(what, "no answer in time")
             } else if e.is_connect() {
-                "no connection"
+                NotRead::server(what, "no connection")
             } else {
-                "the connection broke"
-            };
-            unavailable(what, why)
-        };
-        let mut response = request.send().await.map_err(lost)?;
+                unavailable(what, "the connection broke").into()
+            }
+        })?;
         let status = response.status().as_u16();
-        if status != 200 {
-            return Err(refused(status, what));
+        if status == 503 {
+            return Err(NotRead::server(what, "Vault is sealed or in maintenance"));
         }
+        if status != 200 {
+            return Err(refused(status, what).into());
+        }
+        let lost = |_| unavailable(what, "the connection broke");
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(lost)? {
             if body.len() + piece.len() > MOST_BYTES {
-                return Err(SecretReadError::Unsupported(format!(
-                    "{what}: the entry is too long: keep keys in entries of their own"
-                )));
+                let text =
+                    format!("{what}: the entry is too long: keep keys in entries of their own");
+                return Err(SecretReadError::Unsupported(text).into());
             }
             body.extend_from_slice(&piece);
         }
-        answer::entry(body, what)
+        Ok(answer::entry(body, what)?)
     }
 
     fn url(&self, path: &str, what: &str) -> Result<Url, SecretReadError> {
@@ -191,18 +226,19 @@ impl Vault {
         Ok(url)
     }
 
-    fn headers(&self, what: &str) -> Result<HeaderMap, SecretReadError> {
-        let token = (self.config.token)()
-            .map_err(|why| unavailable(what, &format!("the daemon's Vault token: {why}")))?;
+    /// What goes with every request, or why there can be none.
+    fn headers(&self) -> Result<HeaderMap, String> {
+        let token =
+            (self.config.token)().map_err(|why| format!("the daemon's Vault token: {why}"))?;
         let mut token = HeaderValue::from_str(token.expose())
-            .map_err(|_| unavailable(what, "the daemon's Vault token cannot stand in a header"))?;
+            .map_err(|_| "the daemon's Vault token cannot stand in a header")?;
         token.set_sensitive(true);
         let mut headers = HeaderMap::new();
         headers.insert("x-vault-token", token);
         headers.insert("x-vault-request", HeaderValue::from_static("true"));
         if let Some(namespace) = &self.config.namespace {
             let namespace = HeaderValue::from_str(namespace.trim_matches('/'))
-                .map_err(|_| unavailable(what, "vault.namespace cannot stand in a header"))?;
+                .map_err(|_| "vault.namespace cannot stand in a header")?;
             headers.insert("x-vault-namespace", namespace);
         }
         Ok(headers)
@@ -218,7 +254,8 @@ fn is_local(address: &Url) -> bool {
     }
 }
 
-/// What a status other than 200 means. Sealed, standing by, overloaded or broken may pass; the rest needs a person.
+/// What a status other than 200 (and 503: sealed, in maintenance) means. Standing by, overloaded or broken may pass; the
+/// rest needs a person.
 fn refused(status: u16, what: &str) -> SecretReadError {
     match status {
         404 => SecretReadError::Missing(format!(
@@ -231,7 +268,6 @@ fn refused(status: u16, what: &str) -> SecretReadError {
             "{what}: Vault refuses the path (HTTP {status}): it must lead into a KV engine of version 2"
         )),
         300..400 => unavailable(what, "Vault answers with a redirect, which is not followed"),
-        503 => unavailable(what, "Vault is sealed or in maintenance"),
         _ => unavailable(what, &format!("Vault answers with HTTP {status}")),
     }
 }

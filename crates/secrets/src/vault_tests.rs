@@ -166,7 +166,8 @@ async fn what_passes_by_itself_is_told_from_what_needs_a_person() {
     let error = nobody
         .entry("kv/agents/rp", WHAT)
         .await
-        .expect_err("no value");
+        .expect_err("no value")
+        .error;
     assert!(
         matches!(error, SecretReadError::Unavailable(_)),
         "{error:?}"
@@ -219,9 +220,26 @@ async fn a_batch_asks_for_an_entry_once_and_waits_for_a_server_that_is_down_once
     let batch = sealed.batch().expect("a batch");
     for path in ["a", "b", "c"] {
         let error = through(&*batch, &format!("vault:kv/{path}#x")).await;
-        assert!(matches!(error, Err(SecretReadError::Unavailable(_))));
+        let error = error.expect_err("sealed");
+        assert!(matches!(error, SecretReadError::Unavailable(_)));
+        let names_another = path != "a" && error.to_string().contains("kv/a");
+        assert!(!names_another, "{error}");
     }
     assert_eq!(stub.asked.lock().expect("unpoisoned").len(), 1);
+}
+
+#[tokio::test]
+async fn one_entry_that_fails_keeps_nobody_from_another() {
+    for answer in ["500 broken", "429 later", "473 standby"] {
+        let stub = Stub::answering(http(answer, "")).await;
+        let single = reader(&stub);
+        let batch = single.batch().expect("a batch");
+        for path in ["a", "b", "a"] {
+            let error = through(&*batch, &format!("vault:kv/{path}#x")).await;
+            assert!(matches!(error, Err(SecretReadError::Unavailable(_))));
+        }
+        assert_eq!(stub.asked.lock().expect("unpoisoned").len(), 2, "{answer}");
+    }
 }
 
 #[tokio::test]
@@ -238,12 +256,100 @@ async fn no_path_leads_out_of_its_engine() {
     let stub = Stub::answering(kv("{}")).await;
     let vault = stub.vault(None);
     for path in ["kv/../sys", "kv/./a", "kv//a", "/kv/a", "kv/a/", "..", ""] {
-        let error = vault.entry(path, WHAT).await.expect_err(path);
+        let error = vault.entry(path, WHAT).await.expect_err(path).error;
         assert!(matches!(error, SecretReadError::OutOfScope(_)), "{path}");
     }
-    let error = vault.entry("kv", WHAT).await.expect_err("no entry");
+    let error = vault.entry("kv", WHAT).await.expect_err("no entry").error;
     assert!(matches!(error, SecretReadError::Unsupported(_)));
     assert!(stub.asked.lock().expect("unpoisoned").is_empty());
+}
+
+/// Of two teams only one's paths are ever asked for, whatever a reference is made of; and what is asked for is what the
+/// scope was asked about, part by part.
+#[tokio::test]
+async fn nothing_outside_the_scope_is_ever_asked_for() {
+    let stub = Stub::answering(kv(&format!("{{\"anthropic\":\"{CANARY}\"}}"))).await;
+    let (alice, bob) = (Owner("alice".to_owned()), Owner("bob".to_owned()));
+    let of = |pattern: &str| Scope {
+        vault: vec![pattern.to_owned()],
+        ..Scope::default()
+    };
+    let scopes = [(alice.clone(), of("kv/alice/*")), (bob, of("kv/bob/*"))];
+    let reader = ScopedReader::new(Scopes(scopes.into())).with_vault(Some(stub.vault(None)));
+    let pieces = [
+        "..",
+        ".",
+        "/",
+        "\\",
+        "\0",
+        "%2e%2e",
+        "%2f",
+        "%00",
+        "bob",
+        "alice",
+        "kv",
+        "sys",
+        "data",
+        "\u{ff0e}\u{ff0e}",
+        "\u{2215}",
+        "\u{202e}",
+        "?",
+        "?version=1",
+        "#",
+        ";",
+        "@",
+        ":",
+        "//",
+        "\r\nx: y",
+        " ",
+        "*",
+        "rp",
+        "\u{0430}lice",
+    ];
+    let mut dice: u64 = 0x7a1e;
+    let mut roll = |below: usize| {
+        // Knuth's generator: the high bits are as random as is needed.
+        dice = dice
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(dice >> 33).unwrap_or_default() % below
+    };
+    let mut read = 0;
+    for n in 0..3_000 {
+        let begins = ["kv/alice/", "kv/alice", "kv/", "", "/kv/alice/", "kv/bob/"][roll(6)];
+        let rest: String = (0..roll(6)).map(|_| pieces[roll(pieces.len())]).collect();
+        let reference = SecretRef(format!("vault:{begins}{rest}#anthropic"));
+        let before = stub.asked.lock().expect("unpoisoned").len();
+        let answer = reader.read(&alice, &reference).await;
+        let asked = stub.asked.lock().expect("unpoisoned")[before..].to_vec();
+        match answer {
+            Ok(_) => {
+                read += 1;
+                assert_eq!(asked.len(), 1, "{n}: {reference:?}");
+            }
+            Err(error) => {
+                let said = format!("{error} {error:?}");
+                assert!(!said.contains(CANARY) && !said.contains(TOKEN), "{said}");
+            }
+        }
+        for request in asked {
+            let line = request.lines().next().unwrap_or_default().to_owned();
+            let path = line
+                .strip_prefix("GET /v1/kv/data/alice/")
+                .and_then(|rest| rest.strip_suffix(" HTTP/1.1"));
+            let path = path.unwrap_or_else(|| panic!("{n}: {reference:?} asks for {line}"));
+            let bare = |c: char| c.is_ascii_alphanumeric() || "-._~%/:@;*".contains(c);
+            assert!(path.chars().all(bare), "{n}: {line}");
+            for part in path.split('/') {
+                let lower = part.to_ascii_lowercase().replace("%2e", ".");
+                assert!(!matches!(lower.as_str(), "" | "." | ".."), "{n}: {line}");
+            }
+        }
+    }
+    assert!(
+        read > 20,
+        "only {read} were read: the fuzz asks for nothing"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! WebSockets pass through in both directions.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 
 use crate::runner::{NotRunning, Reached};
 use crate::shared::Shared;
+use crate::tails::Answered;
 use crate::workerd::PROTO_HEADER;
 
 /// Domain of the routes, as on the live service.
@@ -122,7 +123,22 @@ async fn serve(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Res
     } else {
         host.as_str()
     };
-    match forward(&shared, &worker, host, as_live, request).await {
+    let scheme = if as_live { "https" } else { "http" };
+    let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
+    let (url, method) = (format!("{scheme}://{host}{path}"), request.method().clone());
+    let (at, begun) = (shared.clock.now(), Instant::now());
+    let answer = forward(&shared, &worker, host, as_live, request).await;
+    if !matches!(answer, Err(NotRunning::Gone | NotRunning::NoRuntime(_))) {
+        let answered = Answered {
+            method: method.as_str(),
+            url,
+            status: answer.as_ref().ok().map(|a| a.status().as_u16()),
+            at: at.timestamp_millis(),
+            took: begun.elapsed(),
+        };
+        shared.traces.answered(&worker, &answered);
+    }
+    match answer {
         Ok(response) => response,
         Err(NotRunning::Gone) => no_route(),
         // What visitors of the live service read when a Worker threw or never got to answer.

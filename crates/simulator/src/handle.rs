@@ -50,7 +50,8 @@ impl Simulator {
             let (r2, listener) = Door::open().await?;
             let app = r2_binding::router(Arc::clone(&shared), r2.clone());
             beside.push(tokio::spawn(serve_beside(listener, app, stopping.clone())));
-            shared.runner().attached(Host { r2 });
+            let traces = shared.traces.clone();
+            shared.runner().attached(Host { r2, traces });
         }
         let mut front_door = None;
         if let Some(wanted) = config.front_door {

@@ -41,6 +41,7 @@ mod runner;
 mod s3;
 mod server;
 mod shared;
+mod tails;
 mod workerd;
 mod world;
 

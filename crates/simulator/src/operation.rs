@@ -13,6 +13,8 @@ pub(crate) enum Area {
     Open,
     /// `Workers Scripts`.
     Workers,
+    /// `Workers Tail`, or writing Workers.
+    Tail,
     /// `Workers R2 Storage`.
     R2,
     /// `Account API Tokens`.
@@ -79,6 +81,9 @@ endpoints! {
     RouteDelete "workers.subdomain.delete" Write Workers DELETE "accounts/{a}/workers/scripts/{}/subdomain";
     SchedulesGet "workers.schedules.get" Read Workers GET "accounts/{a}/workers/scripts/{}/schedules";
     SchedulesPut "workers.schedules.put" Write Workers PUT "accounts/{a}/workers/scripts/{}/schedules";
+    TailCreate "workers.tails.create" Write Tail POST "accounts/{a}/workers/scripts/{}/tails";
+    TailGet "workers.tails.get" Read Tail GET "accounts/{a}/workers/scripts/{}/tails";
+    TailDelete "workers.tails.delete" Write Tail DELETE "accounts/{a}/workers/scripts/{}/tails/{}";
     VersionList "workers.versions.list" Read Workers GET "accounts/{a}/workers/scripts/{}/versions";
     VersionCreate "workers.versions.create" Write Workers POST "accounts/{a}/workers/scripts/{}/versions";
     VersionGet "workers.versions.get" Read Workers GET "accounts/{a}/workers/scripts/{}/versions/{}";

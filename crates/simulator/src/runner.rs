@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use talon_core::secret::SecretValue;
 
 use crate::r2_binding::Door;
+use crate::tails::Traces;
 
 /// A module of a deployed version.
 #[derive(Debug, Clone)]
@@ -68,6 +69,8 @@ pub struct Deployed {
 pub struct Host {
     /// The R2 buckets.
     pub(crate) r2: Door,
+    /// Where what Workers print is passed on.
+    pub(crate) traces: Traces,
 }
 
 /// A running Worker.

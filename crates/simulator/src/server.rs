@@ -23,6 +23,7 @@ use crate::rest::{self, Request};
 use crate::runner::Complaint;
 use crate::s3::{self, S3Call};
 use crate::shared::Shared;
+use crate::tails;
 
 /// Where the REST API lives.
 pub(crate) const API_PREFIX: &str = "/client/v4/";
@@ -98,6 +99,9 @@ async fn serve(
     ConnectInfo(switch): ConnectInfo<DropSwitch>,
     request: http::Request<Body>,
 ) -> Response {
+    if request.uri().path().starts_with(tails::PREFIX) {
+        return tails::listen(app.shared, app.stopping, request).await;
+    }
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
         return respond(ApiError::new(413, 10027, "The request body is too large.").into());

@@ -11,11 +11,14 @@ use crate::config::SimConfig;
 use crate::faults::{Decision, FaultEngine, Subject};
 use crate::quota::{QuotaCounter, Standing};
 use crate::runner::Runner;
+use crate::tails::Traces;
 use crate::world::World;
 
 /// One simulator's state. Each part has its own lock; none is held while another is taken, nor across an await.
 pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
+    /// What Workers do, for those who listen.
+    pub(crate) traces: Traces,
     runner: Arc<dyn Runner>,
     world: Mutex<World>,
     log: Mutex<CallLog>,
@@ -34,6 +37,7 @@ impl Shared {
     pub(crate) fn new(config: &SimConfig) -> Self {
         Self {
             clock: Arc::clone(&config.clock),
+            traces: Traces::new(),
             runner: Arc::clone(&config.runner),
             world: Mutex::new(World::new(config, config.clock.now())),
             log: Mutex::new(CallLog::new(config.log_capacity)),

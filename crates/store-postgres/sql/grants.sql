@@ -22,7 +22,9 @@ BEGIN
         talon.controller_lease, talon.api_budget, talon.api_pause, talon.task, talon.agent_presence,
         talon.agent_api_key, talon.hosted_agent, talon.agent_contact, talon.skill_embedding, talon.api_token,
         talon.api_attempt TO talon_controller;
-    GRANT INSERT ON talon.audit_log TO talon_controller;
+    -- In whose name (principal) is the API's to say; whose login it was (actor) and when (at) is not.
+    REVOKE INSERT ON talon.audit_log FROM talon_controller;
+    GRANT INSERT (principal, source, action, agent_id, object, fields) ON talon.audit_log TO talon_controller;
     GRANT UPDATE (seq), DELETE ON talon.agent_change TO talon_controller;
     GRANT UPDATE (seq) ON talon.agent_change_head TO talon_controller;
     GRANT EXECUTE ON FUNCTION talon.prune_audit_log(interval) TO talon_controller;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgPool, PgRow};
 use talon_core::Owner;
 use talon_store::access::{
@@ -193,8 +194,8 @@ impl AccessStore for PostgresStore {
     async fn audit(&self, actor: &Actor, entry: &NewAudit) -> StoreResult<()> {
         retrying(|| async {
             sqlx::query(
-                "INSERT INTO audit_log (actor, principal, source, action, object, fields)
-                 VALUES (session_user, $1, $2, $3, $4, $5)",
+                "INSERT INTO audit_log (principal, source, action, object, fields)
+                 VALUES ($1, $2, $3, $4, $5)",
             )
             .bind(&actor.name)
             .bind(&actor.source)
@@ -214,6 +215,27 @@ impl AccessStore for PostgresStore {
                 "SELECT at, coalesce(principal, actor) AS actor, source, action, object, fields
                  FROM audit_log ORDER BY id DESC LIMIT $1",
             )
+            .bind(limit.max(0))
+            .fetch_all(&self.pool)
+            .await?;
+            Ok(rows.iter().map(audit).collect::<StoreResult<_>>()?)
+        })
+        .await
+    }
+
+    async fn audit_about(
+        &self,
+        object: &str,
+        since: DateTime<Utc>,
+        limit: i64,
+    ) -> StoreResult<Vec<Audit>> {
+        retrying(|| async {
+            let rows = sqlx::query(
+                "SELECT at, coalesce(principal, actor) AS actor, source, action, object, fields
+                 FROM audit_log WHERE object = $1 AND at >= $2 ORDER BY id DESC LIMIT $3",
+            )
+            .bind(object)
+            .bind(since)
             .bind(limit.max(0))
             .fetch_all(&self.pool)
             .await?;

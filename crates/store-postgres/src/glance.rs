@@ -111,6 +111,29 @@ async fn cleanup(
     Ok(readable(found))
 }
 
+async fn left_over(
+    pool: &PgPool,
+    known: &OnceCell<Sight>,
+    owner: Option<&Owner>,
+    limit: i64,
+) -> Work<Vec<Snapshot>> {
+    let mut tx = read(pool).await?;
+    let sight = sight(&mut tx, known).await?;
+    let rows = sqlx::query(select_agents!(
+        sight,
+        "WHERE ($1::text IS NULL OR s.owner = $1) AND s.deleted_at IS NOT NULL
+           AND s.id IN (SELECT agent_id FROM agent_resource WHERE cleanup_result = 'failed')
+         ORDER BY s.deleted_at DESC, s.name COLLATE \"C\" LIMIT $2"
+    ))
+    .bind(shown(owner))
+    .bind(limit.max(0))
+    .fetch_all(&mut *tx)
+    .await?;
+    let found = assemble(&mut tx, sight, rows).await?;
+    tx.commit().await?;
+    Ok(readable(found))
+}
+
 async fn events(pool: &PgPool, ask: &GlanceEvents) -> Work<Vec<Event>> {
     let rows = sqlx::query(
         "SELECT * FROM (
@@ -253,6 +276,14 @@ impl GlanceStore for PostgresStore {
         limit: i64,
     ) -> StoreResult<Vec<Snapshot>> {
         Ok(cleanup(&self.pool, &self.sight, owner, limit).await?)
+    }
+
+    async fn glance_left_over(
+        &self,
+        owner: Option<&Owner>,
+        limit: i64,
+    ) -> StoreResult<Vec<Snapshot>> {
+        Ok(left_over(&self.pool, &self.sight, owner, limit).await?)
     }
 
     async fn glance_events(&self, ask: &GlanceEvents) -> StoreResult<Vec<Event>> {

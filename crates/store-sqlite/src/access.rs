@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use talon_core::Owner;
 use talon_store::access::{
@@ -14,7 +15,7 @@ use talon_store::{StoreResult, codes};
 
 use crate::error::translate;
 use crate::open::{SqliteStore, done};
-use crate::sql::{Columns, minus, now, now_plus, plus, unreadable};
+use crate::sql::{Columns, minus, now, now_plus, plus, time_text, unreadable};
 
 fn token(row: &SqliteRow) -> StoreResult<ApiToken> {
     let c = Columns(row);
@@ -221,6 +222,24 @@ impl AccessStore for SqliteStore {
             .fetch_all(&self.readers)
             .await
             .map_err(translate)?;
+        rows.iter().map(audit).collect()
+    }
+
+    async fn audit_about(
+        &self,
+        object: &str,
+        since: DateTime<Utc>,
+        limit: i64,
+    ) -> StoreResult<Vec<Audit>> {
+        let rows = sqlx::query(
+            "SELECT * FROM audit_log WHERE object = ? AND at >= ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(object)
+        .bind(time_text(since))
+        .bind(limit.max(0))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(translate)?;
         rows.iter().map(audit).collect()
     }
 }

@@ -194,4 +194,13 @@ pub trait AccessStore: Send + Sync + 'static {
 
     /// The latest entries, newest first.
     async fn audit_log(&self, limit: i64) -> StoreResult<Vec<Audit>>;
+
+    /// The latest entries about one object since a moment (inclusive), newest first. A name may have belonged to another
+    /// agent before: `since` is when this one was made.
+    async fn audit_about(
+        &self,
+        object: &str,
+        since: DateTime<Utc>,
+        limit: i64,
+    ) -> StoreResult<Vec<Audit>>;
 }

@@ -192,6 +192,13 @@ pub trait GlanceStore: Send + Sync + 'static {
     async fn glance_cleanup(&self, owner: Option<&Owner>, limit: i64)
     -> StoreResult<Vec<Snapshot>>;
 
+    /// Archived agents that left something behind, the latest first.
+    async fn glance_left_over(
+        &self,
+        owner: Option<&Owner>,
+        limit: i64,
+    ) -> StoreResult<Vec<Snapshot>>;
+
     /// What happened.
     async fn glance_events(&self, ask: &GlanceEvents) -> StoreResult<Vec<Event>>;
 

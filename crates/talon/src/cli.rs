@@ -69,6 +69,15 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub timeout: Option<Duration>,
+    /// Speak to the daemon at this address, https://talon.example.com for example, in place of the database (also: the
+    /// environment variable TALON_SERVER; its token: TALON_TOKEN)
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        help_heading = "Global options"
+    )]
+    pub server: Option<String>,
     /// Where the rows live: sqlite://talon.db or postgres://… [default: from talon.yaml, else sqlite://talon.db]
     #[arg(
         long,
@@ -142,6 +151,10 @@ pub enum Command {
     Why(commands::why::Args),
     /// What happened
     Events(commands::events::Args),
+    /// What the controller did for an agent line by line, and what its Worker prints
+    Logs(commands::logs::Args),
+    /// Who changed an agent, when, and what
+    History(commands::history::Args),
     /// Wait until something holds of an agent
     Wait(commands::wait::Args),
     /// Give an agent a task, and print its answer
@@ -156,6 +169,8 @@ pub enum Command {
     Secrets(commands::secrets::Args),
     /// Delete agents, with everything they have at Cloudflare
     Delete(commands::delete::Args),
+    /// What a deletion could not remove: try again now
+    Cleanup(commands::cleanup::Args),
     /// Compare an agent with reality now, rather than at the next regular time
     Reconcile(commands::reconcile::Args),
     /// Leave an agent exactly as it is, whatever its row says
@@ -170,7 +185,7 @@ pub enum Command {
     Token(commands::token::Args),
     /// Print agents as manifests that can be applied again
     Export(commands::export::Args),
-    /// Print the JSON Schema of the manifest, for editors
+    /// Print the JSON Schema of the manifest, for editors; or of what -o json prints, for programs
     Schema(commands::schema::Args),
     /// Print a completion script for your shell
     Completion(commands::completion::Args),

@@ -1,4 +1,4 @@
-//! Speaks to a running daemon over HTTP: tasks, search, who is online.
+//! Speaks to a running daemon over HTTP.
 #![allow(clippy::disallowed_methods)] // Opens the token, for the header that carries it.
 
 use std::time::Duration;
@@ -9,6 +9,7 @@ use serde_json::Value;
 use talon_core::secret::SecretValue;
 use talon_core::secret_writer::KeyName;
 use talon_secrets::InstallKey;
+use talon_store::StoreError;
 use url::Url;
 
 use crate::config::settings;
@@ -18,13 +19,82 @@ use crate::output::safe;
 use crate::session::Session;
 
 /// Variable that holds the token, if it is not derived from the install key.
-const TOKEN: &str = "TALON_TOKEN";
+pub const TOKEN: &str = "TALON_TOKEN";
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long a connection may be silent before it is looked whether it is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long an answer that needs no agent may take.
 const QUICK: Duration = Duration::from_secs(30);
 /// Longest answer that is read.
-const MOST_BYTES: usize = 8 * 1024 * 1024;
+const MOST_BYTES: usize = 64 * 1024 * 1024;
+/// How often something is asked again because the daemon asks to slow down.
+const SLOW_DOWNS: u32 = 5;
+/// How long that is waited for at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A request.
+pub struct Call {
+    /// What to do.
+    pub method: Method,
+    path: Vec<String>,
+    /// The query.
+    pub query: Vec<(String, String)>,
+    /// More headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, if there is one.
+    pub body: Option<Value>,
+}
+
+impl Call {
+    /// A request of nothing more than this.
+    pub fn new(method: Method, path: &[&str]) -> Self {
+        Self {
+            method,
+            path: path.iter().map(|segment| (*segment).to_owned()).collect(),
+            query: Vec::new(),
+            headers: Vec::new(),
+            body: None,
+        }
+    }
+}
+
+/// Why a daemon did not do what was asked, or why nobody knows whether it did.
+#[derive(Debug)]
+pub struct Refused {
+    /// The status of its answer; `None`: there was none, or not one of a daemon's.
+    pub status: Option<StatusCode>,
+    /// The rule of the contract that stands against it, and what that says.
+    pub rule: Option<(String, String)>,
+    /// How long it asks to wait.
+    retry_after: Option<Duration>,
+    /// For people.
+    pub failure: Box<Failure>,
+}
+
+impl Refused {
+    /// Whether the same may succeed in a while.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.failure.exit, Exit::Unavailable | Exit::TimedOut)
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        *refused.failure
+    }
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self {
+            status: None,
+            rule: None,
+            retry_after: None,
+            failure: Box::new(failure),
+        }
+    }
+}
 
 /// The HTTP API of a daemon.
 pub struct Server {
@@ -52,6 +122,92 @@ impl Server {
             base,
             token: token(session, local)?,
         })
+    }
+
+    /// Asks, and reads the answer; `Null` if it has no body. What is told to slow down was not done, and is
+    /// asked again; nothing else is repeated.
+    pub async fn call(&self, call: &Call) -> Result<Value, Refused> {
+        let mut slowed = 0;
+        loop {
+            match self.call_once(call).await {
+                Err(Refused {
+                    status: Some(StatusCode::TOO_MANY_REQUESTS),
+                    retry_after,
+                    ..
+                }) if slowed < SLOW_DOWNS => {
+                    slowed += 1;
+                    let pause = retry_after.unwrap_or(CONNECT).min(LONGEST_PAUSE);
+                    tokio::time::sleep(pause).await;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn call_once(&self, call: &Call) -> Result<Value, Refused> {
+        let path: Vec<&str> = call.path.iter().map(String::as_str).collect();
+        let mut url = self.url(&path);
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&call.query);
+        }
+        let mut request = self.http.request(call.method.clone(), url).timeout(QUICK);
+        for (name, value) in &call.headers {
+            request = request.header(*name, value);
+        }
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        let answer = self.ask(request).await.map_err(|mut refused| {
+            // Whether it was done before the answer was lost, nobody can tell.
+            if call.method != Method::GET && refused.failure.exit == Exit::TimedOut {
+                refused.failure.next = "look whether it was done before you do it again".to_owned();
+            }
+            refused
+        })?;
+        let body = self.body(answer).await?;
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&body).map_err(|_| self.stranger().into())
+    }
+
+    /// Asks for a text that is no document.
+    pub async fn text(&self, path: &[&str]) -> Result<String, Refused> {
+        let request = self.http.request(Method::GET, self.url(path));
+        let answer = self.ask(request.timeout(QUICK)).await?;
+        let body = self.body(answer).await?;
+        String::from_utf8(body).map_err(|_| self.stranger().into())
+    }
+
+    /// Asks for a stream of events, which lasts as long as it lasts.
+    pub async fn events(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Events, Refused> {
+        let mut url = self.url(path);
+        url.query_pairs_mut().extend_pairs(query);
+        let request = self.http.request(Method::GET, url);
+        let asked = self.ask(request.header(ACCEPT, "text/event-stream"));
+        let answer = match tokio::time::timeout(QUICK, asked).await {
+            Ok(answer) => answer?,
+            Err(_) => {
+                return Err(Failure::new(
+                    Exit::TimedOut,
+                    format!("{} did not answer in time", self.shown()),
+                    "try again, or give it longer with --timeout",
+                )
+                .into());
+            }
+        };
+        Ok(Events {
+            server: self.shown(),
+            answer,
+            waiting: Vec::new(),
+        })
+    }
+
+    /// The Hub of this daemon, as an address for WebSockets.
+    pub fn hub(&self) -> String {
+        let url = self.url(&["ws", "agents"]);
+        // The schemes differ by their first letters only.
+        url.as_str().replacen("http", "ws", 1)
     }
 
     /// Asks for a document.
@@ -120,14 +276,33 @@ impl Server {
         path: &[&str],
         body: &Value,
         timeout: Duration,
-    ) -> Result<Events<'_>, Failure> {
+    ) -> Result<Events, Failure> {
         let request = self.http.request(Method::POST, self.url(path));
         let request = request.json(body).timeout(timeout);
         let answer = self
             .send(request.header(ACCEPT, "text/event-stream"))
             .await?;
         Ok(Events {
-            server: self,
+            server: self.shown(),
+            answer,
+            waiting: Vec::new(),
+        })
+    }
+
+    /// Asks for events that come until one side ends it.
+    pub async fn get_for_events(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Events, Failure> {
+        let mut url = self.url(path);
+        url.query_pairs_mut().extend_pairs(query);
+        let request = self.http.request(Method::GET, url);
+        let answer = self
+            .send(request.header(ACCEPT, "text/event-stream"))
+            .await?;
+        Ok(Events {
+            server: self.shown(),
             answer,
             waiting: Vec::new(),
         })
@@ -148,8 +323,15 @@ impl Server {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        self.ask(request).await.map_err(Failure::from)
+    }
+
+    async fn ask(&self, request: RequestBuilder) -> Result<Response, Refused> {
         let request = request.bearer_auth(self.token.expose());
-        let answer = request.send().await.map_err(|e| self.unreachable(e))?;
+        let answer = request
+            .send()
+            .await
+            .map_err(|e| unreachable(&self.shown(), e))?;
         if answer.status().is_success() {
             Ok(answer)
         } else {
@@ -164,7 +346,11 @@ impl Server {
 
     async fn body(&self, mut answer: Response) -> Result<Vec<u8>, Failure> {
         let mut body = Vec::new();
-        while let Some(piece) = answer.chunk().await.map_err(|e| self.unreachable(e))? {
+        while let Some(piece) = answer
+            .chunk()
+            .await
+            .map_err(|e| unreachable(&self.shown(), e))?
+        {
             if body.len() + piece.len() > MOST_BYTES {
                 return Err(self.stranger());
             }
@@ -173,48 +359,38 @@ impl Server {
         Ok(body)
     }
 
-    fn unreachable(&self, error: reqwest::Error) -> Failure {
-        if error.is_timeout() && !error.is_connect() {
-            return Failure::new(
-                Exit::TimedOut,
-                format!("{} did not answer in time", self.shown()),
-                "try again, or give it longer with --timeout",
-            );
-        }
-        let why = if error.is_connect() {
-            "nothing listens there, or it cannot be reached".to_owned()
-        } else {
-            safe(&error.without_url().to_string())
-        };
-        Failure::new(
-            Exit::Unavailable,
-            format!("no daemon answers at {}: {why}", self.shown()),
-            "start one (talon run, talon dev), or name where one listens with --server or TALON_SERVER (talon dev prints it)",
-        )
-    }
-
-    fn stranger(&self) -> Failure {
-        Failure::new(
-            Exit::Unavailable,
-            format!("what answers at {} is not talon", self.shown()),
-            "name the daemon's own address with --server or TALON_SERVER",
-        )
+    /// The failure to be understood by what answers there.
+    pub fn stranger(&self) -> Failure {
+        stranger(&self.shown())
     }
 
     /// What a daemon says that refuses.
-    async fn refusal(&self, answer: Response) -> Failure {
+    async fn refusal(&self, answer: Response) -> Refused {
         let status = answer.status();
         let body = match self.body(answer).await {
             Ok(body) => body,
-            Err(failure) => return failure,
+            Err(failure) => return failure.into(),
         };
         let Ok(problem) = serde_json::from_slice::<Value>(&body) else {
-            return self.stranger();
+            return self.stranger().into();
         };
         let text = |name: &str| problem.get(name).and_then(Value::as_str);
         let Some(detail) = text("detail").or(text("error")) else {
-            return self.stranger();
+            return self.stranger().into();
         };
+        let retry_after = problem.get("retry_after_ms").and_then(Value::as_u64);
+        let refused = |rule, failure| Refused {
+            status: Some(status),
+            rule,
+            retry_after: retry_after.map(Duration::from_millis),
+            failure: Box::new(failure),
+        };
+        // A rule of the contract says the same whichever way it is met.
+        if let Some((code, said)) = detail.split_once(' ').filter(|(code, _)| is_rule(code)) {
+            let (code, message) = (safe(code), safe(said));
+            let rule = Some((code.clone(), message.clone()));
+            return refused(rule, StoreError::Rejected { code, message }.into());
+        }
         let mut message = safe(detail);
         let errors = problem.get("errors").and_then(Value::as_array);
         for error in errors.into_iter().flatten() {
@@ -231,10 +407,45 @@ impl Server {
         }
         let (exit, next) = meaning(status);
         if problem.get("retryable") == Some(&Value::Bool(true)) {
-            return Failure::new(Exit::Unavailable, message, "try again in a moment");
+            let failure = Failure::new(Exit::Unavailable, message, "try again in a moment");
+            return refused(None, failure);
         }
-        Failure::new(exit, message, next)
+        refused(None, Failure::new(exit, message, next))
     }
+}
+
+fn unreachable(server: &str, error: reqwest::Error) -> Failure {
+    if error.is_timeout() && !error.is_connect() {
+        return Failure::new(
+            Exit::TimedOut,
+            format!("{server} did not answer in time"),
+            "try again, or give it longer with --timeout",
+        );
+    }
+    let why = if error.is_connect() {
+        "nothing listens there, or it cannot be reached".to_owned()
+    } else {
+        safe(&error.without_url().to_string())
+    };
+    Failure::new(
+        Exit::Unavailable,
+        format!("no daemon answers at {server}: {why}"),
+        "start one (talon run, talon dev), or name where one listens with --server or TALON_SERVER (talon dev prints it); \
+         --database-url goes to the database itself",
+    )
+}
+
+fn stranger(server: &str) -> Failure {
+    Failure::new(
+        Exit::Unavailable,
+        format!("what answers at {server} is not talon"),
+        "name the daemon's own address with --server or TALON_SERVER",
+    )
+}
+
+/// Whether a word is the code of a rule of the contract.
+fn is_rule(word: &str) -> bool {
+    talon_store::codes::message(word).is_some()
 }
 
 fn http() -> Result<reqwest::Client, Failure> {
@@ -246,6 +457,8 @@ fn http() -> Result<reqwest::Client, Failure> {
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT)
+        // A stream whose other end vanished ends.
+        .tcp_keepalive(KEEP_ALIVE)
         .build()
         .map_err(|e| {
             Failure::new(
@@ -317,35 +530,52 @@ fn meaning(status: StatusCode) -> (Exit, &'static str) {
     }
 }
 
+/// An event as it came.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What kind it is.
+    pub event: Option<String>,
+    /// Its place.
+    pub id: Option<String>,
+    /// What it says.
+    pub data: String,
+}
+
 /// Events of an answer, in order.
-pub struct Events<'s> {
-    server: &'s Server,
+pub struct Events {
+    server: String,
     answer: Response,
     waiting: Vec<u8>,
 }
 
-impl Events<'_> {
+impl Events {
     /// The data of the next event; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Value>, Failure> {
+        let Some(message) = self.message().await? else {
+            return Ok(None);
+        };
+        serde_json::from_str(&message.data)
+            .map(Some)
+            .map_err(|_| stranger(&self.server))
+    }
+
+    /// The next event; `None` at the end. Whoever gives up waiting for it misses nothing.
+    pub async fn message(&mut self) -> Result<Option<Message>, Failure> {
         loop {
             if let Some(end) = self.waiting.windows(2).position(|two| two == b"\n\n") {
                 let rest = self.waiting.split_off(end + 2);
                 let event = std::mem::replace(&mut self.waiting, rest);
-                match data(&event) {
+                match message(&event) {
                     // A comment that says that the stream lives.
                     None => continue,
-                    Some(data) => {
-                        return serde_json::from_str(&data)
-                            .map(Some)
-                            .map_err(|_| self.server.stranger());
-                    }
+                    message => return Ok(message),
                 }
             }
             let piece = self.answer.chunk().await;
-            match piece.map_err(|e| self.server.unreachable(e))? {
+            match piece.map_err(|e| unreachable(&self.server, e))? {
                 None => return Ok(None),
                 Some(piece) if self.waiting.len() + piece.len() > MOST_BYTES => {
-                    return Err(self.server.stranger());
+                    return Err(stranger(&self.server));
                 }
                 Some(piece) => self.waiting.extend_from_slice(&piece),
             }
@@ -353,15 +583,20 @@ impl Events<'_> {
     }
 }
 
-/// The data lines of an event.
-fn data(event: &[u8]) -> Option<String> {
+/// Reads an event; `None` if it has no data.
+fn message(event: &[u8]) -> Option<Message> {
     let text = std::str::from_utf8(event).ok()?;
-    let lines: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("data:"))
-        .map(|rest| rest.strip_prefix(' ').unwrap_or(rest))
-        .collect();
-    (!lines.is_empty()).then(|| lines.join("\n"))
+    let field = |name: &'static str| {
+        text.lines()
+            .filter_map(move |line| line.strip_prefix(name)?.strip_prefix(':'))
+            .map(|rest| rest.strip_prefix(' ').unwrap_or(rest))
+    };
+    let lines: Vec<&str> = field("data").collect();
+    (!lines.is_empty()).then(|| Message {
+        event: field("event").next_back().map(str::to_owned),
+        id: field("id").next_back().map(str::to_owned),
+        data: lines.join("\n"),
+    })
 }
 
 /// Where the daemon is.
@@ -410,8 +645,13 @@ mod tests {
     #[test]
     fn an_event_is_its_data_and_a_comment_is_none() {
         let event = b"event: done\nid: 1\ndata: {\"a\":\ndata: 1}\n\n";
-        assert_eq!(data(event).as_deref(), Some("{\"a\":\n1}"));
-        assert_eq!(data(b": still there\n\n"), None);
+        let expected = Message {
+            event: Some("done".to_owned()),
+            id: Some("1".to_owned()),
+            data: "{\"a\":\n1}".to_owned(),
+        };
+        assert_eq!(message(event), Some(expected));
+        assert_eq!(message(b": still there\n\n"), None);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::cloudflare;
 use crate::exit::Failure;
-use talon_cloudflare::ClientConfig;
+use talon_cloudflare::{Client, ClientConfig};
+use talon_controller::answers::StepWitness;
 use talon_controller::budget::CallBudget;
 use talon_controller::clock::{OsRandom, SystemClock};
 use talon_controller::{ControllerConfig, Daemon, Parts};
@@ -53,30 +54,27 @@ pub fn budget(config: &ControllerConfig, store: Arc<dyn Store>, account: String)
     }
 }
 
-/// Shows a budget that this process keeps for itself.
-pub struct Gauge(pub Arc<CallBudget>);
-
-impl talon_dashboard::CallGauge for Gauge {
-    fn calls(&self) -> talon_dashboard::Calls {
-        talon_dashboard::Calls {
-            used: self.0.used(),
-            paused_for: self.0.pause_left(),
-        }
-    }
+/// A daemon, and its way to Cloudflare.
+pub struct Made {
+    /// The daemon.
+    pub daemon: Daemon,
+    /// The client that it calls Cloudflare with, under its budget.
+    pub cloudflare: Arc<Client>,
 }
 
 /// Makes the daemon. Nothing is done before it is run.
-pub fn build(wiring: Wiring) -> Result<Daemon, Failure> {
+pub fn build(wiring: Wiring) -> Result<Made, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let r2_endpoint = match &wiring.cloudflare.s3_endpoint {
         Some(url) => R2Endpoint::Fixed(url.as_str().trim_end_matches('/').to_owned()),
         None => R2Endpoint::Cloudflare,
     };
-    let cloud = cloudflare::client(wiring.cloudflare, wiring.budget)?;
+    let client = cloudflare::client(wiring.cloudflare, wiring.budget)?;
+    let client = Arc::new(client.with_witness(Arc::new(StepWitness)));
     let parts = Parts {
         registry: wiring.registry,
         store: wiring.store,
-        cloud: Arc::new(cloud),
+        cloud: client.clone(),
         secrets: wiring.secrets,
         bundle: Arc::new(wiring.bundle),
         door: wiring.door,
@@ -86,7 +84,10 @@ pub fn build(wiring: Wiring) -> Result<Daemon, Failure> {
         clock,
         random: Arc::new(OsRandom),
     };
-    Ok(Daemon::new(parts, wiring.config))
+    Ok(Made {
+        daemon: Daemon::new(parts, wiring.config),
+        cloudflare: client,
+    })
 }
 
 /// Where the highest change ever seen is kept, to notice a database that was set back: beside the install key.

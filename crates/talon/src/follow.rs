@@ -1,6 +1,6 @@
 //! Waiting until something holds of agents, and showing how they come along.
 //!
-//! Only looks: whatever happens here, the controller carries on. Looks again on every hint of the store and at least
+//! Only looks: whatever happens here, the controller carries on. Looks again whenever something changed and at least
 //! every second; ends when every agent has reached its goal or will not, when time runs out, or on Ctrl-C.
 
 use std::collections::BTreeMap;
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use talon_core::condition::{ConditionType, Truth};
 use talon_core::{AgentId, Generation, Snapshot};
-use talon_store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::{Exit, Failure};
+use crate::fleet::Fleet;
 use crate::jsonpath::{self, Path};
 use crate::output::block::Progress;
 use crate::output::{Output, age, safe};
@@ -100,15 +100,15 @@ impl How {
 /// How to wait.
 pub struct Wait<'a> {
     /// Where the agents are.
-    pub store: &'a dyn Store,
+    pub fleet: &'a dyn Fleet,
     /// Where to show progress.
     pub output: &'a Output,
     /// How long.
     pub timeout: Duration,
     /// How to re-attach after Ctrl-C; printed then and under the block.
     pub reattach: &'static str,
-    /// Whether the agents were edited just now: what happened since then is told, too.
-    pub after_edit: bool,
+    /// The agents that were edited just now: what happened to them since then is told, too.
+    pub edited: Vec<AgentId>,
 }
 
 impl Wait<'_> {
@@ -118,7 +118,7 @@ impl Wait<'_> {
             self.output,
             self.reattach,
             targets.len() > 1,
-            self.after_edit,
+            self.edited.clone(),
         );
         let result = self.look(goal, targets, &mut progress).await;
         progress.finish();
@@ -139,11 +139,16 @@ impl Wait<'_> {
         let mut interrupt = signal(SignalKind::interrupt())
             .map_err(|e| Failure::io("signals cannot be waited for", &e))?;
         let mut warned = false;
+        let mut changes = self.fleet.watch().await?;
         loop {
             let mut still = Vec::new();
             let out_of_time = Instant::now() >= deadline;
-            for target in open {
-                let snapshot = self.store.load(target.id).await?;
+            let asked: Vec<_> = open.iter().map(|t| (t.id, t.name.clone())).collect();
+            let looked = tokio::select! {
+                _ = interrupt.recv() => return Err(self.interrupted(&open)),
+                looked = self.fleet.look(&asked) => looked?,
+            };
+            for (target, snapshot) in open.into_iter().zip(looked) {
                 if let Some(s) = &snapshot {
                     progress.update(s);
                     if !warned && view::nobody_home(s) {
@@ -176,17 +181,16 @@ impl Wait<'_> {
             let pause = Duration::from_millis((open.len() as u64 * 2).clamp(20, 1_000));
             let next =
                 Duration::from_secs(1).min(deadline.saturating_duration_since(Instant::now()));
+            let ids: Vec<AgentId> = open.iter().map(|t| t.id).collect();
             tokio::select! {
                 _ = interrupt.recv() => return Err(self.interrupted(&open)),
-                hint = self.hint(pause, next) => hint?,
+                hint = async {
+                    tokio::time::sleep(pause).await;
+                    changes.hint(&ids, next).await
+                } => hint?,
             }
         }
         Ok(order.iter().filter_map(|id| ended.remove(id)).collect())
-    }
-
-    async fn hint(&self, pause: Duration, at_most: Duration) -> Result<(), Failure> {
-        tokio::time::sleep(pause).await;
-        Ok(self.store.wait(at_most).await?)
     }
 
     fn interrupted(&self, open: &[Target]) -> Failure {

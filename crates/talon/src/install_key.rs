@@ -76,6 +76,12 @@ pub async fn check(store: &dyn Store, file: &Path) -> Result<InstallId, Failure>
     }
 }
 
+/// The key in the file, if it is the database's.
+pub async fn matching(store: &dyn Store, file: &Path) -> Result<InstallKey, Failure> {
+    check(store, file).await?;
+    read(file)
+}
+
 fn read_matching(install: &Install, file: &Path) -> Result<InstallKey, Failure> {
     let key = read(file)?;
     matches(install, &key, file)?;

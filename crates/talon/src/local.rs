@@ -22,7 +22,7 @@ use talon_store_sqlite::DaemonLock;
 use tempfile::TempDir;
 
 use crate::config::keys::SECRET_PREFIX;
-use crate::config::settings::HubSettings;
+use crate::config::settings::{DashboardSettings, HttpSettings, HubSettings};
 use crate::daemon;
 use crate::database::{self, Database};
 use crate::exit::{Exit, Failure};
@@ -133,6 +133,8 @@ impl Local {
             keyed,
             bundle: workers.bundle,
             hub: plan.hub,
+            http: HttpSettings::default(),
+            dashboard: DashboardSettings::default(),
             remote_router: None,
             config,
             listener,

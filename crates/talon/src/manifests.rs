@@ -10,6 +10,7 @@ use talon_core::manifest::{self, ManifestError};
 use talon_core::{AgentName, AgentSpec, Owner, Snapshot, validate};
 
 use crate::exit::{Exit, Failure};
+use crate::fleet::Fleet;
 use crate::output::safe;
 use crate::session::Session;
 
@@ -51,6 +52,8 @@ pub struct Document {
     /// What looks odd, without being wrong.
     pub warnings: Vec<String>,
     source: String,
+    /// Whether the manifest or a flag says whose it is.
+    owner_said: bool,
 }
 
 impl Document {
@@ -67,6 +70,19 @@ pub fn load(source: &Source, session: &Session) -> Result<Vec<Document>, Failure
         files.extend(read(path, source.recursive)?);
     }
     parse(&files, session.global.owner.as_deref())
+}
+
+/// Whose agents are of which nobody says it: those of whoever asks.
+pub async fn settle_owners(documents: &mut [Document], fleet: &dyn Fleet) -> Result<(), Failure> {
+    if documents.iter().all(|d| d.owner_said) {
+        return Ok(());
+    }
+    if let Some(own) = fleet.own().await? {
+        for d in documents.iter_mut().filter(|d| !d.owner_said) {
+            d.owner = own.clone();
+        }
+    }
+    Ok(())
 }
 
 /// Prints what looks odd in the manifests.
@@ -106,6 +122,7 @@ fn parse(files: &[(String, Vec<u8>)], owner: Option<&str>) -> Result<Vec<Documen
                         .map(|w| safe(&format!("{}: {}", w.pointer, w.detail)))
                         .collect();
                     documents.push(Document {
+                        owner_said: owner.is_some() || m.owner != Owner::default(),
                         owner: match owner {
                             Some(owner) if m.owner == Owner::default() => Owner(owner.to_owned()),
                             _ => m.owner,

@@ -1,6 +1,6 @@
 //! What `talon run`, `dev` and `demo` run: the daemon, and over HTTP the Hub that its agents connect to.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use talon_core::clock::{Clock, Random};
 use talon_core::deliver::Deliver;
 use talon_core::registry::Registry;
 use talon_core::search::AgentSearch;
+use talon_core::turns::Turns;
 use talon_dashboard::{Dashboard, DashboardParts};
 use talon_factory::{FactoryConfig, FactoryParts, Network, OperatorToken};
 use talon_hub::{Hub, HubConfig, HubParts, SigningKey};
@@ -23,9 +24,10 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::cloudflare;
-use crate::config::settings::HubSettings;
+use crate::config::settings::{DashboardSettings, HttpSettings, HubSettings};
 use crate::daemon::{self, Wiring};
 use crate::exit::{Exit, Failure};
+use crate::gauge::Gauge;
 use crate::install_key::Keyed;
 
 /// How long agents have to take leave of the Hub.
@@ -50,6 +52,10 @@ pub struct Ingredients {
     pub bundle: Bundle,
     /// The Hub.
     pub hub: HubSettings,
+    /// What one caller may ask for.
+    pub http: HttpSettings,
+    /// The pages for browsers.
+    pub dashboard: DashboardSettings,
     /// A Router elsewhere that Agent Cards are registered with; `None`: the one in this process.
     pub remote_router: Option<RemoteRegistry>,
     /// Settings of the daemon; the Hub's address is filled in here.
@@ -110,6 +116,7 @@ impl Service {
         let operator_token = parts.keyed.key.operator_token();
         let operator = OperatorToken::of(&operator_token);
         let session_key = parts.keyed.key.session_key();
+        let key = Arc::new(parts.keyed.key);
         let call_ceiling = config.budget_calls;
         let budget = Arc::new(daemon::budget(
             &config,
@@ -135,18 +142,19 @@ impl Service {
             tokio::spawn(prepare(router));
         }
         let door = cloudflare::door(&parts.cloudflare, parts.front_door)?;
-        let daemon = daemon::build(Wiring {
+        let made = daemon::build(Wiring {
             store: parts.store.clone(),
             cloudflare: parts.cloudflare,
             registry,
             secrets: parts.secrets,
             bundle: parts.bundle,
             install: parts.keyed.install.id,
-            key: Arc::new(parts.keyed.key),
+            key: key.clone(),
             door: door.clone(),
             budget: budget.clone(),
             config,
         })?;
+        let (daemon, client) = (made.daemon, made.cloudflare);
         let hub = if parts.hub.embedded {
             let made = HubParts {
                 store: parts.store.clone(),
@@ -166,33 +174,45 @@ impl Service {
         let config = FactoryConfig {
             shutdown_patience: SERVER_PATIENCE,
             trusted_proxies: parts.trusted_proxies,
+            long_answers: parts.http.long_answers,
             ..FactoryConfig::default()
         };
+        let gauge = Arc::new(Gauge::new(budget, daemon.times()));
+        tokio::spawn(gauge.clone().watch_token(client.clone(), stop.clone()));
         let operator_sha256 = operator_token.sha256_hex();
-        let dashboard = Dashboard::new(DashboardParts {
+        let turns = Arc::new(Turns::new(config.allowance(), clock.clone()));
+        let dashboard = DashboardParts {
             store: parts.store.clone(),
             operator_sha256: operator_sha256.clone(),
             secrets: Some(daemon.secret_writer()),
             session_key,
-            // Who reaches the Hub by TLS reaches this server by TLS.
-            https: hub_url.starts_with("wss:"),
+            // Who reaches the Hub by TLS reaches this server by TLS, unless it is said otherwise.
+            https: parts
+                .dashboard
+                .https
+                .unwrap_or_else(|| hub_url.starts_with("wss:")),
+            gauge: Some(gauge),
             guesses: config.guesses,
-            calls: Some(Arc::new(daemon::Gauge(budget))),
             call_ceiling,
+            new_token: Some(Box::new(|| talon_factory::new_token(&OsRandom))),
             stopping: stop.clone(),
-        });
+        };
+        let dashboard = Dashboard::counting(dashboard, turns.clone());
         let factory = FactoryParts {
             store: parts.store,
             deliver: hub.clone().map(|hub| Arc::new(hub) as Arc<dyn Deliver>),
             hub: hub.clone(),
             search: Some(search.clone()),
             secrets: Some(daemon.secret_writer()),
+            logs: Some(daemon.logs(Some(client))),
+            callbacks: Some(key),
             clock,
             random,
             operator,
             stopping: stop.clone(),
         };
-        let routes = talon_factory::routes(factory, config.clone()).merge(dashboard.routes());
+        let routes = talon_factory::routes_counting(factory, config.clone(), turns);
+        let routes = routes.merge(dashboard.routes());
         let stopping = stop.clone();
         let server = tokio::spawn(async move {
             talon_factory::serve(parts.listener, routes, &config, stopping).await;
@@ -225,10 +245,16 @@ impl Service {
         self.address
     }
 
-    /// Where a browser signs in, once, as the operator.
+    /// Where a browser signs in, once, as the operator. On this machine as `localhost`: cookies know hosts and no ports, and
+    /// local Workers, which anybody may have written, are served as `127.0.0.1`.
     pub fn sign_in_address(&self) -> String {
         let path = self.dashboard.one_time_path(&self.operator_sha256);
-        format!("http://{}{path}", self.address)
+        let (ip, port) = (self.address.ip(), self.address.port());
+        if ip == IpAddr::V4(Ipv4Addr::LOCALHOST) {
+            format!("http://localhost:{port}{path}")
+        } else {
+            format!("http://{}{path}", self.address)
+        }
     }
 
     /// Takes tasks, if the Hub is in this process.

@@ -31,7 +31,7 @@ enum Command {
     FuzzApi(fuzz_api::Args),
     /// Builds the Worker bundle from pinned npm packages (needs node 20 or newer with npm; installs nothing globally)
     Worker(worker::Args),
-    /// Tests the dashboard in Debian's Chromium (needs node 20 or newer with npm), and leaves pictures of every page
+    /// Tests the dashboard in Debian's Chromium (needs node 20 or newer with npm), and leaves pictures of every page; or measures it
     Dashboard(dashboard::Args),
     /// Checks on a real account what Talon assumes of Cloudflare (makes one throw-away agent and removes it)
     VerifyCloudflare(verify_cloudflare::Args),

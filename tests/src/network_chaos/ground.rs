@@ -7,9 +7,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use talon_core::Owner;
 use talon_core::secret::{Provider, SecretRef, SecretValue, names};
 use talon_core::spec::AgentSpec;
@@ -25,6 +25,8 @@ use crate::stage::{name, spec};
 
 /// Name of the secret that is rotated.
 const KEY_NAME: &str = "ANTHROPIC_API_KEY";
+/// How long somebody tries again.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub struct Ground {
@@ -126,6 +128,26 @@ impl Ground {
             .apply(&agent, &owner, &wanted, options)
             .await?;
         Ok(())
+    }
+
+    /// Asks for another token for the Hub, until it is so.
+    pub async fn rotate_auth(&self, agent: &str) -> Result<()> {
+        let server = format!("http://{}", self.hub);
+        let asked = ["secrets", "rotate-auth", agent, "--server", &server].map(str::to_owned);
+        let begun = Instant::now();
+        loop {
+            let (launch, asked) = (self.site.launch.clone(), asked.clone());
+            let output = tokio::task::spawn_blocking(move || {
+                launch.run(&asked.each_ref().map(String::as_str))
+            })
+            .await??;
+            if output.status.success() {
+                return Ok(());
+            }
+            // The daemon may be away, or at work on the agent: both pass.
+            ensure!(begun.elapsed() < PATIENCE, "{agent}: {output:?}");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     /// The key that an agent should have.

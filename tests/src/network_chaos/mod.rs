@@ -1,6 +1,6 @@
 //! Chaos in the network: agents in real workerd do what they are asked while their daemon with the Hub in it is killed with
-//! SIGKILL, their Workers are killed in the middle of tasks, and their secrets are rotated. At the end no task may be lost,
-//! none answered twice, every agent connected with its newest secrets, and nobody may have helped.
+//! SIGKILL, their Workers are killed in the middle of tasks, and their secrets and tokens for the Hub are rotated. At the end
+//! no task may be lost, none answered twice, every agent connected with its newest secrets, and nobody may have helped.
 //!
 //! - `ground`: the local Cloudflare that runs Workers, the database, the daemon as a process;
 //! - `client`: speaks with the Hub as anybody's agent would; `errand`: what is asked and what the answer must be;
@@ -85,7 +85,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "network chaos, seed {}: {} agents, {} customers; in {:.0} s the daemon with the Hub was killed {} times, Workers \
-             {} times ({} in mid-task), secrets were rotated {} times; {} errands answered and {} given up honestly \
+             {} times ({} in mid-task), secrets were rotated {} times, tokens {} times; {} errands answered and {} given up honestly \
              ({} asked anew after a lost connection; median {median:.2} s, 99 % {most:.1} s, longest {longest:.1} s), \
              {} asked again with the same answer; all connected and settled with the newest secrets {:.0} s later; none \
              lost, none answered twice; all deleted, nothing left over",
@@ -97,6 +97,7 @@ impl fmt::Display for Report {
             o.troubles.worker_kills,
             self.in_mid_task,
             o.troubles.rotations,
+            o.troubles.auth_rotations,
             self.answered,
             self.given_up,
             self.resubmitted,

@@ -1,4 +1,4 @@
-//! What goes wrong: the daemon with the Hub in it is killed, Workers are killed, keys are rotated.
+//! What goes wrong: the daemon with the Hub in it is killed, Workers are killed, keys and tokens for the Hub are rotated.
 
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ pub struct Troubles {
     pub worker_kills: usize,
     /// An agent's key is rotated.
     pub rotations: usize,
+    /// An agent gets another token for the Hub.
+    pub auth_rotations: usize,
 }
 
 impl Troubles {
@@ -32,12 +34,19 @@ impl Troubles {
     pub fn lasting(time: Duration, pause: Duration) -> Self {
         let all = (time.as_secs_f64() / pause.as_secs_f64()) as usize;
         let daemon_kills = all / 8;
-        let rotations = all / 4;
+        let rotations = all / 6;
+        let auth_rotations = all / 8;
         Self {
             daemon_kills,
-            worker_kills: all - daemon_kills - rotations,
+            worker_kills: all - daemon_kills - rotations - auth_rotations,
             rotations,
+            auth_rotations,
         }
+    }
+
+    /// How often a Worker is stopped, in the middle of what it does.
+    pub fn stops(&self) -> usize {
+        self.worker_kills + self.rotations + self.auth_rotations
     }
 }
 
@@ -46,6 +55,7 @@ enum Trouble {
     Daemon,
     Worker,
     Key,
+    Auth,
 }
 
 /// Makes trouble.
@@ -65,10 +75,12 @@ impl<'g> Maker<'g> {
             daemon_kills,
             worker_kills,
             rotations,
+            auth_rotations,
         } = options.troubles;
         let mut coming = vec![Trouble::Daemon; daemon_kills];
         coming.extend(vec![Trouble::Worker; worker_kills]);
         coming.extend(vec![Trouble::Key; rotations]);
+        coming.extend(vec![Trouble::Auth; auth_rotations]);
         coming.shuffle(&mut dice);
         Self {
             ground,
@@ -89,9 +101,12 @@ impl<'g> Maker<'g> {
                 Trouble::Daemon => self.kill_daemon().await?,
                 Trouble::Worker => self.kill_worker().await?,
                 Trouble::Key => {
-                    let agents = &self.ground.agents;
-                    let agent = &agents[self.dice.random_range(0..agents.len())];
-                    self.ground.rotate(agent).await?;
+                    let agent = self.any_agent();
+                    self.ground.rotate(&agent).await?;
+                }
+                Trouble::Auth => {
+                    let agent = self.any_agent();
+                    self.ground.rotate_auth(&agent).await?;
                 }
             }
             if (n + 1) % 20 == 0 {
@@ -99,6 +114,11 @@ impl<'g> Maker<'g> {
             }
         }
         Ok(())
+    }
+
+    fn any_agent(&mut self) -> String {
+        let agents = &self.ground.agents;
+        agents[self.dice.random_range(0..agents.len())].clone()
     }
 
     /// The daemon that runs at the end.

@@ -42,11 +42,11 @@ pub async fn every_agent_answers(ground: &Ground, customers: &mut [Customer]) ->
     Ok(())
 }
 
-/// An errand is given up only after its Worker was stopped twice in the middle of it, by a kill or by the push of a key; so
+/// An errand is given up only after its Worker was stopped twice in the middle of it, by a kill, by a push, or by an upload; so
 /// there are not more of them than of those.
 pub fn few_were_given_up(asked: &[&Asked], troubles: &Troubles) -> Result<()> {
     let given_up = asked.iter().filter(|a| !a.end.is_completed()).count();
-    let stops = troubles.worker_kills + troubles.rotations;
+    let stops = troubles.stops();
     ensure!(
         given_up <= stops,
         "{given_up} errands were given up, with {stops} Workers stopped"

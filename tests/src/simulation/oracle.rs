@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use talon_core::clock::Clock;
 use talon_core::name;
 use talon_core::resource::ResourceKind;
-use talon_core::secret::names as secret_names;
+use talon_core::secret::{SecretValue, names as secret_names};
 use talon_core::snapshot::{AuthTokenState, SecretRecord, SecretState};
 use talon_core::spec::DeletionPolicy;
 use talon_core::status::DeploymentStatus;
@@ -30,7 +30,8 @@ pub fn at_each_write(account: Arc<Account>) -> Check {
             && new.observed_generation == after.agent.generation;
         let newly = new.deployment_status == DeploymentStatus::Deployed
             && old.deployment_status != DeploymentStatus::Deployed;
-        if !observed && !newly {
+        let latched = old.first_deployed_at.is_none() && new.first_deployed_at.is_some();
+        if !observed && !newly && !latched {
             return Vec::new();
         }
         let now = account.clock.now();
@@ -56,6 +57,10 @@ pub fn at_each_write(account: Arc<Account>) -> Check {
                 if !worker.route {
                     say("is said to be deployed, its address is off");
                 }
+                let text = worker.texts.get(talon_worker::IDENTITY_MODULE);
+                if latched && !is_identity(after, text) {
+                    say("is fixed to an identity that its Worker does not have");
+                }
                 let model = worker.secrets.get(secret_names::MODEL);
                 if observed && model != Some(&after.agent.spec.model) {
                     say("is said to be deployed with another model than its Worker has");
@@ -67,6 +72,18 @@ pub fn at_each_write(account: Arc<Account>) -> Check {
             say("is said to be deployed, its bucket is not there");
         }
         wrong
+    })
+}
+
+/// O13: the text of the Worker is the recorded one, of the row's persona and instructions.
+pub fn is_identity(snapshot: &Snapshot, text: Option<&String>) -> bool {
+    let (spec, status) = (&snapshot.agent.spec, &snapshot.agent.status);
+    text.is_some_and(|text| {
+        let sha256 = SecretValue::new(text.clone()).sha256_hex();
+        status.identity_md.as_ref() == Some(text)
+            && status.identity_sha256.as_ref() == Some(&sha256)
+            && text.contains(spec.persona.trim())
+            && text.contains(spec.instructions.trim())
     })
 }
 
@@ -222,7 +239,7 @@ fn of_contact(sim: &Sim, snapshot: &Snapshot) -> Option<String> {
 fn of_worker(sim: &Sim, snapshot: &Snapshot, worker: &Worker, token: Option<&str>) -> Vec<String> {
     let (agent, status) = (&snapshot.agent, &snapshot.agent.status);
     let mut wrong = Vec::new();
-    let sha = |s: &str| talon_core::secret::SecretValue::new(s.to_owned()).sha256_hex();
+    let sha = |s: &str| SecretValue::new(s.to_owned()).sha256_hex();
     let has = |n: &str| worker.secrets.get(n).cloned();
     let mut same = |what: &str, have: Option<String>, want: Option<String>| {
         if have != want {
@@ -278,7 +295,7 @@ fn of_worker(sim: &Sim, snapshot: &Snapshot, worker: &Worker, token: Option<&str
             wrong.push(format!("O1: {what} is not as it should be"));
         }
     };
-    same("IDENTITY.md", identity == status.identity_md);
+    same("IDENTITY.md", is_identity(snapshot, identity.as_ref()));
     same("the address", worker.route);
     same("the bound bucket", worker.bucket == status.r2_bucket);
     let code = sim

@@ -244,7 +244,24 @@ impl Sim {
         self.account.tell(|| format!("apply {agent}"));
         let (owner, options) = (Owner::default(), ApplyOptions::default());
         let rows = &self.database.rows;
-        match rows.apply(&name(agent), &owner, spec, options).await {
+        let before = self.live(agent).await;
+        let applied = rows.apply(&name(agent), &owner, spec, options).await;
+        // O13: what was deployed once is not changed any more.
+        let after = self.live(agent).await;
+        if let (Some(before), Some(after)) = (before, after) {
+            let fixed = |s: &Snapshot| {
+                let (spec, status) = (&s.agent.spec, &s.agent.status);
+                let texts = (spec.persona.clone(), spec.instructions.clone());
+                (texts, status.identity_sha256.clone())
+            };
+            let same = before.agent.id == after.agent.id;
+            let deployed = before.agent.status.first_deployed_at.is_some();
+            if same && deployed && fixed(&before) != fixed(&after) {
+                let text = format!("O13: {agent} was changed after it was deployed");
+                self.database.broken().push(text);
+            }
+        }
+        match applied {
             Ok(_) => true,
             Err(StoreError::Rejected { .. }) => false,
             Err(error) => panic!("{error}"),

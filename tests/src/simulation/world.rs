@@ -105,6 +105,12 @@ pub struct World {
     pub secretive: Option<Jurisdiction>,
     /// Uploads of Workers whose names begin so are refused, however often they are tried.
     pub unwelcome: Option<String>,
+    /// An upload drops every binding that it does not list, secrets that it asks to keep among them.
+    pub forgetful: bool,
+    /// Keys that were on a Worker before an upload and not after it: `WORKER KEY`.
+    pub lost_keys: Vec<String>,
+    /// How many uploads took the place of another.
+    pub redeployed: u64,
 }
 
 fn message(call: &'static str, code: i64, text: &str) -> ApiMessage {
@@ -172,8 +178,11 @@ impl World {
             return refused(10_021, "the script does not parse");
         }
         let old = self.now.workers.get(name).cloned();
-        let mut secrets = old.as_ref().map(|w| w.secrets.clone()).unwrap_or_default();
-        let latest = secrets.clone();
+        let latest = old.as_ref().map(|w| w.secrets.clone()).unwrap_or_default();
+        let mut secrets = match self.forgetful {
+            true => BTreeMap::new(),
+            false => latest.clone(),
+        };
         let (mut plain, mut bucket, mut class) = (BTreeMap::new(), None, None);
         for binding in &upload.bindings {
             match binding {
@@ -202,6 +211,9 @@ impl World {
                 Binding::DurableObject { class_name, .. } => class = Some(class_name.clone()),
             }
         }
+        let keys = latest.keys().filter(|k| k.ends_with("_API_KEY"));
+        let lost = keys.filter(|k| !secrets.contains_key(*k));
+        let lost: Vec<String> = lost.map(|key| format!("{name} {key}")).collect();
         let migrated = old.as_ref().and_then(|w| w.migration.clone());
         if upload.migration.is_some() && migrated.is_some() {
             let text = "Migration tag precondition failed";
@@ -247,6 +259,8 @@ impl World {
             etag: Some(worker.etag.clone()),
             version_id: Some(version),
         };
+        self.redeployed += u64::from(old.is_some());
+        self.lost_keys.extend(lost);
         self.now.workers.insert(name.to_owned(), worker);
         Ok(answer)
     }

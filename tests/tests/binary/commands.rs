@@ -98,6 +98,34 @@ fn an_agent_gets_tasks_by_name_and_by_search_remembers_and_is_seen_online() {
         "agent/note-taker\n"
     );
 
+    dev.fits("task", &once);
+    dev.document(&["search", need], "search");
+    dev.document(&["agents", "online"], "agents-online");
+    dev.document(&["doctor"], "doctor");
+    for (command, schema) in [
+        (&["get"][..], "get-list"),
+        (&["get", "note-taker"], "get"),
+        (&["describe", "note-taker"], "describe"),
+        (&["tree", "note-taker"], "tree"),
+        (&["why", "note-taker"], "why"),
+        (&["events"], "events"),
+        (&["history", "note-taker"], "history"),
+        (&["export", "note-taker"], "export"),
+        (&["diff", "note-taker"], "diff-live"),
+        (&["wait", "note-taker", "--for=connected"], "wait"),
+        (&["secrets", "list", "note-taker"], "secrets-list"),
+        (&["plan", "-f", MANIFEST], "plan"),
+        (&["diff", "-f", MANIFEST], "diff"),
+        (&["apply", "-f", MANIFEST], "apply"),
+    ] {
+        dev.same_both_ways(command, schema);
+    }
+    let doctor = dev.talon(&["doctor"], 0).out;
+    assert!(
+        doctor.contains("/ws/agents") && doctor.contains("role admin"),
+        "{doctor}"
+    );
+
     let page = dev.talon(&["describe", "note-taker"], 0);
     for expected in ["openclaw 2026", "sha256", "connected since", "t-1", "s-2"] {
         assert!(page.out.contains(expected), "{expected} in {}", page.out);
@@ -183,7 +211,9 @@ fn what_cannot_be_done_says_why_and_what_to_do() {
     let list = dev.talon(&["keys", "list"], 0).out;
     assert!(list.contains(id) && !list.contains("sai_"), "{list}");
     dev.talon(&["keys", "revoke", id], 0);
-    dev.talon(&["keys", "revoke", id], 3);
+    let again = dev.talon(&["keys", "revoke", id], 0).out;
+    assert!(again.contains("revoked already"), "{again}");
+    dev.talon(&["keys", "revoke", "nothing"], 3);
     assert!(dev.errors().is_empty(), "{}", dev.errors());
     assert_eq!(dev.end_with(Signal::SIGINT), Some(0));
 }

@@ -5,5 +5,6 @@
 mod canary;
 mod commands;
 mod demo;
+mod logs;
 mod proxy;
 mod running;

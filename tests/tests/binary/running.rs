@@ -159,6 +159,11 @@ impl Dev {
         }
     }
 
+    /// The folder that both terminals are in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Where it keeps its own temporary files.
     pub fn temporary(&self) -> PathBuf {
         self.folder.path().join("tmp")
@@ -185,6 +190,43 @@ impl Dev {
         Ran::of(self.command(arguments).output().expect("the binary")).ends(code)
     }
 
+    /// The document that a command prints with `-o json`, which must be as its published schema says.
+    #[track_caller]
+    pub fn document(&self, arguments: &[&str], schema: &str) -> serde_json::Value {
+        let document = self.talon(&[arguments, &["-o", "json"]].concat(), 0).json();
+        self.fits(schema, &document);
+        document
+    }
+
+    /// Checks a document against the published schema of this name.
+    #[track_caller]
+    pub fn fits(&self, schema: &str, document: &serde_json::Value) {
+        let published = self.talon(&["schema", "output", schema], 0).json();
+        let validator = jsonschema::validator_for(&published).expect("a schema");
+        let errors: Vec<String> = validator
+            .iter_errors(document)
+            .map(|e| format!("{}: {e}", e.instance_path))
+            .collect();
+        assert!(errors.is_empty(), "{schema}: {errors:#?} in {document:#}");
+    }
+
+    /// Asserts that a command prints the same document by way of the daemon and of the database, times aside. What the
+    /// controller changes between two looks is looked at again.
+    #[track_caller]
+    pub fn same_both_ways(&self, arguments: &[&str], schema: &str) {
+        let by_database = [arguments, &["--database-url", &self.database]].concat();
+        for _ in 0..20 {
+            let before = timeless(self.document(&by_database, schema));
+            let by_server = timeless(self.document(arguments, schema));
+            if before == by_server {
+                return;
+            }
+            let after = timeless(self.document(&by_database, schema));
+            assert_ne!(before, after, "by way of the daemon it is {by_server:#}");
+        }
+        panic!("{arguments:?} never stood still");
+    }
+
     /// Ends it with a signal; everything is gone then. Gives the exit code.
     pub fn end_with(mut self, signal: Signal) -> Option<i32> {
         let running = self.running.take().expect("it runs");
@@ -193,6 +235,27 @@ impl Dev {
         gone(session);
         assert_eq!(entries(&self.temporary()), Vec::<OsString>::new());
         code
+    }
+}
+
+/// A document without times, which differ from one look to the next.
+fn timeless(document: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match document {
+        Value::String(text) if chrono::DateTime::parse_from_rfc3339(&text).is_ok() => "TIME".into(),
+        Value::String(text) => match text.split_once(" ago") {
+            Some((head, tail)) => {
+                let head = head.rsplit_once(' ').map_or("", |(head, _)| head);
+                format!("{head} AGE ago{tail}").into()
+            }
+            None => Value::String(text),
+        },
+        Value::Array(list) => list.into_iter().map(timeless).collect(),
+        Value::Object(object) => object
+            .into_iter()
+            .map(|(key, value)| (key, timeless(value)))
+            .collect(),
+        other => other,
     }
 }
 

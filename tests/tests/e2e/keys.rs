@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use talon_core::Snapshot;
 use talon_core::condition::{ConditionType, Reason, Truth};
 use talon_core::secret::SecretValue;
 use talon_core::secret_writer::{KeyName, SecretWriteError, SecretWriter, StoredKey, ValueStored};
 use talon_core::snapshot::{SecretSource, SecretState};
 use talon_core::spec::AgentSpec;
+use talon_core::{AgentId, Snapshot};
 use talon_simulator::Fault;
-use talon_tests::stage::{Running, Stage, idle, name, spec, wait_for};
+use talon_tests::stage::{Running, Stage, idle, spec, wait_for};
 
 const AGENT: &str = "research-pro";
 const KEY: &str = "ANTHROPIC_API_KEY";
@@ -27,17 +27,21 @@ fn key(text: &str) -> KeyName {
     KeyName::parse(text).expect("a key's name")
 }
 
-async fn set(writer: &Arc<dyn SecretWriter>, keys: &[(&str, &str)]) -> Answer {
+async fn id(stage: &Stage) -> AgentId {
+    stage.get(AGENT).await.agent.id
+}
+
+async fn set(stage: &Stage, writer: &Arc<dyn SecretWriter>, keys: &[(&str, &str)]) -> Answer {
     let keys = keys
         .iter()
         .map(|(n, v)| (key(n), SecretValue::new((*v).to_owned())));
-    writer.set_keys(&name(AGENT), keys.collect()).await
+    writer.set_keys(id(stage).await, keys.collect()).await
 }
 
 /// Does it again until it is done, as a client would.
-async fn set_at_last(writer: &Arc<dyn SecretWriter>, keys: &[(&str, &str)]) {
+async fn set_at_last(stage: &Stage, writer: &Arc<dyn SecretWriter>, keys: &[(&str, &str)]) {
     let done = wait_for(|| async {
-        match set(writer, keys).await {
+        match set(stage, writer, keys).await {
             Ok(_) => Some(()),
             Err(error) => {
                 assert!(error.retry_after().is_some(), "{error}");
@@ -81,7 +85,9 @@ fn on_worker(stage: &Stage, agent: &Snapshot, secret: &str) -> Option<String> {
 async fn a_key_that_is_accepted_is_on_the_worker_and_the_deployment_inherits_it() {
     let stage = Stage::in_memory().await;
     let (daemon, writer) = awaiting(&stage).await;
-    let stored = set(&writer, &[(KEY, "sk-1")]).await.expect("stored");
+    let stored = set(&stage, &writer, &[(KEY, "sk-1")])
+        .await
+        .expect("stored");
     assert_eq!(stored[0].name, key(KEY));
     let before = stage.get(AGENT).await;
     assert_eq!(on_worker(&stage, &before, KEY).as_deref(), Some("sk-1"));
@@ -107,7 +113,7 @@ async fn a_key_that_is_accepted_is_on_the_worker_and_the_deployment_inherits_it(
 
     // Once it runs, a key changes by one call.
     stage.sim.clear_calls();
-    set(&writer, &[(KEY, "sk-2"), (OTHER, "sk-3")])
+    set(&stage, &writer, &[(KEY, "sk-2"), (OTHER, "sk-3")])
         .await
         .expect("stored");
     let agent = stage.get(AGENT).await;
@@ -117,13 +123,13 @@ async fn a_key_that_is_accepted_is_on_the_worker_and_the_deployment_inherits_it(
     stage.deployed(AGENT).await;
     assert_eq!(stage.write_names(), ["workers.secrets.bulk"]);
 
-    let gone = writer.unset_key(&name(AGENT), &key(OTHER)).await;
+    let gone = writer.unset_key(agent.agent.id, &key(OTHER)).await;
     assert_eq!(gone, Ok(true));
     let agent = stage.deployed(AGENT).await;
     assert_eq!(on_worker(&stage, &agent, OTHER), None);
     assert!(agent.secret(OTHER).is_none());
     assert_eq!(
-        writer.unset_key(&name(AGENT), &key(OTHER)).await,
+        writer.unset_key(agent.agent.id, &key(OTHER)).await,
         Ok(false),
         "there is none any more"
     );
@@ -175,7 +181,9 @@ async fn each_way_a_call_can_go_wrong_is_told_and_doing_it_again_ends_well() {
         let (daemon, writer) = awaiting(&stage).await;
         let what = format!("{operation} {fault:?}");
         stage.fault_once(operation, fault);
-        let error = set(&writer, &[(KEY, "sk-1")]).await.expect_err(&what);
+        let error = set(&stage, &writer, &[(KEY, "sk-1")])
+            .await
+            .expect_err(&what);
         assert_eq!(error.value_stored(), expected, "{what}: {error}");
         assert!(!error.to_string().contains("sk-1"), "{error}");
         assert_eq!(stage.sim.faults().fired(), 1, "the fault fired");
@@ -184,7 +192,7 @@ async fn each_way_a_call_can_go_wrong_is_told_and_doing_it_again_ends_well() {
             assert_eq!(on_worker(&stage, &agent, KEY), None, "{what}");
             assert!(agent.secret(KEY).is_none(), "{what}");
         }
-        set_at_last(&writer, &[(KEY, "sk-1")]).await;
+        set_at_last(&stage, &writer, &[(KEY, "sk-1")]).await;
         let agent = stage.deployed(AGENT).await;
         assert_eq!(
             on_worker(&stage, &agent, KEY).as_deref(),
@@ -201,7 +209,9 @@ async fn the_daemon_finds_out_by_itself_what_became_of_a_lost_answer() {
         let stage = Stage::in_memory().await;
         let (daemon, writer) = awaiting(&stage).await;
         stage.fault_once("workers.secrets.bulk", fault);
-        let error = set(&writer, &[(KEY, "sk-1")]).await.expect_err("lost");
+        let error = set(&stage, &writer, &[(KEY, "sk-1")])
+            .await
+            .expect_err("lost");
         assert_eq!(error.value_stored(), ValueStored::Unknown);
         if there {
             let agent = stage.deployed(AGENT).await;
@@ -222,7 +232,9 @@ async fn the_daemon_finds_out_by_itself_what_became_of_a_lost_answer() {
 async fn a_worker_deleted_behind_our_back_stalls_until_the_key_is_set_again() {
     let stage = Stage::in_memory().await;
     let (daemon, writer) = awaiting(&stage).await;
-    set(&writer, &[(KEY, "sk-1")]).await.expect("stored");
+    set(&stage, &writer, &[(KEY, "sk-1")])
+        .await
+        .expect("stored");
     let agent = stage.deployed(AGENT).await;
     let worker = agent.agent.status.worker_name.clone().expect("a Worker");
     stage.sim.clear_calls();
@@ -243,7 +255,9 @@ async fn a_worker_deleted_behind_our_back_stalls_until_the_key_is_set_again() {
         !stage.write_names().contains(&"workers.upload".to_owned()),
         "nothing is deployed without the key"
     );
-    set(&writer, &[(KEY, "sk-2")]).await.expect("stored");
+    set(&stage, &writer, &[(KEY, "sk-2")])
+        .await
+        .expect("stored");
     let agent = stage.deployed(AGENT).await;
     assert_eq!(on_worker(&stage, &agent, KEY).as_deref(), Some("sk-2"));
     daemon.stop().await;
@@ -254,36 +268,49 @@ async fn nothing_is_taken_that_cannot_be_a_key_or_has_nowhere_to_go() {
     let stage = Stage::in_memory().await;
     let (daemon, writer) = awaiting(&stage).await;
     for bad in ["", "  ", "two\nlines", "env:TALON_SECRET_ANTHROPIC"] {
-        let error = set(&writer, &[(KEY, bad)]).await.expect_err(bad);
+        let error = set(&stage, &writer, &[(KEY, bad)]).await.expect_err(bad);
         assert!(matches!(error, SecretWriteError::Invalid(_)), "{error}");
     }
-    let twice = set(&writer, &[(KEY, "sk-1"), (KEY, "sk-2")]).await;
+    let twice = set(&stage, &writer, &[(KEY, "sk-1"), (KEY, "sk-2")]).await;
     assert!(matches!(twice, Err(SecretWriteError::Invalid(_))));
-    let nobody = name("nobody-here");
+    let nobody = AgentId(uuid::Uuid::nil());
     let keys = vec![(key(KEY), SecretValue::new("sk-1".to_owned()))];
-    let answer = writer.set_keys(&nobody, keys).await;
-    assert_eq!(answer, Err(SecretWriteError::NotFound(nobody)));
+    let answer = writer.set_keys(nobody, keys).await;
+    assert_eq!(answer, Err(SecretWriteError::NotFound));
     stage.apply("with-reference", &spec()).await;
-    stage.deployed("with-reference").await;
+    let other = stage.deployed("with-reference").await.agent.id;
     let keys = vec![(key(KEY), SecretValue::new("sk-1".to_owned()))];
-    let answer = writer.set_keys(&name("with-reference"), keys).await;
+    let answer = writer.set_keys(other, keys).await;
     assert!(
         matches!(answer, Err(SecretWriteError::Conflict(_))),
         "{answer:?}"
     );
 
-    set(&writer, &[(KEY, "sk-1")]).await.expect("stored");
+    set(&stage, &writer, &[(KEY, "sk-1")])
+        .await
+        .expect("stored");
     stage.deployed(AGENT).await;
     stage.delete(AGENT).await;
-    let answer = set(&writer, &[(KEY, "sk-2")]).await;
+    let answer = set(&stage, &writer, &[(KEY, "sk-2")]).await;
     assert!(
         matches!(
             answer,
-            Err(SecretWriteError::Conflict(_) | SecretWriteError::NotFound(_))
+            Err(SecretWriteError::Conflict(_) | SecretWriteError::NotFound)
         ),
         "{answer:?}"
     );
-    stage.archived(AGENT).await;
+    let old = stage.archived(AGENT).await.agent.id;
+
+    // The name is another's by now: who was let in for the old one does not reach the new one.
+    stage.apply(AGENT, &without_reference()).await;
+    let keys = vec![(key(KEY), SecretValue::new("sk-3".to_owned()))];
+    let answer = writer.set_keys(old, keys).await;
+    assert_eq!(answer, Err(SecretWriteError::NotFound));
+    assert_eq!(
+        writer.rotate_auth(old).await,
+        Err(SecretWriteError::NotFound)
+    );
+    assert!(stage.get(AGENT).await.secret(KEY).is_none());
     daemon.stop().await;
 }
 
@@ -294,7 +321,7 @@ async fn another_auth_token_takes_the_place_of_the_old_one() {
     stage.apply(AGENT, &spec()).await;
     let before = stage.deployed(AGENT).await;
     let writer = daemon.daemon.secret_writer();
-    writer.rotate_auth(&name(AGENT)).await.expect("rotated");
+    writer.rotate_auth(before.agent.id).await.expect("rotated");
     let after = stage
         .until(AGENT, "deployed with another token", |s| {
             idle(s) && s.agent.status.auth_token_hash != before.agent.status.auth_token_hash

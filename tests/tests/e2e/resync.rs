@@ -1,7 +1,8 @@
-//! A converged fleet costs nothing but the lists.
+//! A converged fleet costs nothing but the lists; and a resync finds what has become possible.
 
+use talon_core::condition::{ConditionType, Reason, Truth};
 use talon_simulator::CallClass;
-use talon_tests::stage::{Stage, spec, wait_for};
+use talon_tests::stage::{ANTHROPIC, Stage, spec, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_converged_agents_cost_five_lists_and_not_one_write() {
@@ -71,4 +72,44 @@ async fn two_hundred_converged_agents_cost_five_lists_and_not_one_write() {
         before == after,
         "a resync of converged agents changed a row"
     );
+}
+
+/// What a reference points at may be there long before the agent would look for it again by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resync_wakes_agents_whose_references_resolve_again() {
+    const AGENT: &str = "research-pro";
+    let mut stage = Stage::in_memory().await;
+    // By itself it would come back in an hour.
+    stage.config.backoff_initial_seconds = 3_600.0;
+    stage.config.backoff_max_seconds = 3_600.0;
+    stage.secrets.remove(ANTHROPIC);
+    let daemon = stage.daemon();
+    stage.apply(AGENT, &spec()).await;
+    let stalls = |s: &talon_core::Snapshot| {
+        s.work.lease_owner.is_none()
+            && s.conditions.iter().any(|c| {
+                let c = &c.condition;
+                c.kind == ConditionType::Stalled
+                    && c.status == Truth::True
+                    && c.reason == Reason::SecretValueMissing
+            })
+    };
+    let stalled = stage.until(AGENT, "stalled", stalls).await;
+    let waits = stalled.work.next_due_at.expect("it comes back by itself") - stalled.now;
+    assert!(waits.num_seconds() > 200, "in {waits}");
+
+    // As long as nothing is there, a resync wakes nobody.
+    daemon.daemon.resync_now();
+    let lists = stage.sim.calls().len();
+    wait_for(|| async { (stage.sim.calls().len() > lists).then_some(()) })
+        .await
+        .expect("a resync");
+    let after = stage.get(AGENT).await;
+    assert_eq!(after.work.next_due_at, stalled.work.next_due_at);
+    assert!(stage.write_names().is_empty(), "{:?}", stage.write_names());
+
+    stage.secrets.set(ANTHROPIC, "sk-ant-there-at-last");
+    daemon.daemon.resync_now();
+    stage.deployed(AGENT).await;
+    daemon.stop().await;
 }

@@ -1,10 +1,15 @@
 //! Deployed agents are woken, and confirm what was pushed, over the local Cloudflare's front door.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use talon_cloudflare::WorkersDev;
 use talon_core::Snapshot;
 use talon_core::condition::{ConditionType, Reason};
+use talon_core::deliver::{WakeError, WorkerDoor, WorkerReport};
+use talon_core::secret::SecretValue;
 use talon_core::snapshot::SecretState;
 use talon_core::status::DeploymentStatus;
 use talon_simulator::SimConfig;
@@ -12,7 +17,8 @@ use talon_store::EventFilter;
 use talon_store::network::{PresenceStore, Registration};
 use talon_store_sqlite::SqliteStore;
 use talon_tests::pretender::{Manner, Pretender};
-use talon_tests::stage::{Stage, idle, spec};
+use talon_tests::stage::{Stage, idle, spec, wait_for};
+use tokio::sync::watch;
 
 const AGENT: &str = "research-pro";
 
@@ -246,5 +252,77 @@ async fn an_agent_that_left_the_hub_is_waited_for_and_its_message_tells_of_the_l
     let wait = (due - away.now).num_seconds();
     assert!((60..=121).contains(&wait), "{wait} s");
     assert_eq!(scene.workers.woken().len(), 1);
+    daemon.stop().await;
+}
+
+/// Holds whoever knocks until it is opened, and counts.
+struct Counting {
+    door: WorkersDev,
+    opened: watch::Receiver<bool>,
+    there: AtomicUsize,
+    most: AtomicUsize,
+}
+
+#[async_trait]
+impl WorkerDoor for Counting {
+    async fn wake(
+        &self,
+        url: &str,
+        control: &SecretValue,
+        timeout: Duration,
+    ) -> Result<(), WakeError> {
+        let there = self.there.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(there, Ordering::SeqCst);
+        let opened = self.opened.clone().wait_for(|open| *open).await.is_ok();
+        self.there.fetch_sub(1, Ordering::SeqCst);
+        assert!(opened, "the test is over");
+        self.door.wake(url, control, timeout).await
+    }
+
+    async fn status(
+        &self,
+        url: &str,
+        control: &SecretValue,
+        timeout: Duration,
+    ) -> Result<WorkerReport, WakeError> {
+        self.door.status(url, control, timeout).await
+    }
+}
+
+/// While as many as may be wait for their Workers, everybody else is deployed; whoever found no place comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn four_workers_are_spoken_to_at_once_and_nobody_waits_behind_them() {
+    let mut scene = scene().await;
+    let (open, opened) = watch::channel(false);
+    let counting = Arc::new(Counting {
+        door: WorkersDev::new(scene.stage.sim.front_door()).expect("a client"),
+        opened,
+        there: AtomicUsize::new(0),
+        most: AtomicUsize::new(0),
+    });
+    scene.stage.door = Some(counting.clone());
+    let stage = &scene.stage;
+    let daemon = stage.daemon();
+    let agents: Vec<String> = (0..9).map(|n| format!("agent-{n}")).collect();
+    for agent in &agents {
+        stage.apply(agent, &spec()).await;
+    }
+    let crowded = || async {
+        let all = stage.all().await;
+        let uploads = stage.write_names();
+        let uploaded = uploads.iter().filter(|w| *w == "workers.upload").count();
+        let put_off = all
+            .iter()
+            .filter(|s| s.work.lease_owner.is_none() && s.work.next_due_at.is_some());
+        // Four hold their passes; the others have ended theirs, and come back.
+        (uploaded == 9 && put_off.count() == 5).then_some(())
+    };
+    wait_for(crowded).await.expect("five were put off");
+    assert_eq!(counting.there.load(Ordering::SeqCst), 4);
+    open.send_replace(true);
+    for agent in &agents {
+        stage.until(agent, "confirmed", confirmed).await;
+    }
+    assert_eq!(counting.most.load(Ordering::SeqCst), 4);
     daemon.stop().await;
 }

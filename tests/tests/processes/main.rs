@@ -3,8 +3,13 @@
 mod by_hand;
 mod canary;
 mod chaos;
+mod faces;
 mod faults;
+mod handed_in;
+mod identity;
 mod keys;
+mod matrix;
 mod network;
+mod planted;
 mod stopping;
 mod two_daemons;

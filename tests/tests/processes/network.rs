@@ -16,6 +16,7 @@ async fn no_task_is_lost_or_answered_twice_while_hub_workers_and_keys_suffer() -
             daemon_kills: 3,
             worker_kills: 8,
             rotations: 4,
+            auth_rotations: 4,
         },
         pause: Duration::from_millis(1_500),
         seed: 1,

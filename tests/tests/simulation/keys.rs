@@ -9,7 +9,7 @@ use talon_core::secret_writer::{KeyName, SecretWriteError, SecretWriter, ValueSt
 use talon_tests::simulation::faults::CallFault;
 use talon_tests::simulation::script::{AGENT, BOUND, every, history};
 use talon_tests::simulation::seat::{Crash, Moment, Seat};
-use talon_tests::simulation::stage::{Sim, name};
+use talon_tests::simulation::stage::Sim;
 use tokio::time::sleep;
 
 const KEY: &str = "ANTHROPIC_API_KEY";
@@ -42,20 +42,20 @@ fn writer(sim: &Sim) -> Arc<dyn SecretWriter> {
     sim.processes[0].daemon.secret_writer()
 }
 
-async fn hand_in(
-    writer: Arc<dyn SecretWriter>,
-    value: &'static str,
-) -> Result<(), SecretWriteError> {
+async fn hand_in(sim: &Sim, value: &'static str) -> Result<(), SecretWriteError> {
     let key = KeyName::parse(KEY).expect("a key's name");
     let keys = vec![(key, SecretValue::new(value.to_owned()))];
-    writer.set_keys(&name(AGENT), keys).await.map(drop)
+    writer(sim)
+        .set_keys(sim.get(AGENT).await.agent.id, keys)
+        .await
+        .map(drop)
 }
 
 /// Does it again until it is done, as a client would.
 async fn at_last(sim: &Sim, value: &'static str) -> bool {
     let begun = sim.elapsed();
     while sim.elapsed() < begun + BOUND {
-        match hand_in(writer(sim), value).await {
+        match hand_in(sim, value).await {
             Ok(()) => return true,
             Err(error) => match error.retry_after() {
                 Some(after) => sleep(after).await,
@@ -114,7 +114,7 @@ fn play(case: Case, crash: Option<Crash>, fault: Option<(&'static str, CallFault
         let first = tokio::select! {
             biased;
             () = seat.died() => None,
-            answer = hand_in(writer(&sim), "sk-new") => Some(answer),
+            answer = hand_in(&sim, "sk-new") => Some(answer),
         };
         outcome.points = seat.calls();
         outcome.first = first
@@ -208,4 +208,41 @@ fn t22_what_is_said_of_a_value_is_so() {
         outcome.wrong
     });
     tell(&broken, jobs.len());
+}
+
+/// T23: a key that was to be taken away is gone in the end, and is not said to be on its way for ever, though nobody asks
+/// again and without it everything else waits.
+#[test]
+fn t23_taking_away_ends_whatever_becomes_of_the_answer() {
+    let faults = [
+        CallFault::LostBefore,
+        CallFault::LostAfter,
+        CallFault::LandsLate,
+    ];
+    let broken = every(&faults, |fault| {
+        history(async {
+            let mut sim = stage(Case::Another).await;
+            sim.handed_in.clear();
+            {
+                let mut state = sim.account.state();
+                state.faults.armed.entry("push").or_default().push(*fault);
+            }
+            sim.start(Seat::default());
+            let key = KeyName::parse(KEY).expect("a key's name");
+            let asked = writer(&sim).unset_key(&name(AGENT), &key).await;
+            let mut wrong = Vec::new();
+            if asked.as_ref().map_err(SecretWriteError::value_stored) != Err(ValueStored::Unknown) {
+                wrong.push(format!("said {asked:?}"));
+            }
+            let over = async |s: &Sim| s.get(AGENT).await.secret(KEY).is_none();
+            if !sim.until(BOUND, over).await {
+                wrong.push(format!("{:?}", sim.get(AGENT).await.secret(KEY)));
+            }
+            if worker_has(&sim, "sk-of-before") {
+                wrong.push("it is still on the Worker".to_owned());
+            }
+            wrong
+        })
+    });
+    tell(&broken, faults.len());
 }

@@ -2,5 +2,7 @@
 
 mod crashes;
 mod keys;
+mod latch;
+mod redeploys;
 mod scenes;
 mod walks;

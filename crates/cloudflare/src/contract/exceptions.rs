@@ -78,6 +78,14 @@ pub const EXCEPTIONS: &[Exception] = &[
         reason: "Nobody sends one; the file of 2026 declares none.",
     },
     Exception {
+        name: "delete-tail-without-body",
+        edition: Some(Edition::Y2024),
+        side: Side::Request,
+        operation: ("DELETE ", "/tails/{id}"),
+        what: "body: required, but none was sent",
+        reason: "Nobody sends one, wrangler least of all; the file of 2026 declares none.",
+    },
+    Exception {
         name: "merge-patch",
         edition: Some(Edition::Y2026),
         side: Side::Request,

@@ -15,20 +15,44 @@ use talon_core::resource::{CleanupResult, ResourceKind as K, ResourceState as S}
 use talon_core::snapshot::{SecretSource, SecretState};
 use talon_core::status::DeploymentStatus as D;
 use talon_core::{AgentName, AgentSpec, Generation, Owner};
+use talon_store::fleet::{Actor, FleetStore};
 use talon_store::{ApplyOptions, Claim, Store};
 use talon_store_sqlite::SqliteStore;
 
 type Done = Result<(), Box<dyn Error>>;
 
-/// As many calls as a busy account makes.
-pub struct Calls;
+/// A daemon as busy as one with a large fleet.
+pub struct Daemon;
 
-impl talon_dashboard::CallGauge for Calls {
+impl talon_dashboard::Gauge for Daemon {
     fn calls(&self) -> talon_dashboard::Calls {
         talon_dashboard::Calls {
             used: 412,
             paused_for: None,
         }
+    }
+
+    fn passes(&self) -> Option<talon_dashboard::Passes> {
+        Some(talon_dashboard::Passes {
+            count: 512,
+            p50: Duration::from_millis(84),
+            p99: Duration::from_millis(2_310),
+        })
+    }
+
+    fn token(&self) -> Option<talon_dashboard::CloudToken> {
+        let now = chrono::Utc::now();
+        Some(talon_dashboard::CloudToken {
+            status: Ok("active".to_owned()),
+            expires_on: Some(now + chrono::TimeDelta::days(5)),
+            permissions: Some(vec![
+                "Workers Scripts Write".to_owned(),
+                "Workers R2 Storage Write".to_owned(),
+                "Zone Read".to_owned(),
+            ]),
+            missing: vec!["Account API Tokens Write"],
+            asked_at: now - chrono::TimeDelta::minutes(3),
+        })
     }
 }
 
@@ -136,9 +160,9 @@ fn secret(
 }
 
 /// Everything an agent has when it is live.
-fn live(agent: &str) -> Vec<Mutation> {
-    let identity =
-        format!("# {agent}\n\n- **Name:** {agent}\n\nYou are a careful research analyst.\n");
+fn live(agent: &AgentName, spec: &AgentSpec) -> Vec<Mutation> {
+    let identity = talon_core::identity::compile(agent, spec);
+    let agent = agent.as_str();
     let mut all = vec![
         Mutation::Names {
             worker: format!("{agent}-7f3c0a9e1b"),
@@ -146,8 +170,8 @@ fn live(agent: &str) -> Vec<Mutation> {
             account: "0123456789abcdef0123456789abcdef".to_owned(),
         },
         Mutation::Identity {
-            markdown: identity,
-            sha256: "9be1f2aa00000000000000000000000000000000000000000000000000004ac1".to_owned(),
+            markdown: identity.markdown,
+            sha256: identity.sha256,
         },
     ];
     all.extend(
@@ -195,6 +219,16 @@ fn live(agent: &str) -> Vec<Mutation> {
         condition(T::HubConnected, Truth::True, R::Registered, "session 51d2"),
     ]);
     all
+}
+
+/// What is written of an agent that needs somebody before anything was made.
+fn stalled(reason: R, said: &str) -> Vec<Mutation> {
+    vec![
+        status(D::Failed, Some(&format!("{reason}: {said}"))),
+        condition(T::Stalled, Truth::True, reason, said),
+        condition(T::Ready, Truth::False, R::NotDeployed, ""),
+        event(Severity::Warning, EventReason::Stalled, "agent", said),
+    ]
 }
 
 struct Stage<'s> {
@@ -264,7 +298,17 @@ pub async fn make(store: &SqliteStore, url: &str, more: u32) -> Done {
     let wide = "x".repeat(95);
     stage.create("very-long-values-agent-name-30", "default", &spec(serde_json::json!({"displayName": wide, "description": long, "persona": long, "keepAlive": true, "visibility": "public"}))?).await?;
     stage.create("markup-bot", "default", &spec(serde_json::json!({"displayName": "<b>Markup</b>", "persona": MARKUP, "instructions": MARKUP, "description": MARKUP}))?).await?;
-    stage.create("legal-bot", "default", &plain).await?;
+    // Its key came over HTTP: no reference can supply it again.
+    stage
+        .create(
+            "legal-bot",
+            "default",
+            &spec(serde_json::json!({"apiKeyRefs": {}}))?,
+        )
+        .await?;
+    for name in ["name-taken", "locked-out"] {
+        stage.create(name, "default", &plain).await?;
+    }
     stage.create("invoice-helper", "default", &plain).await?;
     stage
         .create(
@@ -281,13 +325,7 @@ pub async fn make(store: &SqliteStore, url: &str, more: u32) -> Done {
             &spec(serde_json::json!({"model": "openai/gpt-5", "apiKeyRefs": {}}))?,
         )
         .await?;
-    stage
-        .create(
-            "napping-cat",
-            "default",
-            &spec(serde_json::json!({"suspend": true}))?,
-        )
-        .await?;
+    stage.create("napping-cat", "default", &plain).await?;
     stage.create("old-helper", "default", &plain).await?;
     stage.create("left-behind", "default", &plain).await?;
     stage.create("acme-support", "acme", &plain).await?;
@@ -313,6 +351,15 @@ pub async fn make(store: &SqliteStore, url: &str, more: u32) -> Done {
     let normal =
         |reason, object: &str, message: &str| event(Severity::Normal, reason, object, message);
     for (name, claim) in &claims {
+        let Some(s) = store.load(claim.agent_id).await? else {
+            continue;
+        };
+        let mut then = s.agent.spec;
+        if name == "acme-sales" {
+            // Renamed since: what was deployed still says the old name.
+            then.display_name = Some("Sales Desk".to_owned());
+        }
+        let live = || live(&s.agent.name, &then);
         let go = |mutations, progress, next| stage.pass(claim, mutations, progress, next);
         match name.as_str() {
             "legal-bot" => {
@@ -348,8 +395,18 @@ pub async fn make(store: &SqliteStore, url: &str, more: u32) -> Done {
                 ]);
                 go(all, Progress::Failed, None).await?;
             }
+            "name-taken" => {
+                let said = format!(
+                    "a Worker named {name}-7f3c0a9e1b stands in the account without Talon's mark"
+                );
+                go(stalled(R::NameConflict, &said), Progress::Failed, None).await?;
+            }
+            "locked-out" => {
+                let said = "PUT worker: Authentication error (HTTP 403, code 10000)";
+                go(stalled(R::CloudflareAuth, said), Progress::Failed, None).await?;
+            }
             "invoice-helper" => {
-                let mut all = live(name);
+                let mut all = live();
                 all.extend([
                     condition(
                         T::Drifted,
@@ -466,7 +523,7 @@ pub async fn make(store: &SqliteStore, url: &str, more: u32) -> Done {
                 go(all, Progress::Ok, None).await?;
             }
             _ => {
-                let mut all = live(name);
+                let mut all = live();
                 if !name.starts_with("agent-") {
                     all.push(normal(
                         EventReason::Uploaded,
@@ -498,6 +555,17 @@ pub async fn make(store: &SqliteStore, url: &str, more: u32) -> Done {
                 object: "worker/stray-1b2c".to_owned(),
                 message: "carries our mark, and no row owns it".to_owned(),
             },
+        )
+        .await?;
+    store
+        .set_suspend_as(
+            &Actor {
+                name: "operator".to_owned(),
+                source: "dashboard".to_owned(),
+            },
+            &AgentName::parse("napping-cat")?,
+            None,
+            true,
         )
         .await?;
     store

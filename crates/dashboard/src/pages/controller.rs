@@ -1,8 +1,11 @@
 //! How the controller stands: its queue, its calls, who works, what agents wait for.
 
+mod gauges;
+
 use askama::Template;
 use axum::extract::State;
 use axum::response::{Redirect, Response};
+use chrono::{DateTime, Utc};
 use talon_core::condition::ConditionType;
 use talon_explain::{age, safe, why as explain};
 use talon_store::glance::Trouble;
@@ -11,11 +14,12 @@ use talon_store::{CONTROLLER, EventFilter, Hold, HoldKind, Store};
 use super::{Shell, event, health, require};
 use crate::app::App;
 use crate::chart;
+use crate::commands::with_commands;
 use crate::error::{PageError, show as render};
 use crate::fields::{Posted, Theme};
-use crate::samples::{Calls, KEPT};
+use crate::samples::answer_time;
 use crate::session::Session;
-use crate::ui::{Markup, ago, icon, thousands, with_commands};
+use crate::ui::{Markup, ago, icon, thousands};
 use crate::visitor::Role;
 
 struct HoldShown {
@@ -23,13 +27,6 @@ struct HoldShown {
     reason: String,
     advice: Markup,
     may_release: bool,
-}
-
-struct CallsShown {
-    used: String,
-    meter: Markup,
-    chart: Markup,
-    pause: Option<String>,
 }
 
 struct ReplicaShown {
@@ -60,15 +57,15 @@ struct ControllerPage {
     oldest: String,
     scheduled: String,
     failing: String,
-    calls: Option<CallsShown>,
+    calls: Option<gauges::CallsShown>,
     ceiling: String,
+    passes: Option<gauges::PassesShown>,
+    database: gauges::DatabaseShown,
+    token: Option<gauges::TokenShown>,
     replicas: Vec<ReplicaShown>,
     troubles: Vec<TroubleShown>,
     events: Vec<event::Line>,
 }
-
-/// Places of a chart: what is kept, and now.
-const PLACES: usize = KEPT + 1;
 
 /// Events shown.
 const EVENTS: i64 = 20;
@@ -96,13 +93,14 @@ pub async fn show(
         limit: EVENTS,
         ..EventFilter::default()
     };
-    let (state, counts, hold, events) = tokio::try_join!(
+    let (state, counts, hold, events, answered) = tokio::try_join!(
         store.controller_state(),
         store.glance_counts(None),
         Store::hold(&**store),
         Store::events(&**store, &own),
+        answer_time(&**store),
     )?;
-    let now = app.samples().sample(&state);
+    let now = app.samples().look(&state, answered);
     let mut past = app.samples().all();
     past.push(now);
     let queue: Vec<f64> = past.iter().map(|s| s.due as f64).collect();
@@ -121,13 +119,17 @@ pub async fn show(
     shell.refresh = 3;
     render(&ControllerPage {
         shell,
-        banner: health::sentence(&counts, &state, hold.as_ref()),
+        banner: health::sentence(&counts, &state, hold.as_ref(), &session.visitor),
         hold: hold
             .as_ref()
             .map(|hold| hold_shown(hold, &session, state.now)),
         due: thousands(state.due),
         working: thousands(now.working),
-        queue_chart: chart::line(&queue, PLACES, "Agents due over the last ten minutes"),
+        queue_chart: chart::line(
+            &queue,
+            gauges::PLACES,
+            "Agents due over the last ten minutes",
+        ),
         oldest: state
             .oldest_due
             .map_or_else(|| "none".to_owned(), |at| age::since(state.now, at)),
@@ -136,8 +138,14 @@ pub async fn show(
         calls: app
             .samples()
             .calls(&state)
-            .map(|c| calls_shown(c, &calls, app.call_ceiling())),
+            .map(|c| gauges::calls(c, &calls, app.call_ceiling())),
         ceiling: thousands(u64::from(app.call_ceiling())),
+        passes: gauges::passes(&past),
+        database: gauges::database(&past, app.seen().borrow().seq, state.now),
+        token: app
+            .gauge()
+            .and_then(|gauge| gauge.token())
+            .map(|token| gauges::token(token, Utc::now())),
         replicas: state
             .replicas
             .iter()
@@ -157,7 +165,7 @@ pub async fn show(
     })
 }
 
-fn hold_shown(hold: &Hold, session: &Session, now: chrono::DateTime<chrono::Utc>) -> HoldShown {
+fn hold_shown(hold: &Hold, session: &Session, now: DateTime<Utc>) -> HoldShown {
     let advice = match hold.kind {
         HoldKind::MassChange => {
             "Look before you release: the fleet's deleting and failed agents, and the warnings below, say what vanished or is to go."
@@ -172,21 +180,6 @@ fn hold_shown(hold: &Hold, session: &Session, now: chrono::DateTime<chrono::Utc>
         reason: safe(&hold.reason),
         advice: with_commands(advice),
         may_release: session.visitor.role >= Role::Admin,
-    }
-}
-
-fn calls_shown(calls: Calls, past: &[f64], ceiling: u32) -> CallsShown {
-    let share = f64::from(calls.used) / f64::from(ceiling);
-    CallsShown {
-        used: thousands(u64::from(calls.used)),
-        meter: chart::meter(share, &format!("{} of {ceiling} calls used", calls.used)),
-        chart: chart::bars(
-            past,
-            PLACES,
-            f64::from(ceiling) * 0.8,
-            "Calls over the last ten minutes",
-        ),
-        pause: calls.paused_for.map(age::short),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Making and changing an agent: form and manifest side by side, and a rehearsal in the database before anything is written.
 
 mod form;
+mod pasted;
 mod plan;
 
 use askama::Template;
@@ -153,7 +154,9 @@ async fn answer(
     let manifest = match wanted {
         Ok(manifest) => manifest,
         Err(errors) => {
-            let form = Form::from_fields(fields, before.as_ref());
+            let mut form = Form::from_fields(fields, before.as_ref());
+            form.reference = pasted::reference(&form.reference);
+            let yaml = pasted::manifest(&yaml);
             return page(
                 app,
                 session,

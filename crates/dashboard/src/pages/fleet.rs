@@ -22,6 +22,8 @@ use crate::ui::{Markup, ago, icon, status_icon, status_pill, thousands};
 const PAGE: i64 = 50;
 /// Agents that want a look and are shown with what to do.
 const ATTENTION: usize = 6;
+/// Deleted agents that left something behind, shown with them.
+const LEFT_OVER: usize = 2;
 /// Events shown.
 const EVENTS: i64 = 14;
 
@@ -128,13 +130,14 @@ pub async fn show(
         ..GlanceEvents::default()
     };
     let wanting = wanting(&**store, owner);
-    let (counts, mut page, events, state, hold, wanting) = tokio::try_join!(
+    let (counts, mut page, events, state, hold, wanting, left) = tokio::try_join!(
         store.glance_counts(owner),
         store.glance_page(&ask),
         store.glance_events(&recent),
         store.controller_state(),
         Store::hold(&**store),
         wanting,
+        store.glance_left_over(owner, LEFT_OVER as i64),
     )?;
     let hold = why::hold_for(&session.visitor, hold);
     let more_pages = page.len() as i64 > PAGE;
@@ -143,7 +146,12 @@ pub async fn show(
         .last()
         .filter(|_| more_pages)
         .map(|last| filter.address(last.agent.name.as_str()));
-    let attention: Vec<_> = wanting.iter().take(ATTENTION).map(why::attention).collect();
+    let living = wanting.iter().take(ATTENTION);
+    let shown_of_living = living.len() as u64;
+    let attention: Vec<_> = living
+        .chain(&left)
+        .map(|s| why::attention(s, &session.visitor))
+        .collect();
     let path = filter.address(&asked.after);
     let mut shell = Shell::new(&app, &session, theme, "Fleet", "fleet", path);
     if page.iter().any(is_moving) {
@@ -151,7 +159,7 @@ pub async fn show(
     }
     render(&FleetPage {
         shell,
-        banner: health::sentence(&counts, &state, hold.as_ref()),
+        banner: health::sentence(&counts, &state, hold.as_ref(), &session.visitor),
         cards: DeploymentStatus::ALL
             .into_iter()
             .map(|status| Card {
@@ -166,8 +174,8 @@ pub async fn show(
                 chosen: filter.status == Some(status),
             })
             .collect(),
-        more: counts.attention.saturating_sub(attention.len() as u64),
-        wanting: thousands(counts.attention),
+        more: counts.attention.saturating_sub(shown_of_living),
+        wanting: thousands(counts.attention + left.len() as u64),
         attention: if filter.is_narrow() || !asked.after.is_empty() {
             Vec::new()
         } else {

@@ -5,7 +5,9 @@ use talon_explain::age;
 use talon_store::Hold;
 use talon_store::glance::{ControllerState, GlanceCounts};
 
-use crate::ui::{Markup, escape, icon, thousands, with_commands};
+use crate::commands::with_commands;
+use crate::ui::{Markup, escape, icon, thousands};
+use crate::visitor::Visitor;
 
 /// A due agent waits longer than this only if no daemon is at work.
 const PATIENCE_SECONDS: i64 = 10;
@@ -19,7 +21,12 @@ fn banner(tone: &str, image: &'static str, head: &str, rest: &Markup) -> Markup 
 }
 
 /// The most urgent thing there is to say.
-pub fn sentence(counts: &GlanceCounts, state: &ControllerState, hold: Option<&Hold>) -> Markup {
+pub fn sentence(
+    counts: &GlanceCounts,
+    state: &ControllerState,
+    hold: Option<&Hold>,
+    visitor: &Visitor,
+) -> Markup {
     if let Some(hold) = hold {
         return banner(
             "warn",
@@ -39,11 +46,15 @@ pub fn sentence(counts: &GlanceCounts, state: &ControllerState, hold: Option<&Ho
         return banner(
             "bad",
             "cross",
-            &format!(
-                "No daemon is at work: {} due, the oldest for {}.",
-                agents(state.due),
-                age::since(state.now, oldest)
-            ),
+            &match visitor.owner {
+                None => format!(
+                    "No daemon is at work: {} due, the oldest for {}.",
+                    agents(state.due),
+                    age::since(state.now, oldest)
+                ),
+                // How many agents others have is none of an owner's business.
+                Some(_) => "No daemon is at work: changes wait.".to_owned(),
+            },
             &with_commands(
                 "Start it with talon run; if one runs already, talon doctor says whether it uses this database.",
             ),

@@ -1,6 +1,8 @@
 //! The pages. Each file holds a page: what it reads, what it shows, and what can be done from it.
 
+pub mod access;
 pub mod agent;
+pub mod audit;
 pub mod cleanup;
 pub mod controller;
 pub mod delete;
@@ -8,7 +10,7 @@ pub mod edit;
 pub mod event;
 pub mod fleet;
 pub mod health;
-pub mod secrets;
+pub mod names;
 pub mod sign_in;
 pub mod timeline;
 pub mod why;

@@ -122,8 +122,8 @@ pub async fn once(
 }
 
 /// `POST /sign-out`.
-pub async fn out(State(app): State<App>, headers: HeaderMap, _: Posted) -> Response {
-    let cookie = app.sessions().end(&headers);
+pub async fn out(State(app): State<App>, headers: HeaderMap, posted: Posted) -> Response {
+    let cookie = app.sessions().end(&headers, &posted.session);
     ([(header::SET_COOKIE, cookie)], Redirect::to("/sign-in")).into_response()
 }
 

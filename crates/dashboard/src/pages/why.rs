@@ -6,7 +6,8 @@ use talon_explain::why::{Explanation, explain};
 use talon_explain::{safe, view};
 use talon_store::Hold;
 
-use crate::ui::{Markup, with_commands};
+use crate::commands::with_copies;
+use crate::ui::{Markup, pill, short_stamps};
 use crate::visitor::{Role, Visitor};
 
 /// Somewhere to go to put it right.
@@ -44,10 +45,10 @@ pub fn why(s: &Snapshot, hold: Option<&Hold>, visitor: &Visitor) -> Why {
     Why {
         tone,
         icon,
-        do_this: e.do_this.iter().map(|line| with_commands(line)).collect(),
+        do_this: e.do_this.iter().map(|line| with_copies(line)).collect(),
         fix: fix(s, &e, visitor),
         waiting: e.waiting.join(", "),
-        headline: e.headline,
+        headline: short_stamps(&e.headline, s.now),
         blocked_at: e.blocked_at,
         reason: e.reason,
         what: e.what,
@@ -69,7 +70,13 @@ fn tone(s: &Snapshot, e: &Explanation) -> (&'static str, &'static str) {
 
 /// The page on which it can be put right, where there is one.
 fn fix(s: &Snapshot, e: &Explanation, visitor: &Visitor) -> Option<Fix> {
-    if visitor.role < Role::Operator || s.agent.is_archived() {
+    if s.agent.is_archived() {
+        return view::leftovers(s).next().map(|_| Fix {
+            href: "/cleanup".to_owned(),
+            label: "Look at what is left",
+        });
+    }
+    if visitor.role < Role::Operator {
         return None;
     }
     let page = |path: &str, label| {
@@ -84,8 +91,13 @@ fn fix(s: &Snapshot, e: &Explanation, visitor: &Visitor) -> Option<Fix> {
             page("edit", "Edit the agent")
         }
         Reason::AwaitingKeys | Reason::SecretValueMissing | Reason::SecretRefDiscarded => {
-            page("secrets", "Look at its secrets")
+            page("secrets", "Set the key")
         }
+        Reason::CloudflareAuth if visitor.owner.is_none() => Some(Fix {
+            href: "/controller".to_owned(),
+            label: "Look at the token",
+        }),
+
         Reason::MassChange | Reason::RestoredDatabase | Reason::HeldByOperator
             if visitor.owner.is_none() =>
         {
@@ -108,9 +120,10 @@ pub struct Attention {
     pub since: Markup,
     pub what: String,
     pub do_this: Markup,
+    pub fix: Option<Fix>,
 }
 
-pub fn attention(s: &Snapshot) -> Attention {
+pub fn attention(s: &Snapshot, visitor: &Visitor) -> Attention {
     let e = explain(s, None);
     let (tone, icon) = match tone(s, &e) {
         ("good" | "busy", _) if s.agent.is_deleting() => ("gone", "trash"),
@@ -127,13 +140,17 @@ pub fn attention(s: &Snapshot) -> Attention {
         name: s.agent.name.to_string(),
         tone,
         icon,
-        pill: crate::ui::status_pill(s.agent.status.deployment_status),
+        pill: match s.agent.is_archived() {
+            true => pill("warn", "warn", "left over"),
+            false => crate::ui::status_pill(s.agent.status.deployment_status),
+        },
+        fix: fix(s, &e, visitor),
         reason: e.reason,
         since: crate::ui::ago(s.now, since),
         what: match e.blocked_at {
             Some(at) => format!("{at}: {}", e.what.replace('\n', "; ")),
             None => e.what.replace('\n', "; "),
         },
-        do_this: with_commands(&safe(e.do_this.first().map_or("nothing", String::as_str))),
+        do_this: with_copies(&safe(e.do_this.first().map_or("nothing", String::as_str))),
     }
 }

@@ -184,7 +184,7 @@ async fn nobody_makes_agents_of_another_owner() {
 #[tokio::test]
 async fn a_key_goes_to_the_writer_and_nowhere_else() {
     let world = World::new().await;
-    world.agent("bot", "default").await;
+    let id = world.agent("bot", "default").await;
     let browser = world.visitor(Role::SecretWriter, None).await;
     let canary = "sk-ant-canary-of-the-dashboard";
     for provider in ["Not A Provider", "anthropic"] {
@@ -196,9 +196,9 @@ async fn a_key_goes_to_the_writer_and_nowhere_else() {
             .await;
         assert!(!answer.text.contains(canary) && !answer.goes_to().contains(canary));
     }
-    let got = world.writer.0.lock().expect("not poisoned").clone();
+    let got = world.writer.got.lock().expect("not poisoned").clone();
     let hash = SecretValue::new(canary.to_owned()).sha256_hex();
-    assert_eq!(got, [("ANTHROPIC_API_KEY".to_owned(), hash)]);
+    assert_eq!(got, [(id, "ANTHROPIC_API_KEY".to_owned(), hash)]);
     let log = world.store.audit_log(10).await.expect("a log");
     assert!(
         log.iter()

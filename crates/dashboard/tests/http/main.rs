@@ -2,5 +2,6 @@
 
 mod doing;
 mod pages;
+mod people;
 mod session;
 mod world;

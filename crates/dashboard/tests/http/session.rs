@@ -25,7 +25,9 @@ const PAGES: [&str; 12] = [
 ];
 
 /// Every action.
-const ACTIONS: [&str; 9] = [
+const ACTIONS: [&str; 11] = [
+    "/access",
+    "/access/x/revoke",
     "/agents/bot/reconcile",
     "/agents/bot/suspend",
     "/agents/bot/resume",
@@ -196,7 +198,7 @@ async fn each_role_may_do_what_it_may_and_no_more() {
     world.agent("bot", "default").await;
     let needs = |action: &str| match action {
         "/agents/bot/secrets" => Role::SecretWriter,
-        "/controller/release" => Role::Admin,
+        "/controller/release" | "/access" | "/access/x/revoke" => Role::Admin,
         _ => Role::Operator,
     };
     for role in Role::ALL {

@@ -8,7 +8,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use talon_core::guesses::{ClientAddress, GuessLimit};
 use talon_core::secret::SecretValue;
 use talon_core::secret_writer::{KeyName, SecretWriteError, SecretWriter, StoredKey};
-use talon_core::{AgentName, AgentSpec, Owner};
+use talon_core::{AgentId, AgentName, AgentSpec, Owner};
 use talon_dashboard::{Dashboard, DashboardParts};
 use talon_store::access::{AccessStore, NewToken, Role};
 use talon_store::{ApplyOptions, Store};
@@ -19,30 +19,40 @@ use tokio_util::sync::CancellationToken;
 /// The operator's token, as it is derived from an install key.
 pub const OPERATOR: &str = "talon_op_for_tests";
 
-/// Remembers which keys were handed in, and the hash of each value.
-#[derive(Default)]
-pub struct Writer(pub Mutex<Vec<(String, String)>>);
+/// The token that is made next.
+pub const MADE: &str = "talon_at_made_in_a_browser";
+
+/// Remembers for which agent which keys were handed in, and the hash of each value.
+pub struct Writer {
+    pub got: Mutex<Vec<(AgentId, String, String)>>,
+    store: Arc<SqliteStore>,
+}
 
 #[async_trait]
 impl SecretWriter for Writer {
     async fn set_keys(
         &self,
-        _: &AgentName,
+        agent: AgentId,
         keys: Vec<(KeyName, SecretValue)>,
     ) -> Result<Vec<StoredKey>, SecretWriteError> {
-        let mut got = self.0.lock().expect("not poisoned");
+        let told = self.store.audit_log(1).await.expect("a log");
+        assert!(
+            told.iter().any(|e| e.action == "set_secret"),
+            "who asked is written down before it is done: {told:?}"
+        );
+        let mut got = self.got.lock().expect("not poisoned");
         got.extend(
             keys.iter()
-                .map(|(name, value)| (name.to_string(), value.sha256_hex())),
+                .map(|(name, value)| (agent, name.to_string(), value.sha256_hex())),
         );
         Ok(Vec::new())
     }
 
-    async fn unset_key(&self, _: &AgentName, _: &KeyName) -> Result<bool, SecretWriteError> {
+    async fn unset_key(&self, _: AgentId, _: &KeyName) -> Result<bool, SecretWriteError> {
         Ok(false)
     }
 
-    async fn rotate_auth(&self, _: &AgentName) -> Result<(), SecretWriteError> {
+    async fn rotate_auth(&self, _: AgentId) -> Result<(), SecretWriteError> {
         Ok(())
     }
 }
@@ -73,16 +83,20 @@ impl World {
         SqliteStore::migrate(&database).await.expect("migrated");
         let store = Arc::new(SqliteStore::open(&database).await.expect("opened"));
         let stop = CancellationToken::new();
-        let writer = Arc::new(Writer::default());
+        let writer = Arc::new(Writer {
+            got: Mutex::default(),
+            store: store.clone(),
+        });
         let dashboard = Dashboard::new(DashboardParts {
             store: store.clone(),
             operator_sha256: SecretValue::new(OPERATOR.to_owned()).sha256_hex(),
             secrets: Some(writer.clone()),
             session_key: [3; 32],
             https,
+            gauge: None,
             guesses: GuessLimit::default(),
-            calls: None,
             call_ceiling: 1000,
+            new_token: Some(Box::new(|| SecretValue::new(MADE.to_owned()))),
             stopping: stop.clone(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
@@ -124,11 +138,11 @@ impl World {
         (token, made.id)
     }
 
-    pub async fn agent(&self, name: &str, owner: &str) {
-        self.agent_with(name, owner, serde_json::json!({})).await;
+    pub async fn agent(&self, name: &str, owner: &str) -> AgentId {
+        self.agent_with(name, owner, serde_json::json!({})).await
     }
 
-    pub async fn agent_with(&self, name: &str, owner: &str, more: serde_json::Value) {
+    pub async fn agent_with(&self, name: &str, owner: &str, more: serde_json::Value) -> AgentId {
         let mut spec =
             serde_json::json!({"persona": "p", "instructions": "i", "model": "anthropic/a"});
         if let (Some(spec), Some(more)) = (spec.as_object_mut(), more.as_object()) {
@@ -144,7 +158,8 @@ impl World {
                 ApplyOptions::default(),
             )
             .await
-            .expect("applied");
+            .expect("applied")
+            .id
     }
 
     /// Somebody who is signed in with a new token.

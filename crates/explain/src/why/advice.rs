@@ -28,8 +28,8 @@ pub fn advice(name: &str, reason: Reason) -> Vec<String> {
             "or hand it in without storing it: talon secrets set {agent} PROVIDER_API_KEY",
         ],
         R::NameConflict => &[
-            "something in the account bears this name without Talon's mark; Talon never touches it",
-            "rename or remove it at Cloudflare, then talon reconcile {agent}; or delete this agent and choose another name",
+            "rename or remove what bears this name at Cloudflare, then talon reconcile {agent}; or delete this agent and choose another name",
+            "Talon never touches what stands there without its mark",
         ],
         R::CloudflareAuth => &[
             "talon doctor says which permission the token lacks",

@@ -211,6 +211,13 @@ fn a_lacking_key_is_asked_for() {
     );
     let e = explain(&s, None);
     assert_eq!(e.headline, "legal-bot is pending and waits for a key.");
+    let advice = e.do_this.join("; ");
+    assert!(
+        advice.contains("talon secrets set legal-bot ANTHROPIC_API_KEY"),
+        "{advice}"
+    );
+    assert!(advice.contains("env:TALON_SECRET_ANTHROPIC"), "{advice}");
+    assert!(!advice.contains("PROVIDER"), "{advice}");
     assert_eq!(e.reason, "AwaitingKeys");
     assert_eq!(
         view::message(&s),

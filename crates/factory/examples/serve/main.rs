@@ -54,6 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         store.create_token(&new).await?;
         tokens.push((format!("ann-{role}"), token));
     }
+    let callbacks = InstallKey::from_hex(&"ab".repeat(32))?;
     let (daemon, _cloudflare) = controller::controller(store.clone(), key).await?;
     let parts = FactoryParts {
         store,
@@ -61,6 +62,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         hub: Some(hub),
         search: Some(search),
         secrets: Some(daemon.secret_writer()),
+        // Without tails: no Worker runs here.
+        logs: Some(daemon.logs(None)),
+        callbacks: Some(Arc::new(callbacks)),
         clock,
         random: Arc::new(OsRandom),
         operator: OperatorToken::of(&operator),

@@ -18,8 +18,10 @@ use crate::agents::actor;
 use crate::auth::{Admin, Caller, Role};
 use crate::http::{Answer, FieldError, Json, Kind, Problem, ProblemBody};
 
-const MAX_LABEL: usize = 100;
+pub const MAX_LABEL: usize = 100;
 const MAX_DAYS: u64 = 3_650;
+/// Ten years.
+pub const MAX_SECONDS: u64 = MAX_DAYS * 86_400;
 
 /// A token to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -38,6 +40,9 @@ pub struct CreateToken {
     /// After so many days it stops working; never, if left out.
     #[schema(minimum = 1, maximum = 3650)]
     expires_in_days: Option<u64>,
+    /// The same in seconds, in place of days.
+    #[schema(minimum = 1, maximum = 315360000)]
+    expires_in_seconds: Option<u64>,
 }
 
 /// What a token allows, the least first.
@@ -145,7 +150,7 @@ pub async fn create(State(app): State<App>, Admin(caller): Admin, body: Json) ->
 
 /// The one moment at which a token is not a secret: whoever made it must be told.
 #[allow(clippy::disallowed_methods)]
-fn shown_once(token: &talon_core::secret::SecretValue) -> String {
+pub fn shown_once(token: &talon_core::secret::SecretValue) -> String {
     token.expose().to_owned()
 }
 
@@ -185,6 +190,14 @@ fn wanted(caller: &Caller, asked: CreateToken) -> Answer<NewToken> {
     if days.is_some_and(|days| !(1..=MAX_DAYS).contains(&days)) {
         wrong("/expires_in_days", format!("must be 1 to {MAX_DAYS}"));
     }
+    let seconds = asked.expires_in_seconds;
+    if seconds.is_some_and(|seconds| !(1..=MAX_SECONDS).contains(&seconds)) {
+        wrong("/expires_in_seconds", format!("must be 1 to {MAX_SECONDS}"));
+    }
+    if days.is_some() && seconds.is_some() {
+        let detail = "expires_in_days says it already: leave one of them out";
+        wrong("/expires_in_seconds", detail.to_owned());
+    }
     if !errors.is_empty() {
         return Err(
             Problem::new(Kind::Invalid, "the token cannot be made as written").with_errors(errors),
@@ -195,7 +208,9 @@ fn wanted(caller: &Caller, asked: CreateToken) -> Answer<NewToken> {
         role: asked.role,
         owner,
         sha256: String::new(),
-        expires_in: days.map(|days| Duration::from_secs(days * 86_400)),
+        expires_in: seconds
+            .or(days.map(|days| days * 86_400))
+            .map(Duration::from_secs),
     })
 }
 
@@ -223,7 +238,7 @@ pub async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn note(app: &App, caller: &Caller, action: &str, id: &str) -> Answer<()> {
+pub async fn note(app: &App, caller: &Caller, action: &str, id: &str) -> Answer<()> {
     let entry = NewAudit {
         action: action.to_owned(),
         object: id.to_owned(),

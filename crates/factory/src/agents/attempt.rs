@@ -7,7 +7,7 @@ use http::HeaderName;
 use http::request::Parts;
 use serde_json::Value;
 use talon_core::secret::keyed_hex;
-use talon_store::access::{Attempt, Attempted, Outcome};
+use talon_store::access::{Attempt, Attempted, KEEP_ATTEMPTS, Outcome};
 
 use crate::App;
 use crate::auth::Caller;
@@ -15,6 +15,8 @@ use crate::http::{Answer, Kind, Problem};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const MAX_KEY: usize = 255;
+/// In place of a status: the attempt ended, and whether it was carried out is not known.
+const OPEN: u16 = 0;
 
 /// The key that the caller chose, if any.
 #[derive(Debug, Default)]
@@ -41,7 +43,12 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
 /// What is to be done with a request.
 pub enum Begun {
     /// Do it; then tell how it ended.
-    Do(Option<Attempt>),
+    Do {
+        /// What to tell it of.
+        attempt: Option<Attempt>,
+        /// It was begun before, and nobody knows whether it was done.
+        resumes: bool,
+    },
     /// It was done: this is how it ended.
     Again(Outcome),
 }
@@ -57,7 +64,10 @@ impl IdempotencyKey {
         body: &Value,
     ) -> Answer<Begun> {
         let Some(key) = self.0 else {
-            return Ok(Begun::Do(None));
+            return Ok(Begun::Do {
+                attempt: None,
+                resumes: false,
+            });
         };
         let hash_key = app.operator().as_key();
         // Of the value and not of the bytes: serde_json writes one value in one way.
@@ -73,8 +83,22 @@ impl IdempotencyKey {
         };
         // Longer than any request lasts: one that did not end by then was killed.
         let patience = app.config().request_timeout * 2 + app.config().max_wait;
-        match app.store().attempt(&attempt, patience).await? {
-            Attempted::First => Ok(Begun::Do(Some(attempt))),
+        let store = app.store();
+        // First without any patience running out: who is first then is the first that ever asked.
+        let mut found = store.attempt(&attempt, KEEP_ATTEMPTS).await?;
+        let mut resumes = false;
+        if found == Attempted::Running {
+            found = store.attempt(&attempt, patience).await?;
+            resumes = true;
+        }
+        if matches!(&found, Attempted::Done(outcome) if outcome.status == OPEN) {
+            (found, resumes) = (Attempted::First, true);
+        }
+        match found {
+            Attempted::First => Ok(Begun::Do {
+                attempt: Some(attempt),
+                resumes,
+            }),
             Attempted::Done(outcome) => Ok(Begun::Again(outcome)),
             Attempted::Running => Err(Problem::new(
                 Kind::Conflict,
@@ -96,4 +120,15 @@ pub async fn end(app: &App, attempt: Option<Attempt>, outcome: Option<Outcome>) 
     if let Err(error) = app.store().attempted(&attempt, outcome.as_ref()).await {
         tracing::warn!(%error, "how an attempt ended could not be stored");
     }
+}
+
+/// Remembers that nobody knows whether it was carried out, so that the next with this key takes what stands there for its
+/// own work.
+pub async fn leave_open(app: &App, attempt: Option<Attempt>) {
+    let open = Outcome {
+        status: OPEN,
+        agent: String::new(),
+    };
+    // If this is lost too, the attempt is one under way until patience with it ends; then it is as open.
+    end(app, attempt, Some(open)).await;
 }

@@ -4,10 +4,11 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use serde_json::Value;
+use talon_core::AgentId;
 use talon_store::access::Outcome;
 
-use super::attempt::{Begun, IdempotencyKey, end};
-use super::look::{must_find, response};
+use super::attempt::{Begun, IdempotencyKey, end, leave_open};
+use super::look::{missing, must_find, response};
 use super::view::AgentView;
 use super::write::{CarriedOut, CreateAgent, Write, WriteParams, WritePlan, located, wanted};
 use crate::App;
@@ -33,18 +34,23 @@ pub async fn create(
     key: IdempotencyKey,
     body: Json,
 ) -> Answer<Response> {
-    let what = format!("create:{:?}", params);
-    let attempt = match key.begin(&app, &caller, &what, &body.value).await? {
-        Begun::Do(attempt) => attempt,
+    // How long to wait for it is no part of what is asked for.
+    let (dry_run, validation) = (params.dry_run, params.field_validation);
+    let what = format!("create:{dry_run:?}:{validation:?}");
+    let (attempt, resumes) = match key.begin(&app, &caller, &what, &body.value).await? {
+        Begun::Do { attempt, resumes } => (attempt, resumes),
         Begun::Again(outcome) => return again(&app, &caller, outcome).await,
     };
     let made = {
         let app = app.clone();
         // On its own: who asked may be gone before it has ended, and comes again to hear how it did. Waiting comes after.
         tokio::spawn(async move {
-            let made = make(&app, &caller, &params, body.value).await;
-            let outcome = made.as_ref().ok().and_then(CarriedOut::outcome);
-            end(&app, attempt, outcome).await;
+            let made = make(&app, &caller, &params, (body.value, resumes)).await;
+            match &made {
+                Ok(made) => end(&app, attempt, made.outcome()).await,
+                Err(problem) if problem.is_definite() => end(&app, attempt, None).await,
+                Err(_) => leave_open(&app, attempt).await,
+            }
             made
         })
     };
@@ -57,7 +63,12 @@ pub async fn create(
     made.answer(&app).await
 }
 
-async fn make(app: &App, caller: &Caller, params: &WriteParams, body: Value) -> Answer<CarriedOut> {
+async fn make(
+    app: &App,
+    caller: &Caller,
+    params: &WriteParams,
+    (body, resumes): (Value, bool),
+) -> Answer<CarriedOut> {
     let wanted = wanted(body, None, params.field_validation.unwrap_or_default())?;
     let write = Write {
         app,
@@ -65,15 +76,22 @@ async fn make(app: &App, caller: &Caller, params: &WriteParams, body: Value) -> 
         params,
         before: None,
         if_generation: Some(0),
+        resumes,
     };
     write.carry_out(wanted).await
 }
 
 /// The answer of an earlier attempt, with the agent as it is now.
 async fn again(app: &App, caller: &Caller, outcome: Outcome) -> Answer<Response> {
-    let snapshot = must_find(app, caller, &outcome.agent, true).await?;
+    let snapshot = match outcome.agent.parse::<AgentId>() {
+        Ok(id) => app.store().load(id).await?,
+        // An earlier version of this program kept the name.
+        Err(_) => Some(must_find(app, caller, &outcome.agent, true).await?),
+    };
+    let seen = snapshot.filter(|s| caller.sees(&s.agent.owner));
+    let snapshot = seen.ok_or_else(missing)?;
     let status = StatusCode::from_u16(outcome.status).unwrap_or(StatusCode::OK);
     let mut answer = response(status, &snapshot);
-    located(answer.headers_mut(), &outcome.agent);
+    located(answer.headers_mut(), snapshot.agent.name.as_str());
     Ok(answer)
 }

@@ -54,7 +54,7 @@ pub async fn delete(
         wait: params.wait,
         timeout: params.timeout,
     };
-    let wait = wait.read(&app)?;
+    let wait = wait.read(&app, &caller)?;
     let before = must_find(&app, &caller, &name, false).await?;
     let decided = Some(Decided {
         id: before.agent.id,
@@ -67,8 +67,8 @@ pub async fn delete(
         .await?;
     let id = before.agent.id;
     let (snapshot, ended) = match wait {
-        Some((goal, timeout)) => {
-            let (snapshot, ended) = until(&app, id, goal, timeout).await?;
+        Some(waiting) => {
+            let (snapshot, ended) = until(&app, id, waiting).await?;
             (snapshot, Some(ended))
         }
         None => (app.store().load(id).await?.ok_or_else(missing)?, None),

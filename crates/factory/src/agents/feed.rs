@@ -1,8 +1,10 @@
 //! What happens to agents, read once from the change feed for everybody who watches.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use talon_core::{AgentId, Snapshot};
 use talon_store::{Change, StoreResult};
 use tokio::sync::{Mutex, broadcast};
@@ -39,6 +41,8 @@ pub enum Told {
     Happened(Arc<Happened>),
     /// Everything up to this place was told.
     Bookmark(i64),
+    /// Something could not be told: read the feed yourself from where you are.
+    Broke,
 }
 
 /// The one reader of the change feed. It reads as long as anybody watches.
@@ -89,16 +93,30 @@ async fn read(app: &App, mut seq: i64) {
     let told = &app.feed().told;
     let mut bookmarked = Instant::now();
     while !app.feed().is_over().await {
-        match step(app, told, &mut seq).await {
-            Ok(true) => {}
-            Ok(false) => {
+        // A defect that one agent meets must not silence everybody's watches.
+        let stepped = AssertUnwindSafe(step(app, told, &mut seq)).catch_unwind();
+        match stepped.await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => {
                 if app.store().wait(LOOK).await.is_err() {
                     tokio::time::sleep(PAUSE).await;
                 }
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 tracing::warn!(%error, "the change feed cannot be read");
                 tokio::time::sleep(PAUSE).await;
+            }
+            Err(_) => {
+                tracing::error!("the reader of the change feed met a defect; it goes on behind it");
+                tokio::time::sleep(PAUSE).await;
+                match app.store().last_change().await {
+                    Ok(last) => {
+                        seq = last;
+                        // Whoever watches reads for themselves what was left out.
+                        let _ = told.send(Told::Broke);
+                    }
+                    Err(error) => tracing::warn!(%error, "the change feed cannot be read"),
+                }
             }
         }
         if bookmarked.elapsed() >= BOOKMARK {
@@ -150,6 +168,7 @@ async fn one(app: &App, id: AgentId, seq: i64) -> StoreResult<Option<Happened>> 
 mod tests {
     use talon_controller::clock::{OsRandom, SystemClock};
     use talon_core::secret::SecretValue;
+    use talon_core::turns::Turns;
     use talon_core::{AgentName, Owner};
     use talon_store::conformance::support::spec;
     use talon_store::{ApplyOptions, Store};
@@ -172,12 +191,18 @@ mod tests {
             search: None,
             deliver: None,
             secrets: None,
+            logs: None,
+            callbacks: None,
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(OsRandom),
             operator: OperatorToken::of(&SecretValue::new("made-up".to_owned())),
             stopping: CancellationToken::new(),
         };
-        let app = App::new(parts, FactoryConfig::default());
+        let app = {
+            let config = FactoryConfig::default();
+            let turns = Turns::new(config.allowance(), parts.clock.clone());
+            App::new(parts, config, Arc::new(turns))
+        };
         for name in ["first", "second"] {
             let mut told = app.feed().subscribe(&app).await.expect("a feed");
             assert!(*app.feed().reading.lock().await);
@@ -188,7 +213,7 @@ mod tests {
                 .expect("applied");
             match told.recv().await.expect("an event") {
                 Told::Happened(one) => assert_eq!(one.snapshot.agent.name, name),
-                Told::Bookmark(seq) => panic!("nothing but a place, {seq}"),
+                other => panic!("something else, {other:?}"),
             }
             drop(told);
             let over = async {

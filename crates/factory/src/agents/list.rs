@@ -12,6 +12,7 @@ use talon_store::fleet::{PageFilter, PagePlace};
 use utoipa::{IntoParams, ToSchema};
 
 use super::conditional::Conditional;
+use super::full::{FullAgentList, View, encode};
 use super::read::Include;
 use super::view::{AgentView, DeploymentStatus, Tagged};
 use super::watch::{self, WatchEvent, WatchMessage};
@@ -60,6 +61,9 @@ pub struct ListParams {
     /// `Accept: application/jsonl`, as lines of JSON. Without a place to begin, every agent comes first as `ADDED`.
     #[param(inline)]
     watch: Option<Flag>,
+    /// With `full`, everything that is known of each agent (`FullAgent`), on a page and in a watch.
+    #[param(inline)]
+    view: Option<View>,
     /// Watch what changed after this: the `resource_version` of a list, or the id of an event (`Last-Event-ID` says the same).
     #[param(minimum = 0)]
     resource_version: Option<i64>,
@@ -78,6 +82,17 @@ pub struct AgentList {
     total_estimate: i64,
 }
 
+/// A page of agents; with `view=full`, with everything that is known of them.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code)] // Only its schema is used.
+pub enum Listed {
+    /// As most programs need them.
+    Normal(AgentList),
+    /// With everything.
+    Full(FullAgentList),
+}
+
 /// What a page token says. Bound to the filter it was made with.
 #[derive(Serialize, Deserialize)]
 struct Place {
@@ -94,7 +109,7 @@ struct Place {
         ("Last-Event-ID" = Option<i64>, Header, description = "Watch what came after this event")),
     responses(
         (status = 200, description = "A page, or a stream of changes", content(
-            (AgentList = "application/json"),
+            (Listed = "application/json"),
             (WatchMessage = "text/event-stream"),
             (WatchEvent = "application/jsonl"),
         ), headers(("ETag" = String, description = "The page's tag"))),
@@ -110,8 +125,9 @@ pub async fn list(
 ) -> Answer<Response> {
     let filter = filter(&caller, &params)?;
     let from = watch::begin(&headers, params.resource_version)?;
+    let view = params.view.unwrap_or_default();
     if params.watch == Some(Flag::On) {
-        return watch::watch(app, &caller, filter, from, &headers).await;
+        return watch::watch(app, &caller, filter, from, view, &headers).await;
     }
     let size = params.page_size.unwrap_or(DEFAULT_SIZE);
     if !(1..=MAX_SIZE).contains(&size) {
@@ -140,6 +156,16 @@ pub async fn list(
         };
         BASE64URL_NOPAD.encode(&serde_json::to_vec(&place).unwrap_or_default())
     });
+    if view == View::Full {
+        let list = FullAgentList {
+            items: found.iter().map(encode).collect(),
+            next_page_token,
+            resource_version,
+            total_estimate,
+        };
+        let no_cache = [(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
+        return Ok((no_cache, axum::Json(list)).into_response());
+    }
     let list = AgentList {
         items: found.iter().map(AgentView::from).collect(),
         next_page_token,

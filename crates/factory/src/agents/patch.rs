@@ -54,6 +54,7 @@ pub async fn patch(
     let validation = params.field_validation.unwrap_or_default();
     let wanted = wanted(body, Some(&name), validation)?;
     let write = Write {
+        resumes: false,
         app: &app,
         caller: &caller,
         params: &params,

@@ -7,11 +7,12 @@ use chrono::{DateTime, Utc};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use talon_core::event::{Event, Severity};
-use talon_store::EventFilter;
+use talon_store::glance::GlanceEvents;
 use utoipa::{IntoParams, ToSchema};
 
 use super::conditional::Conditional;
-use super::look::{must_find, response};
+use super::full::{FullAgent, View, encode};
+use super::look::{missing, must_find, response};
 use super::view::{AgentView, ResourceView, Tagged};
 use super::wait::{Goal, WaitParams, until};
 use crate::App;
@@ -34,6 +35,12 @@ pub struct ReadParams {
     /// With `deleted`, also the record of a deleted agent (if no live one has the name).
     #[param(inline)]
     include: Option<Include>,
+    /// With `full`, everything that is known of it.
+    #[param(inline)]
+    view: Option<View>,
+    /// Only the agent that has this id, not another that bears its name by now; with `include=deleted`, also its record.
+    #[param(format = "uuid")]
+    id: Option<String>,
     /// Answer only when the agent is there, needs a person, or time is up; the header `Talon-Wait` says which.
     #[param(inline)]
     wait: Option<Goal>,
@@ -42,13 +49,24 @@ pub struct ReadParams {
     timeout: Option<String>,
 }
 
+/// An agent; with `view=full`, with everything that is known of it.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code)] // Only its schema is used.
+pub enum OneAgent {
+    /// As most programs need it.
+    Normal(Box<AgentView>),
+    /// With everything.
+    Full(Box<FullAgent>),
+}
+
 /// One agent.
 #[utoipa::path(get, path = "/api/v1/openclaw/agents/{name}", operation_id = "get_agent", tag = "agents",
     security(("bearer" = ["viewer"])),
     params(("name" = String, Path, description = "The agent's name", example = "research-pro"), ReadParams,
         ("If-None-Match" = Option<String>, Header, description = "Tags the client has: 304 if one is the agent's")),
     responses(
-        (status = 200, description = "The agent", body = AgentView, headers(("ETag" = String, description = "Its tag"))),
+        (status = 200, description = "The agent", body = OneAgent, headers(("ETag" = String, description = "Its tag; the full view has none"))),
         (status = 304, description = "The client has it already"),
         (status = 404, description = "No such agent", content_type = "application/problem+json", body = ProblemBody),
 ))]
@@ -64,14 +82,27 @@ pub async fn agent(
         wait: params.wait,
         timeout: params.timeout,
     };
-    let wait = wait.read(&app)?;
-    let mut snapshot = must_find(&app, &caller, &name, archived).await?;
+    let wait = wait.read(&app, &caller)?;
+    let mut snapshot = match params.id.as_deref().map(str::parse) {
+        None => must_find(&app, &caller, &name, archived).await?,
+        Some(Ok(id)) => app
+            .store()
+            .load(id)
+            .await?
+            .filter(|s| caller.sees(&s.agent.owner) && s.agent.name.as_str() == name)
+            .filter(|s| archived || !s.agent.is_archived())
+            .ok_or_else(missing)?,
+        Some(Err(_)) => return Err(Problem::new(Kind::Malformed, "id is no agent's id")),
+    };
     let mut ended = None;
-    if let Some((goal, timeout)) = wait {
-        let (later, how) = until(&app, snapshot.agent.id, goal, timeout).await?;
+    if let Some(waiting) = wait {
+        let (later, how) = until(&app, snapshot.agent.id, waiting).await?;
         (snapshot, ended) = (later, Some(how));
     }
-    let mut answer = if conditional.has(&Tagged::agent(&snapshot).etag) {
+    let mut answer = if params.view == Some(View::Full) {
+        let no_cache = [(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
+        (no_cache, Json(encode(&snapshot))).into_response()
+    } else if conditional.has(&Tagged::agent(&snapshot).etag) {
         let mut answer = response(StatusCode::NOT_MODIFIED, &snapshot);
         *answer.body_mut() = axum::body::Body::empty();
         answer.headers_mut().remove(header::CONTENT_TYPE);
@@ -166,21 +197,18 @@ pub async fn events(
         return Err(Problem::new(Kind::Malformed, "limit must be 1 to 1000"));
     }
     let snapshot = must_find(&app, &caller, &name, true).await?;
-    let filter = EventFilter {
-        agent: Some(name),
+    // By id and not by name: others bore it before, perhaps of another owner, and what became of them is told late.
+    let ask = GlanceEvents {
+        agent: Some(snapshot.agent.id),
         severity: params.severity.map(|severity| match severity {
             EventSeverity::Normal => Severity::Normal,
             EventSeverity::Warning => Severity::Warning,
         }),
-        after: None,
         limit,
+        ..GlanceEvents::default()
     };
-    let events = app.store().events(&filter).await?;
-    // Others bore the name before, perhaps of another owner.
-    let own = events
-        .into_iter()
-        .filter(|event| event.first_at >= snapshot.agent.created_at);
-    let items = own.map(EventView::from).collect();
+    let events = app.store().glance_events(&ask).await?;
+    let items = events.into_iter().map(EventView::from).collect();
     Ok(Json(EventList { items }))
 }
 

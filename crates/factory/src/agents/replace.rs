@@ -50,6 +50,7 @@ pub async fn replace(
     let validation = params.field_validation.unwrap_or_default();
     let wanted = wanted(body.value, Some(&name), validation)?;
     let write = Write {
+        resumes: false,
         app: &app,
         caller: &caller,
         params: &params,

@@ -11,9 +11,9 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use talon_core::AgentName;
 use talon_core::secret::{Provider, SecretValue};
 use talon_core::secret_writer::{KeyName, SecretWriteError, SecretWriter};
+use talon_core::{Agent, AgentId, AgentName};
 use talon_store::access::NewAudit;
 use utoipa::ToSchema;
 
@@ -78,8 +78,9 @@ pub async fn set(
     let PutSecret { value } = body.typed()?;
     let value = SecretValue::new(value);
     let (writer, agent, key) = target(&app, &caller, &name, &key).await?;
-    note(&app, &caller, "set_secret", &agent, &[&key]).await?;
-    let stored = writer.set_keys(&agent, vec![(key, value)]).await;
+    note(&app, &caller, "set_secret", &agent.name, &[&key]).await?;
+    let _place = app.write_keys(&caller, Some(agent.id))?;
+    let stored = writer.set_keys(agent.id, vec![(key, value)]).await;
     stored.map_err(|error| problem(error, "/value"))?;
     Ok(unstored(StatusCode::NO_CONTENT))
 }
@@ -101,8 +102,9 @@ pub async fn unset(
     Path((name, key)): Path<(String, String)>,
 ) -> Answer<Response> {
     let (writer, agent, key) = target(&app, &caller, &name, &key).await?;
-    note(&app, &caller, "unset_secret", &agent, &[&key]).await?;
-    let gone = writer.unset_key(&agent, &key).await;
+    note(&app, &caller, "unset_secret", &agent.name, &[&key]).await?;
+    let _place = app.write_keys(&caller, Some(agent.id))?;
+    let gone = writer.unset_key(agent.id, &key).await;
     if gone.map_err(|error| problem(error, ""))? {
         Ok(unstored(StatusCode::NO_CONTENT))
     } else {
@@ -127,9 +129,10 @@ pub async fn rotate_auth(
 ) -> Answer<Response> {
     let found = must_find(&app, &caller, &name, false).await?;
     let writer = writer(&app)?;
-    let agent = found.agent.name;
-    note(&app, &caller, "rotate_auth", &agent, &[]).await?;
-    let rotated = writer.rotate_auth(&agent).await;
+    let agent = found.agent;
+    note(&app, &caller, "rotate_auth", &agent.name, &[]).await?;
+    let _place = app.write_keys(&caller, Some(agent.id))?;
+    let rotated = writer.rotate_auth(agent.id).await;
     rotated.map_err(|error| problem(error, ""))?;
     Ok(unstored(StatusCode::NO_CONTENT))
 }
@@ -148,7 +151,7 @@ async fn target(
     caller: &Caller,
     name: &str,
     key: &str,
-) -> Answer<(Arc<dyn SecretWriter>, AgentName, KeyName)> {
+) -> Answer<(Arc<dyn SecretWriter>, Agent, KeyName)> {
     let found = must_find(app, caller, name, false).await?;
     let writer = writer(app)?;
     let key = KeyName::parse(key).ok_or_else(|| {
@@ -157,7 +160,7 @@ async fn target(
             "the last part of the path is the name of a provider's key, such as ANTHROPIC_API_KEY",
         )
     })?;
-    Ok((writer, found.agent.name, key))
+    Ok((writer, found.agent, key))
 }
 
 /// Who asked for what, before it is done: a key on a Worker of which the log says nothing must not be.
@@ -191,7 +194,7 @@ fn problem(error: SecretWriteError, pointer: &str) -> Problem {
     let (stored, wait) = (error.value_stored(), error.retry_after());
     let text = error.to_string();
     let problem = match error {
-        SecretWriteError::NotFound(_) => return super::look::missing(),
+        SecretWriteError::NotFound => return super::look::missing(),
         SecretWriteError::Invalid(_) => {
             let wrong = FieldError {
                 pointer: pointer.to_owned(),
@@ -256,16 +259,17 @@ pub fn handed_in(keys: Option<Value>) -> Result<Vec<(KeyName, SecretValue)>, Vec
 pub async fn hand_in(
     app: &App,
     caller: &Caller,
-    agent: &AgentName,
+    (id, agent): (AgentId, &AgentName),
     keys: Vec<(KeyName, SecretValue)>,
 ) -> Answer<()> {
     let writer = writer(app)?;
     let names: Vec<&KeyName> = keys.iter().map(|(name, _)| name).collect();
     note(app, caller, "set_secret", agent, &names).await?;
-    let stored = writer.set_keys(agent, keys).await;
+    let stored = writer.set_keys(id, keys).await;
     stored.map(drop).map_err(|error| {
         problem(error, "/api_keys")
-            .about("the agent is made; its keys can be handed in again by PUT to its secrets/KEY")
+            .about("the agent is made; hand its keys in by PUT to its secrets/KEY, since its name is taken from now on")
+            .never_again()
     })
 }
 

@@ -40,6 +40,12 @@ impl Spec {
     }
 }
 
+/// The spec that was written; `None` if it is none that this program can read.
+pub fn from_json(mut value: Value) -> Option<AgentSpec> {
+    rename(&mut value, &SCHEMA, camel);
+    serde_json::from_value(value).ok()
+}
+
 impl PartialSchema for Spec {
     fn schema() -> RefOr<Schema> {
         // The document puts the real one in its place.

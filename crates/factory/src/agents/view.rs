@@ -244,7 +244,7 @@ impl From<&SecretRecord> for SecretView {
 }
 
 /// The last four digits: enough to tell two values apart, and all that is shown.
-fn tail(fingerprint: &str) -> String {
+pub fn tail(fingerprint: &str) -> String {
     let from = fingerprint.len().saturating_sub(4);
     fingerprint.get(from..).unwrap_or_default().to_owned()
 }

@@ -5,14 +5,21 @@ use std::time::Duration;
 use http::HeaderValue;
 use serde::Deserialize;
 use talon_core::condition::{ConditionType, Truth};
+use talon_core::turns::Place;
 use talon_core::{AgentId, Snapshot};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use utoipa::{IntoParams, ToSchema};
 
+use super::feed::Told;
 use crate::App;
+use crate::auth::{Admission, Caller};
 use crate::http::{Answer, Kind, Problem};
 
-/// How long nobody looks, if nothing tells that something changed.
-const LOOK: Duration = Duration::from_millis(500);
+/// How long nobody looks, if the feed tells nothing of the agent.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long nobody looks at an agent that lacks only its connection, which makes no entry in the feed.
+const LOOK_FOR_CONNECTION: Duration = Duration::from_millis(500);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What to wait for.
@@ -61,9 +68,17 @@ impl Ended {
     }
 }
 
+/// A wait that somebody may have, and the place it takes among their long answers.
+pub struct Waiting {
+    goal: Goal,
+    timeout: Duration,
+    admission: Admission,
+    _place: Place<String>,
+}
+
 impl WaitParams {
-    /// What to wait for and how long; `None`: not at all.
-    pub fn read(&self, app: &App) -> Answer<Option<(Goal, Duration)>> {
+    /// What to wait for and how long; `None`: not at all. Asked before anything is done, since a wait may be refused.
+    pub fn read(&self, app: &App, caller: &Caller) -> Answer<Option<Waiting>> {
         let max = app.config().max_wait;
         let timeout = match self.timeout.as_deref() {
             None => DEFAULT_TIMEOUT.min(max),
@@ -75,7 +90,15 @@ impl WaitParams {
                 )
             })?,
         };
-        Ok(self.wait.map(|goal| (goal, timeout)))
+        let waiting = self.wait.map(|goal| {
+            Ok(Waiting {
+                goal,
+                timeout,
+                admission: Admission::of(caller, app),
+                _place: app.stay(caller)?,
+            })
+        });
+        waiting.transpose()
     }
 }
 
@@ -91,14 +114,13 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 /// Waits; the agent as it stands then.
-pub async fn until(
-    app: &App,
-    id: AgentId,
-    goal: Goal,
-    timeout: Duration,
-) -> Answer<(Snapshot, Ended)> {
-    let deadline = tokio::time::Instant::now() + timeout;
+pub async fn until(app: &App, id: AgentId, mut waiting: Waiting) -> Answer<(Snapshot, Ended)> {
+    let deadline = tokio::time::Instant::now() + waiting.timeout;
+    let goal = waiting.goal;
+    // Before the first look, so that nothing falls between the two.
+    let mut told = app.feed().subscribe(app).await?;
     loop {
+        waiting.admission.require(app).await?;
         let snapshot = app.store().load(id).await?;
         let snapshot = snapshot.ok_or_else(|| Problem::new(Kind::NotFound, "the agent is gone"))?;
         if let Some(ended) = look(&snapshot, goal) {
@@ -108,26 +130,50 @@ pub async fn until(
         if left.is_zero() || app.stopping().is_cancelled() {
             return Ok((snapshot, Ended::TimedOut));
         }
+        let lacks_connection = goal == Goal::Connected && is_ready(&snapshot);
+        let look = match lacks_connection {
+            true => LOOK_FOR_CONNECTION,
+            false => LOOK,
+        };
         tokio::select! {
-            waited = app.store().wait(left.min(LOOK)) => waited?,
+            () = news(&mut told, id) => {}
+            () = tokio::time::sleep(left.min(look)) => {}
             () = app.stopping().cancelled() => {}
+            () = waiting.admission.is_due() => {}
         }
     }
 }
 
+/// Ends when the feed tells something of this agent, or may have done so.
+async fn news(told: &mut Receiver<Told>, id: AgentId) {
+    loop {
+        match told.recv().await {
+            Ok(Told::Happened(one)) if one.snapshot.agent.id == id => return,
+            Ok(Told::Happened(_) | Told::Bookmark(_)) => {}
+            Ok(Told::Broke) | Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
+
+fn holds(snapshot: &Snapshot, kind: ConditionType) -> bool {
+    snapshot.conditions.iter().any(|c| {
+        c.condition.kind == kind
+            && c.condition.status == Truth::True
+            && c.condition.observed_generation == snapshot.agent.generation
+    })
+}
+
+fn is_ready(snapshot: &Snapshot) -> bool {
+    holds(snapshot, ConditionType::Ready)
+}
+
 fn look(snapshot: &Snapshot, goal: Goal) -> Option<Ended> {
     let agent = &snapshot.agent;
-    let holds = |kind| {
-        snapshot.conditions.iter().any(|c| {
-            c.condition.kind == kind
-                && c.condition.status == Truth::True
-                && c.condition.observed_generation == agent.generation
-        })
-    };
     let connected = || snapshot.presence.as_ref().is_some_and(|p| p.connected);
     let reached = match goal {
-        Goal::Ready => holds(ConditionType::Ready),
-        Goal::Connected => holds(ConditionType::Ready) && connected(),
+        Goal::Ready => is_ready(snapshot),
+        Goal::Connected => is_ready(snapshot) && connected(),
         Goal::Deleted => agent.is_archived(),
     };
     if reached {
@@ -135,7 +181,7 @@ fn look(snapshot: &Snapshot, goal: Goal) -> Option<Ended> {
     }
     // What is being deleted is never ready again.
     let hopeless = goal != Goal::Deleted && agent.is_deleting();
-    (hopeless || holds(ConditionType::Stalled)).then_some(Ended::Stalled)
+    (hopeless || holds(snapshot, ConditionType::Stalled)).then_some(Ended::Stalled)
 }
 
 #[cfg(test)]

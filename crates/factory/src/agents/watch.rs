@@ -15,12 +15,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 use talon_core::Snapshot;
+use talon_core::turns::Place;
 use talon_store::fleet::{PageFilter, PagePlace};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use utoipa::ToSchema;
 
 use super::feed::{BATCH, Happened, Told, happened};
+use super::full::{View, encode};
 use super::view::AgentView;
 use crate::App;
 use crate::auth::{Admission, Caller};
@@ -88,8 +90,10 @@ pub async fn watch(
     caller: &Caller,
     filter: PageFilter,
     from: Option<i64>,
+    view: View,
     headers: &HeaderMap,
 ) -> Answer<Response> {
+    let place = app.stay(caller)?;
     let told = app.feed().subscribe(&app).await?;
     let (sent, phase) = match from {
         Some(from) if app.store().last_change().await? < from => return Err(expired()),
@@ -103,10 +107,12 @@ pub async fn watch(
         admission: Admission::of(caller, &app),
         app,
         filter,
+        view,
         told,
         sent,
         phase,
         frames: VecDeque::new(),
+        _place: place,
     };
     let accept = headers.get(header::ACCEPT).and_then(|a| a.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("application/jsonl")) {
@@ -178,6 +184,7 @@ enum Phase {
 struct Watcher {
     app: App,
     filter: PageFilter,
+    view: View,
     told: Receiver<Told>,
     /// Everything up to here was told, or is none of its business.
     sent: i64,
@@ -186,6 +193,8 @@ struct Watcher {
     admission: Admission,
     /// When it ends, whatever happens.
     until: tokio::time::Instant,
+    /// Its place among the caller's long answers.
+    _place: Place<String>,
 }
 
 impl Watcher {
@@ -234,7 +243,12 @@ impl Watcher {
                 self.frames.extend(page.iter().map(|s| Frame {
                     kind: "ADDED",
                     seq: None,
-                    data: serde_json::to_string(&AgentView::from(s)).unwrap_or_default(),
+                    data: match self.view {
+                        View::Normal => {
+                            serde_json::to_string(&AgentView::from(s)).unwrap_or_default()
+                        }
+                        View::Full => encode(s).to_string(),
+                    },
                 }));
                 self.phase = match page.last() {
                     Some(last) => Phase::All(Some(PagePlace {
@@ -271,8 +285,8 @@ impl Watcher {
                     self.sent = seq;
                     self.frames.push_back(bookmark(seq));
                 }
-                Ok(_) => {}
-                Err(RecvError::Lagged(_)) => self.phase = Phase::CatchUp,
+                Ok(Told::Happened(_) | Told::Bookmark(_)) => {}
+                Ok(Told::Broke) | Err(RecvError::Lagged(_)) => self.phase = Phase::CatchUp,
                 Err(RecvError::Closed) => self.phase = Phase::Over,
             },
             Phase::Over => {}
@@ -285,7 +299,10 @@ impl Watcher {
             self.frames.push_back(Frame {
                 kind,
                 seq: Some(one.seq),
-                data: one.json.clone(),
+                data: match self.view {
+                    View::Normal => one.json.clone(),
+                    View::Full => encode(&one.snapshot).to_string(),
+                },
             });
         }
     }

@@ -10,6 +10,7 @@ use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::late::Late;
 use super::problem::{Answer, FieldError, Kind, Problem};
 use super::strict;
 use crate::App;
@@ -82,25 +83,27 @@ pub fn is_media_type(headers: &HeaderMap, wanted: &str) -> bool {
 pub async fn read_body(body: Body, max: usize, patience: Duration) -> Answer<Bytes> {
     match tokio::time::timeout(patience, to_bytes(body, max)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(e)) if is_too_large(&e) => Err(Problem::new(
+        Ok(Err(e)) if has_source::<http_body_util::LengthLimitError>(&e) => Err(Problem::new(
             Kind::TooLarge,
             format!("the body has more than {max} bytes"),
         )),
+        Ok(Err(e)) if has_source::<Late>(&e) => Err(late()),
         Ok(Err(_)) => Err(Problem::new(
             Kind::Malformed,
             "the body did not arrive whole",
         )),
-        Err(_) => Err(Problem::new(
-            Kind::Malformed,
-            "the body did not arrive in time",
-        )),
+        Err(_) => Err(late()),
     }
 }
 
-fn is_too_large(e: &axum::Error) -> bool {
+fn late() -> Problem {
+    Problem::new(Kind::Malformed, "the body did not arrive in time")
+}
+
+fn has_source<E: std::error::Error + 'static>(e: &axum::Error) -> bool {
     let mut source: Option<&dyn std::error::Error> = Some(e);
     while let Some(error) = source {
-        if error.is::<http_body_util::LengthLimitError>() {
+        if error.is::<E>() {
             return true;
         }
         source = error.source();
@@ -112,8 +115,13 @@ fn is_too_large(e: &axum::Error) -> bool {
 pub async fn read_json(body: Body, app: &App) -> Answer<Json> {
     let config = app.config();
     let bytes = read_body(body, config.max_body, config.request_timeout).await?;
-    let value = strict::parse(&bytes).map_err(|e| Problem::new(Kind::Malformed, e.to_string()))?;
+    let value = parse_json(&bytes)?;
     Ok(Json { value })
+}
+
+/// Parses a body that was read, strictly.
+pub fn parse_json(bytes: &[u8]) -> Answer<Value> {
+    strict::parse(bytes).map_err(|e| Problem::new(Kind::Malformed, e.to_string()))
 }
 
 impl FromRequest<App> for Json {

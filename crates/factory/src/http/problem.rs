@@ -94,6 +94,7 @@ pub struct Problem {
     errors: Vec<FieldError>,
     retry_after: Option<Duration>,
     value_stored: Option<ValueStored>,
+    is_final: bool,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -149,6 +150,7 @@ impl Problem {
             errors: Vec::new(),
             retry_after: None,
             value_stored: None,
+            is_final: false,
             headers: Vec::new(),
         }
     }
@@ -156,6 +158,14 @@ impl Problem {
     /// What is wrong with the body's parts.
     pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
         self.errors = errors;
+        self
+    }
+
+    /// Leaves out what is said of other fields than these; everything stays if none of them is spoken of.
+    pub fn only_at(mut self, pointers: &[String]) -> Self {
+        if self.errors.iter().any(|e| pointers.contains(&e.pointer)) {
+            self.errors.retain(|e| pointers.contains(&e.pointer));
+        }
         self
     }
 
@@ -177,6 +187,18 @@ impl Problem {
         self
     }
 
+    /// Doing the same again cannot help: something else is to be done.
+    pub fn never_again(mut self) -> Self {
+        self.retry_after = None;
+        self.is_final = true;
+        self
+    }
+
+    /// Whether it is certain how the request ended: a refusal, and not a failure that may have come after the deed.
+    pub fn is_definite(&self) -> bool {
+        self.is_final || !self.kind.status().is_server_error()
+    }
+
     /// One more header of the response.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -190,6 +212,7 @@ impl Problem {
 
     fn is_retryable(&self) -> bool {
         match self.kind {
+            _ if self.is_final => false,
             Kind::TooManyRequests | Kind::Unavailable => true,
             _ => self.retry_after.is_some(),
         }

@@ -15,6 +15,7 @@ use talon_core::deliver::{Deliver, DeliverError, TaskStream, TaskUpdate};
 use talon_core::snapshot::AuthTokenState;
 use talon_core::status::DeploymentStatus;
 use talon_core::task::{InvalidTaskId, Task, TaskId};
+use talon_core::turns::Place;
 use talon_router::{MAX_QUERY, RouteError, TaskFor, TaskRequest};
 use utoipa::ToSchema;
 
@@ -105,9 +106,10 @@ pub async fn give(
 ) -> Answer<Response> {
     let deliver = hub(&app)?;
     let asked: GiveTask = body.typed()?;
+    let place = app.stay(&caller)?;
     let (head, updates) = route(&app, &caller, asked).await?;
     if wants_stream(&headers) {
-        Ok(streamed(app, &caller, head, updates))
+        Ok(streamed(app, &caller, (head, place), updates))
     } else {
         at_the_end(&app, &caller, deliver, head, updates).await
     }
@@ -410,9 +412,19 @@ async fn at_the_end(
     head: Head,
     mut updates: Box<dyn TaskStream>,
 ) -> Answer<Response> {
-    while let Some(update) = next(app, &mut *updates).await {
-        if matches!(update, TaskUpdate::Done { .. }) {
-            break;
+    let mut admission = Admission::of(caller, app);
+    loop {
+        let mut next = std::pin::pin!(next(app, &mut *updates));
+        let update = loop {
+            admission.require(app).await?;
+            tokio::select! {
+                update = next.as_mut() => break update,
+                () = admission.is_due() => {}
+            }
+        };
+        match update {
+            Some(TaskUpdate::Status { .. }) => {}
+            Some(TaskUpdate::Done { .. }) | None => break,
         }
     }
     let task = deliver.task(&head.id).await.map_err(problem)?;
@@ -440,33 +452,41 @@ async fn next(app: &App, updates: &mut dyn TaskStream) -> Option<TaskUpdate> {
     }
 }
 
-fn streamed(app: App, caller: &Caller, head: Head, updates: Box<dyn TaskStream>) -> Response {
+fn streamed(
+    app: App,
+    caller: &Caller,
+    (head, place): (Head, Place<String>),
+    updates: Box<dyn TaskStream>,
+) -> Response {
     let heartbeat = app.config().heartbeat;
     let admission = Admission::of(caller, &app);
-    let events = stream::unfold(Some((app, admission, head, updates)), async |state| {
-        let (app, mut admission, head, mut updates) = state?;
-        let update = {
-            let mut next = std::pin::pin!(next(&app, &mut *updates));
-            loop {
-                if !admission.holds(&app).await {
-                    return None;
+    let events = stream::unfold(
+        Some((app, admission, (head, place), updates)),
+        async |state| {
+            let (app, mut admission, (head, place), mut updates) = state?;
+            let update = {
+                let mut next = std::pin::pin!(next(&app, &mut *updates));
+                loop {
+                    if !admission.holds(&app).await {
+                        return None;
+                    }
+                    tokio::select! {
+                        update = next.as_mut() => break update?,
+                        () = admission.is_due() => {}
+                    }
                 }
-                tokio::select! {
-                    update = next.as_mut() => break update?,
-                    () = admission.is_due() => {}
-                }
-            }
-        };
-        let ends = matches!(update, TaskUpdate::Done { .. });
-        let (name, data) = head.event(update);
-        // Cannot fail: an event is texts.
-        let event = Event::default()
-            .event(name)
-            .json_data(&data)
-            .unwrap_or_default();
-        let rest = (!ends).then_some((app, admission, head, updates));
-        Some((Ok::<_, Infallible>(event), rest))
-    });
+            };
+            let ends = matches!(update, TaskUpdate::Done { .. });
+            let (name, data) = head.event(update);
+            // Cannot fail: an event is texts.
+            let event = Event::default()
+                .event(name)
+                .json_data(&data)
+                .unwrap_or_default();
+            let rest = (!ends).then_some((app, admission, (head, place), updates));
+            Some((Ok::<_, Infallible>(event), rest))
+        },
+    );
     Sse::new(events)
         .keep_alive(KeepAlive::new().interval(heartbeat))
         .into_response()

@@ -4,8 +4,12 @@
 
 mod agent;
 mod agents;
+mod callback;
 mod document;
+mod fleet;
 mod guessing;
+mod limits;
+mod logs;
 mod network;
 mod owners;
 mod requests;

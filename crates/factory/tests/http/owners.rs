@@ -1,10 +1,14 @@
 //! Tokens, roles, owners, rates, the audit log.
 
+use std::time::Duration;
+
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
+use talon_core::event::{EventReason, NewEvent, Severity};
+use talon_core::mutation::Mutation;
 use talon_factory::{FactoryConfig, Rate};
-use talon_store::Store;
 use talon_store::network::{CredentialStore, HostedConnection};
+use talon_store::{ApplyOptions, Store};
 
 use crate::agent::Agent;
 use crate::world::{World, read};
@@ -13,7 +17,7 @@ const AGENTS: &str = "/api/v1/openclaw/agents";
 const TOKENS: &str = "/api/v1/tokens";
 
 /// A token of this role and owner: what is sent, and its id.
-async fn token(world: &World, role: &str, owner: Option<&str>) -> (String, String) {
+pub async fn token(world: &World, role: &str, owner: Option<&str>) -> (String, String) {
     let mut wanted = json!({"label": role, "role": role, "expires_in_days": 1});
     if let Some(owner) = owner {
         wanted["owner"] = json!(owner);
@@ -331,4 +335,49 @@ async fn the_audit_log_knows_who_from_where_and_what() {
         ]
     );
     assert!(!log.to_string().contains("canary"));
+}
+
+#[tokio::test]
+async fn what_became_of_an_earlier_agent_of_the_name_is_told_to_nobody_else() {
+    let world = World::new().await;
+    let name = talon_core::AgentName::parse("shared").expect("a name");
+    let spec: talon_core::AgentSpec = serde_json::from_value(spec()).expect("a spec");
+    let make = async |owner: &str| {
+        let owner = talon_core::Owner(owner.to_owned());
+        let made = world
+            .store
+            .apply(&name, &owner, &spec, ApplyOptions::default());
+        made.await.expect("made").id
+    };
+    let old = make("ann").await;
+    let leaves = world.store.request_deletion(&name, false).await;
+    leaves.expect("a deletion");
+    let claims = world
+        .store
+        .claim_due("test", Duration::from_secs(600), 10)
+        .await;
+    let claims = claims.expect("claims");
+    let gone = world.store.commit(&claims[0], &[Mutation::Archive]).await;
+    gone.expect("archived");
+    let new = make("bob").await;
+    assert_ne!(old, new);
+    for (id, message) in [(old, "of ann"), (new, "of bob")] {
+        let event = NewEvent {
+            severity: Severity::Warning,
+            reason: EventReason::Deployed,
+            object: "worker/x".to_owned(),
+            message: message.to_owned(),
+        };
+        let told = world.store.record_event(Some(id), &event).await;
+        told.expect("told");
+    }
+    let (bob, _) = token(&world, "viewer", Some("bob")).await;
+    let look = world.bare(Method::GET, &format!("{AGENTS}/shared/events?limit=1000"));
+    let (status, events) = read(look.bearer_auth(&bob)).await;
+    assert_eq!(status, StatusCode::OK);
+    let text = events.to_string();
+    assert!(
+        text.contains("of bob") && !text.contains("of ann"),
+        "{text}"
+    );
 }

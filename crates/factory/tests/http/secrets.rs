@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use talon_core::AgentName;
+use talon_core::AgentId;
 use talon_core::secret::SecretValue;
 use talon_core::secret_writer::{KeyName, SecretWriteError, SecretWriter, StoredKey};
 
@@ -44,7 +44,7 @@ impl TestWriter {
 impl SecretWriter for TestWriter {
     async fn set_keys(
         &self,
-        agent: &AgentName,
+        agent: AgentId,
         keys: Vec<(KeyName, SecretValue)>,
     ) -> Result<Vec<StoredKey>, SecretWriteError> {
         self.failure()?;
@@ -61,13 +61,13 @@ impl SecretWriter for TestWriter {
             .collect())
     }
 
-    async fn unset_key(&self, agent: &AgentName, key: &KeyName) -> Result<bool, SecretWriteError> {
+    async fn unset_key(&self, agent: AgentId, key: &KeyName) -> Result<bool, SecretWriteError> {
         self.failure()?;
         let mut taken = self.taken.lock().expect("unpoisoned");
         Ok(taken.remove(&format!("{agent}/{key}")).is_some())
     }
 
-    async fn rotate_auth(&self, _: &AgentName) -> Result<(), SecretWriteError> {
+    async fn rotate_auth(&self, _: AgentId) -> Result<(), SecretWriteError> {
         self.failure()
     }
 }
@@ -79,7 +79,7 @@ async fn put(world: &World, body: &Value) -> (StatusCode, Value) {
 #[tokio::test]
 async fn a_key_is_handed_through_and_no_answer_keeps_it() {
     let world = World::new().await;
-    world.agent("research-pro", "default").await;
+    let id = world.agent("research-pro", "default").await;
     let answer = world
         .ask(Method::PUT, PATH)
         .json(&json!({"value": VALUE}))
@@ -89,8 +89,8 @@ async fn a_key_is_handed_through_and_no_answer_keeps_it() {
     assert_eq!(answer.status(), StatusCode::NO_CONTENT);
     assert_eq!(answer.headers()["cache-control"], "no-store");
     assert_eq!(answer.text().await.expect("a body"), "");
-    let key = "research-pro/ANTHROPIC_API_KEY";
-    assert_eq!(world.writer.has(key).as_deref(), Some(VALUE));
+    let key = format!("{id}/ANTHROPIC_API_KEY");
+    assert_eq!(world.writer.has(&key).as_deref(), Some(VALUE));
     let list = "/api/v1/openclaw/agents/research-pro/secrets";
     let listed = world.ask(Method::GET, list).send().await.expect("listed");
     assert_eq!(listed.headers()["cache-control"], "no-store");
@@ -104,7 +104,7 @@ async fn a_key_is_handed_through_and_no_answer_keeps_it() {
 
     let (status, _) = read(world.ask(Method::DELETE, PATH)).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
-    assert_eq!(world.writer.has(key), None);
+    assert_eq!(world.writer.has(&key), None);
     let (status, _) = read(world.ask(Method::DELETE, PATH)).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     let rotate = "/api/v1/openclaw/agents/research-pro/rotate-auth";
@@ -231,8 +231,9 @@ async fn keys_come_with_a_new_agent_and_a_lost_one_leaves_the_agent() {
         .await;
     assert_eq!(status, StatusCode::CREATED, "{made}");
     assert!(!made.to_string().contains(VALUE));
-    let has = |name: &str| world.writer.has(&format!("{name}/ANTHROPIC_API_KEY"));
-    assert_eq!(has("with-key").as_deref(), Some(VALUE));
+    let id = made["id"].as_str().expect("an id");
+    let has = world.writer.has(&format!("{id}/ANTHROPIC_API_KEY"));
+    assert_eq!(has.as_deref(), Some(VALUE));
 
     for keys in [
         json!({"anthropic": ""}),
@@ -257,6 +258,11 @@ async fn keys_come_with_a_new_agent_and_a_lost_one_leaves_the_agent() {
         .await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(problem["value_stored"], "unknown");
+    assert_eq!(
+        problem["retryable"], false,
+        "the name is taken from now on: {problem}"
+    );
+    assert!(problem.get("retry_after_ms").is_none(), "{problem}");
     let (status, _) = world.get(&format!("{agents}/lost-key")).await;
     assert_eq!(status, StatusCode::OK, "the row comes first");
     world.stop().await;

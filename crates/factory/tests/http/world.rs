@@ -20,6 +20,7 @@ use talon_store::{ApplyOptions, Store};
 use talon_store_sqlite::SqliteStore;
 use tokio_util::sync::CancellationToken;
 
+use crate::logs::TestLogs;
 use crate::secrets::TestWriter;
 
 /// A Router that finds `writer` for everything but the word "nothing".
@@ -57,6 +58,7 @@ impl AgentSearch for OneFind {
 pub struct World {
     pub store: Arc<SqliteStore>,
     pub writer: Arc<TestWriter>,
+    pub logs: Arc<TestLogs>,
     pub address: String,
     pub operator: String,
     client: reqwest::Client,
@@ -79,6 +81,7 @@ impl World {
         let clock = Arc::new(SystemClock::default());
         let stop = CancellationToken::new();
         let writer = Arc::new(TestWriter::default());
+        let logs = Arc::new(TestLogs::default());
         let hub_parts = HubParts {
             store: store.clone(),
             key: SigningKey::new([9; 32]),
@@ -98,6 +101,8 @@ impl World {
             hub: Some(hub),
             search: Some(Arc::new(OneFind)),
             secrets: Some(writer.clone()),
+            logs: Some(logs.clone()),
+            callbacks: Some(Arc::new(key)),
             clock,
             random: Arc::new(OsRandom),
             operator: OperatorToken::of(&operator),
@@ -117,6 +122,7 @@ impl World {
         Self {
             store,
             writer,
+            logs,
             address,
             operator: operator.expose().to_owned(),
             client: reqwest::Client::builder().build().expect("a client"),

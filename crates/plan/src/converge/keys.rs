@@ -38,13 +38,7 @@ impl Builder<'_> {
             // A key that never was on a Worker went nowhere; one that was is lost, which is said elsewhere.
             writes.extend(open.iter().filter(|s| never_was(s)).map(gone));
         } else if self.settling() {
-            let until = self
-                .record(ResourceKind::Worker)
-                .and_then(|r| r.settle_until)
-                .unwrap_or(self.now());
-            self.recheck((until - self.now()).to_std().unwrap_or(POLL) + Duration::from_millis(50));
-            let why = "a key that came over HTTP may still be on its way";
-            self.verdict(ResourceKind::Worker, Action::Wait, why);
+            self.wait_for_settling("a key that came over HTTP may still be on its way");
             return true;
         } else if let Some(names) = self.secret_names() {
             for secret in &open {
@@ -76,6 +70,64 @@ impl Builder<'_> {
             "put the records right after what was seen",
         );
         true
+    }
+
+    /// A key of the model's own provider was being taken away, and the call had no answer. Without that key everything else
+    /// waits, so that nothing else would find out, or go on with it. Whether there is something to be done or waited for.
+    pub(super) fn finish_taking_away(&mut self) -> bool {
+        if self.secrets.provider_has_key {
+            return false;
+        }
+        let open = |s: &&SecretRecord| {
+            s.state == SecretState::Pushing && self.secrets.unwanted.contains(&s.name)
+        };
+        let secrets = self.input.snapshot.secrets.iter();
+        let open: Vec<SecretRecord> = secrets.filter(open).cloned().collect();
+        if open.is_empty() {
+            return false;
+        }
+        let (there, gone_by_now): (Vec<SecretRecord>, Vec<SecretRecord>) =
+            if self.plan.facts.worker.is_missing() {
+                (Vec::new(), open)
+            } else if self.settling() {
+                self.wait_for_settling("a key that was taken away may still be on its way out");
+                return true;
+            } else if let Some(names) = self.secret_names() {
+                open.into_iter().partition(|s| names.contains(&s.name))
+            } else {
+                self.ask_for_names("it must be seen which keys are gone");
+                return true;
+            };
+        if !gone_by_now.is_empty() {
+            self.step(
+                StepKind::Record(gone_by_now.iter().map(gone).collect()),
+                Vec::new(),
+                false,
+                "put the records right after what was seen",
+            );
+        }
+        if !there.is_empty() {
+            self.step(
+                StepKind::PushSecrets {
+                    worker: self.names.worker.clone(),
+                    set: Vec::new(),
+                    unset: there.into_iter().map(|s| s.name).collect(),
+                },
+                Vec::new(),
+                false,
+                "a key was taken away, and is still there",
+            );
+        }
+        true
+    }
+
+    fn wait_for_settling(&mut self, why: &str) {
+        let until = self
+            .record(ResourceKind::Worker)
+            .and_then(|r| r.settle_until)
+            .unwrap_or(self.now());
+        self.recheck((until - self.now()).to_std().unwrap_or(POLL) + Duration::from_millis(50));
+        self.verdict(ResourceKind::Worker, Action::Wait, why);
     }
 
     /// The version that the call made was in the answer that got lost: what is inherited from the one before lacks it.

@@ -15,7 +15,8 @@ pub(super) struct Batch(Mutex<Read>);
 #[derive(Default)]
 struct Read {
     entries: BTreeMap<String, Result<Entry, SecretReadError>>,
-    /// The server does not answer: nobody else waits for it.
+    /// The server cannot be asked at all: nobody else waits for it. One entry that fails says nothing of the others, which
+    /// may be other owners'.
     down: Option<SecretReadError>,
 }
 
@@ -34,10 +35,11 @@ impl Batch {
                 return Err(down.clone());
             }
             let entry = vault.entry(path, what).await;
-            if let Err(error @ SecretReadError::Unavailable(_)) = &entry {
-                read.down = Some(error.clone());
+            if let Err(not) = &entry {
+                read.down.clone_from(&not.everywhere);
             }
-            read.entries.insert(path.to_owned(), entry);
+            read.entries
+                .insert(path.to_owned(), entry.map_err(SecretReadError::from));
         }
         match read.entries.get(path) {
             Some(Ok(entry)) => entry.field(field, what),

@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod objects;
 pub(crate) mod r2;
+pub(crate) mod tails;
 pub(crate) mod tokens;
 pub(crate) mod versions;
 pub(crate) mod workers;
@@ -295,6 +296,9 @@ fn dispatch(op: Op, cx: Cx<'_>) -> Handled {
         Op::RouteDelete => workers::delete_route(cx),
         Op::SchedulesGet => versions::schedules(cx),
         Op::SchedulesPut => versions::put_schedules(cx),
+        Op::TailCreate => tails::create(cx),
+        Op::TailGet => tails::latest(cx),
+        Op::TailDelete => tails::delete(cx),
         Op::VersionList => versions::list(cx),
         Op::VersionCreate => versions::create(cx),
         Op::VersionGet => versions::get(cx),

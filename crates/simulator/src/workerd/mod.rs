@@ -241,7 +241,8 @@ impl Runner for WorkerdRunner {
             return;
         }
         let (inbox, commands) = mpsc::unbounded_channel();
-        let output = Arc::new(Output::new(worker));
+        let traces = self.ground.host.get().map(|host| host.traces.clone());
+        let output = Arc::new(Output::new(worker, traces));
         let pid = Arc::default();
         let made = Worker::new(
             worker,

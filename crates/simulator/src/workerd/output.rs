@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use talon_core::secret::SecretValue;
 
+use crate::tails::Traces;
+
 /// How many lines are kept.
 const LINES: usize = 200;
 /// How much of a line is kept, in bytes.
@@ -18,6 +20,8 @@ const SHORTEST_SECRET: usize = 6;
 /// The last lines of one Worker.
 pub(super) struct Output {
     worker: String,
+    /// Where every line is passed on as it is, secrets included: as the live service does.
+    traces: Option<Traces>,
     kept: Mutex<Kept>,
 }
 
@@ -29,9 +33,10 @@ struct Kept {
 
 impl Output {
     /// Nothing yet.
-    pub(super) fn new(worker: &str) -> Self {
+    pub(super) fn new(worker: &str, traces: Option<Traces>) -> Self {
         Self {
             worker: worker.to_owned(),
+            traces,
             kept: Mutex::default(),
         }
     }
@@ -51,8 +56,21 @@ impl Output {
         }
     }
 
-    /// Takes a line in.
-    pub(super) fn line(&self, mut line: String) {
+    /// Takes in a line of the standard output.
+    pub(super) fn line(&self, line: String) {
+        self.take("log", line);
+    }
+
+    /// Takes in a line of the standard error, where warnings and errors go.
+    pub(super) fn error_line(&self, line: String) {
+        self.take("error", line);
+    }
+
+    fn take(&self, level: &str, mut line: String) {
+        if let Some(traces) = &self.traces {
+            let at = chrono::Utc::now().timestamp_millis();
+            traces.printed(&self.worker, level, &line, at);
+        }
         let mut kept = self.kept();
         for secret in &kept.secrets {
             if line.contains(secret.expose()) {
@@ -87,7 +105,7 @@ mod tests {
 
     #[test]
     fn secrets_are_cut_out_and_only_the_last_lines_stay() {
-        let output = Output::new("w");
+        let output = Output::new("w", None);
         let secret = Arc::new(SecretValue::new("sk-hidden".to_owned()));
         output.hide([Arc::clone(&secret), secret].into_iter());
         for i in 0..LINES {

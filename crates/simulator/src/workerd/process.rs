@@ -179,6 +179,6 @@ impl Process {
 async fn collect(from: impl AsyncRead + Unpin, into: Arc<Output>) {
     let mut lines = BufReader::new(from).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
-        into.line(String::from_utf8_lossy(&line).into_owned());
+        into.error_line(String::from_utf8_lossy(&line).into_owned());
     }
 }

@@ -21,7 +21,7 @@ pub(super) async fn starts(
     let Ok(binary) = ground.binary().await else {
         return Ok(());
     };
-    let output = Arc::new(Output::new(worker));
+    let output = Arc::new(Output::new(worker, None));
     output.hide(version.bindings.iter().filter_map(|b| b.secret.clone()));
     let config = config::write(worker, version, Storage::Memory, None);
     let patience = ground.options.start_timeout;

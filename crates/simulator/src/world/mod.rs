@@ -11,6 +11,7 @@ pub(crate) mod migration;
 pub(crate) mod object;
 pub(crate) mod outside;
 pub(crate) mod permission;
+pub(crate) mod tail;
 pub(crate) mod token;
 pub(crate) mod upload;
 pub(crate) mod view;
@@ -27,6 +28,7 @@ use crate::runner::RunnerEvent;
 use bucket::{Bucket, ObjectStore};
 use chance::Chance;
 use conditions::Conditions;
+use tail::Tail;
 use token::{Owner, Token, TokenValue};
 use worker::Worker;
 
@@ -64,6 +66,8 @@ pub(crate) struct World {
     pub(crate) max_tokens: usize,
     pub(crate) token_page_limit: usize,
     pub(crate) objects: BTreeMap<BucketKey, ObjectStore>,
+    /// Who listens to Workers; expired ones are dropped when somebody looks.
+    tails: Vec<Tail>,
     /// What the runner has yet to hear.
     pub(crate) events: VecDeque<RunnerEvent>,
     catalog: Catalog,
@@ -111,6 +115,7 @@ impl World {
             max_tokens: config.max_tokens,
             token_page_limit: config.token_page_limit.max(1),
             objects: BTreeMap::new(),
+            tails: Vec::new(),
             events: VecDeque::new(),
             catalog,
             history: VecDeque::new(),

@@ -185,6 +185,13 @@ pub(crate) fn everything(account: &str, chance: &mut Chance) -> Vec<Policy> {
 pub(crate) fn allows(token: &Token, account: &str, area: Area, class: CallClass) -> bool {
     let (write, read) = match area {
         Area::Open => return true,
+        // Listening is reading, whatever the method.
+        Area::Tail => {
+            let sufficient = ["Workers Tail Read", "Workers Scripts Write"];
+            return decide(&token.policies, |p| {
+                p.covers_account(account) && p.has(&sufficient)
+            });
+        }
         Area::Workers => ("Workers Scripts Write", "Workers Scripts Read"),
         Area::R2 => ("Workers R2 Storage Write", "Workers R2 Storage Read"),
         Area::Tokens => ("Account API Tokens Write", "Account API Tokens Read"),

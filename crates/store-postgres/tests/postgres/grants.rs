@@ -149,9 +149,18 @@ async fn a_controller_writes_the_status_and_not_the_spec() {
         "INSERT INTO agent_source (name, persona, instructions, model) VALUES ('other', 'p', 'i', 'a/b')",
         "INSERT INTO agent_change (agent_id, kind) SELECT id, 'spec' FROM agent_source",
         "DELETE FROM audit_log",
+        "INSERT INTO audit_log (actor, action, object) VALUES ('somebody', 'x', 'y')",
+        "INSERT INTO audit_log (at, action, object) VALUES (now() - interval '1 year', 'x', 'y')",
     ] {
         refused(run(&mut controller, statement).await, FORBIDDEN);
     }
+    // In whose name it writes is its own to say; as whom it is known to the database is not.
+    run(
+        &mut controller,
+        "INSERT INTO audit_log (principal, action, object) VALUES ('token:ann', 'x', 'y')",
+    )
+    .await
+    .unwrap();
 }
 
 /// A server for the HTTP API whose login has what README tells people to give it, and nothing else.

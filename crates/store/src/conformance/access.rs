@@ -238,6 +238,13 @@ pub(super) async fn every_change_of_a_spec_is_in_the_audit_log(bench: Bench) {
     );
     assert!(!format!("{log:?}").contains("canary"));
     assert_eq!(bench.audit_log(2).await.unwrap(), log[..2]);
+    let made = bench.get("research-pro", true).await.unwrap();
+    let since = made.expect("it is there").agent.created_at;
+    let about = |since, limit| bench.audit_about("research-pro", since, limit);
+    assert_eq!(about(since, 100).await.unwrap(), log[1..]);
+    assert_eq!(about(since, 1).await.unwrap(), log[1..2]);
+    let later = log[0].at + chrono::TimeDelta::seconds(1);
+    assert!(about(later, 100).await.unwrap().is_empty());
 }
 
 pub(super) async fn what_is_asked_beside_a_spec_is_in_the_audit_log(bench: Bench) {

@@ -230,6 +230,12 @@ pub(super) async fn cleanup_shows_what_is_going_and_what_was_left(bench: Bench) 
         bench.glance_cleanup(None, 1).await.expect("cleanup").len(),
         1
     );
+    let left = |owner, limit| bench.glance_left_over(owner, limit);
+    let found = left(None, 10).await.expect("left over");
+    let names: Vec<_> = found.iter().map(|s| s.agent.name.as_str()).collect();
+    assert_eq!(names, ["left-over"]);
+    assert!(left(Some(&other), 10).await.expect("asked").is_empty());
+    assert!(left(None, 0).await.expect("asked").is_empty());
 }
 
 fn happened(message: &str, severity: Severity) -> NewEvent {

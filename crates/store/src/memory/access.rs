@@ -198,4 +198,13 @@ impl AccessStore for MemoryStore {
         let limit = usize::try_from(limit).unwrap_or_default();
         Ok(self.read(|s, _| s.access.audit.iter().rev().take(limit).cloned().collect()))
     }
+
+    async fn audit_about(&self, object: &str, since: Now, limit: i64) -> StoreResult<Vec<Audit>> {
+        let limit = usize::try_from(limit).unwrap_or_default();
+        let about = |entry: &&Audit| entry.object == object && entry.at >= since;
+        Ok(self.read(|s, _| {
+            let found = s.access.audit.iter().rev().filter(about);
+            found.take(limit).cloned().collect()
+        }))
+    }
 }

@@ -248,6 +248,17 @@ impl GlanceStore for MemoryStore {
         Ok(self.read(|s, now| s.glance_cleanup(owner, limit, now)))
     }
 
+    async fn glance_left_over(
+        &self,
+        owner: Option<&Owner>,
+        limit: i64,
+    ) -> StoreResult<Vec<Snapshot>> {
+        let mut found = self.read(|s, now| s.glance_cleanup(owner, i64::MAX, now));
+        found.retain(|s| s.agent.is_archived());
+        found.truncate(usize::try_from(limit).unwrap_or_default());
+        Ok(found)
+    }
+
     async fn glance_events(&self, ask: &GlanceEvents) -> StoreResult<Vec<Event>> {
         Ok(self.read(|s, _| s.glance_events(ask)))
     }

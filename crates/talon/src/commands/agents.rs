@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::ServerFlag;
 use crate::cli::Format;
 use crate::exit::{Exit, Failure};
 use crate::output::{age, safe, table};
@@ -20,21 +19,18 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     /// Who is connected to the Hub, self-hosted agents included
-    Online {
-        #[command(flatten)]
-        server: ServerFlag,
-    },
+    Online,
 }
 
 /// Asks the daemon.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     match args.what {
-        What::Online { server } => online(&server, &session).await,
+        What::Online => online(&session).await,
     }
 }
 
-async fn online(server: &ServerFlag, session: &Session) -> Result<Exit, Failure> {
-    let server = server.connect(session)?;
+async fn online(session: &Session) -> Result<Exit, Failure> {
+    let server = session.server()?;
     let answer = server.get(&["api", "v1", "router", "online"], &[]).await?;
     let out = &session.output;
     if out.is_machine() {

@@ -3,11 +3,12 @@
 use chrono::Utc;
 use serde_json::{Value, json};
 use talon_core::condition::{ConditionType, Truth};
-use talon_store::{Applied, ApplyOptions, ApplyOutcome, Store};
+use talon_store::{Applied, ApplyOptions, ApplyOutcome};
 
 use super::DryRunFlag;
 use crate::cli::Format;
 use crate::exit::{Exit, Failure};
+use crate::fleet::{self, Fleet};
 use crate::follow::{Ended, Goal, How, Target, Wait};
 use crate::manifests::{self, Document, Source};
 use crate::output::{age, safe};
@@ -44,7 +45,7 @@ enum WaitFor {
 
 /// Applies manifests.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
-    let documents = manifests::load(&args.source, &session)?;
+    let mut documents = manifests::load(&args.source, &session)?;
     if args.if_generation.is_some() && documents.len() != 1 {
         return Err(Failure::usage(
             format!(
@@ -55,20 +56,21 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         ));
     }
     manifests::warn(&documents, &session);
-    let store = session.store().await?;
-    let applied = apply_all(&args, &*store, &documents).await?;
+    let fleet = session.fleet().await?;
+    manifests::settle_owners(&mut documents, &*fleet).await?;
+    let applied = apply_all(&args, &*fleet, &documents).await?;
     let dry_run = args.dry_run.is_set();
     let Some(wait_for) = args.wait.filter(|_| !dry_run) else {
         report(&session, &documents, &applied, &[], dry_run)?;
         return Ok(Exit::Success);
     };
-    wait(&session, &*store, &documents, &applied, wait_for).await
+    wait(&session, &*fleet, &documents, &applied, wait_for).await
 }
 
 /// Rehearses every document, then applies every document: nothing is written if one of them is refused.
 async fn apply_all(
     args: &Args,
-    store: &dyn Store,
+    fleet: &dyn Fleet,
     documents: &[Document],
 ) -> Result<Vec<Applied>, Failure> {
     let options = |dry_run| ApplyOptions {
@@ -76,12 +78,15 @@ async fn apply_all(
         dry_run,
     };
     let mut rehearsed = Vec::new();
+    let mut before = Vec::new();
     let mut refused: Vec<Failure> = Vec::new();
     for d in documents {
-        match store.apply(&d.name, &d.owner, &d.spec, options(true)).await {
+        let there = fleet.get(d.name.as_str(), false).await?;
+        match fleet::apply(fleet, d, there.as_ref(), options(true)).await {
             Ok(applied) => rehearsed.push(applied),
-            Err(error) => refused.push(Failure::from(error).about(&d.title())),
+            Err(refusal) => refused.push(Failure::from(refusal).about(&d.title())),
         }
+        before.push(there);
     }
     if let Some(first) = refused.first() {
         let mut failure = first.clone();
@@ -93,11 +98,10 @@ async fn apply_all(
         return Ok(rehearsed);
     }
     let mut applied = Vec::new();
-    for d in documents {
-        let result = store
-            .apply(&d.name, &d.owner, &d.spec, options(false))
+    for (d, there) in documents.iter().zip(&before) {
+        let result = fleet::apply(fleet, d, there.as_ref(), options(false))
             .await
-            .map_err(|e| Failure::from(e).about(&d.title()))?;
+            .map_err(|refusal| Failure::from(refusal).about(&d.title()))?;
         applied.push(result);
     }
     Ok(applied)
@@ -142,7 +146,8 @@ fn report(
         .map(|(d, a)| {
             let mut item = json!({
                 "name": d.name,
-                "id": a.id,
+                // Of a row that would be new it means nothing.
+                "id": (!dry_run || a.outcome != ApplyOutcome::Created).then_some(a.id),
                 "generation": a.generation,
                 "outcome": a.outcome,
                 "dryRun": dry_run,
@@ -164,7 +169,7 @@ fn report(
 
 async fn wait(
     session: &Session,
-    store: &dyn Store,
+    fleet: &dyn Fleet,
     documents: &[Document],
     applied: &[Applied],
     wait_for: WaitFor,
@@ -184,7 +189,10 @@ async fn wait(
             ));
         }
     }
-    session.warn_if_held(store).await?;
+    session.warn_if_held(fleet).await?;
+    if wait_for == WaitFor::Connected {
+        session.warn_if_nobody_works(fleet).await?;
+    }
     let targets = documents
         .iter()
         .zip(applied)
@@ -200,14 +208,18 @@ async fn wait(
     };
     let began = std::time::Instant::now();
     let ended = Wait {
-        store,
+        fleet,
         output: out,
         timeout: session.global.wait_for(),
         reattach: match wait_for {
             WaitFor::Ready => "talon wait NAME",
             WaitFor::Connected => "talon wait NAME --for=connected",
         },
-        after_edit: applied.iter().any(|a| a.outcome == ApplyOutcome::Created),
+        edited: applied
+            .iter()
+            .filter(|a| a.outcome == ApplyOutcome::Created)
+            .map(|a| a.id)
+            .collect(),
     }
     .until(&goal, targets)
     .await?;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::client::TOKEN;
 use crate::config::token::TokenSource;
 use crate::exit::{Exit, Failure};
 use crate::output::{safe, table};
@@ -30,7 +31,7 @@ pub fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         ));
     }
     if session.output.is_machine() {
-        let entries: serde_json::Map<String, Value> = session
+        let mut entries: serde_json::Map<String, Value> = session
             .config
             .rows()
             .into_iter()
@@ -41,10 +42,13 @@ pub fn run(args: Args, session: Session) -> Result<Exit, Failure> {
                 )
             })
             .collect();
+        for (name, value, origin) in beside(&session) {
+            entries.insert(name.to_owned(), json!({ "value": value, "origin": origin }));
+        }
         session.output.document(&Value::Object(entries))?;
         return Ok(Exit::Success);
     }
-    let rows: Vec<Vec<String>> = session
+    let mut rows: Vec<Vec<String>> = session
         .config
         .rows()
         .into_iter()
@@ -70,8 +74,27 @@ pub fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             vec![path.to_owned(), shown, origin.to_string()]
         })
         .collect();
+    for (name, value, origin) in beside(&session) {
+        let shown = value.as_str().map_or_else(|| "-".to_owned(), safe);
+        rows.push(vec![name.to_owned(), shown, origin.to_owned()]);
+    }
     session
         .output
         .write(&table::render(&["KEY", "VALUE", "FROM"], &rows, None));
     Ok(Exit::Success)
+}
+
+/// What is no key and still decides where commands go: the daemon they speak to, and whether a token for it is at hand
+/// (never the token).
+fn beside(session: &Session) -> [(&'static str, Value, &'static str); 2] {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let server = match session.server_named() {
+        Some(server) => (json!(server), "$TALON_SERVER"),
+        None => (Value::Null, "default"),
+    };
+    let token = match set(TOKEN) {
+        true => (json!("(set, not shown)"), "$TALON_TOKEN"),
+        false => (Value::Null, "default"),
+    };
+    [("server", server.0, server.1), ("token", token.0, token.1)]
 }

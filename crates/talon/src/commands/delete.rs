@@ -4,10 +4,10 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use serde_json::json;
 use talon_core::Snapshot;
-use talon_store::Store;
 
 use super::DryRunFlag;
 use crate::exit::{Exit, Failure};
+use crate::fleet::Fleet;
 use crate::follow::{Ended, Goal, How, Target, Wait};
 use crate::output::{list_document, safe, steps};
 use crate::session::{Session, bare};
@@ -38,10 +38,10 @@ pub struct Args {
 
 /// Asks for deletion.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
-    let store = session.store().await?;
+    let fleet = session.fleet().await?;
     let mut agents = Vec::new();
     for name in &args.names {
-        agents.push(session.agent(&*store, name).await?);
+        agents.push(session.agent(&*fleet, name).await?);
     }
     refuse_protected(&agents)?;
     if args.dry_run.is_set() {
@@ -51,10 +51,10 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         confirm_all(&args, &agents)?;
     }
     for s in &agents {
-        store
-            .request_deletion(&s.agent.name, args.keep_bucket)
+        fleet
+            .request_deletion(s, args.keep_bucket)
             .await
-            .map_err(|e| Failure::from(e).about(&format!("agent/{}", s.agent.name)))?;
+            .map_err(|e| e.about(&format!("agent/{}", s.agent.name)))?;
         if !session.output.is_machine() {
             session
                 .output
@@ -62,12 +62,16 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         }
     }
     if args.wait {
-        return wait(&session, &*store, &agents).await;
+        return wait(&session, &*fleet, &agents).await;
     }
     if session.output.is_machine() {
         let mut items = Vec::new();
-        for s in &agents {
-            items.extend(store.load(s.agent.id).await?.as_ref().map(view::document));
+        let asked: Vec<_> = agents
+            .iter()
+            .map(|s| (s.agent.id, s.agent.name.to_string()))
+            .collect();
+        for s in fleet.look(&asked).await? {
+            items.extend(s.as_ref().map(view::document));
         }
         session.output.document(&list_document(items))?;
     } else {
@@ -171,15 +175,15 @@ fn confirm_all(args: &Args, agents: &[Snapshot]) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn wait(session: &Session, store: &dyn Store, agents: &[Snapshot]) -> Result<Exit, Failure> {
-    session.warn_if_held(store).await?;
+async fn wait(session: &Session, fleet: &dyn Fleet, agents: &[Snapshot]) -> Result<Exit, Failure> {
+    session.warn_if_held(fleet).await?;
     let targets = agents.iter().map(Target::of).collect();
     let ended = Wait {
-        store,
+        fleet,
         output: &session.output,
         timeout: session.global.wait_for(),
         reattach: "talon wait NAME --for=delete",
-        after_edit: false,
+        edited: Vec::new(),
     }
     .until(&Goal::Gone, targets)
     .await?;

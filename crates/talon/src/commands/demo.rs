@@ -15,6 +15,7 @@ use super::dev::{Model, apply_examples};
 use super::run::stop_signals;
 use crate::config::settings::HubSettings;
 use crate::exit::{Exit, Failure};
+use crate::fleet::Rows;
 use crate::follow::{self, Ended, Goal, Target, Wait};
 use crate::local::{Local, Place, Plan};
 use crate::logging::{self, LogFormat};
@@ -178,12 +179,16 @@ async fn wait(
     goal: &Goal,
     agents: &[Snapshot],
 ) -> Result<Vec<Ended>, Failure> {
+    let rows = Rows::own(local.store.clone());
     let ended = Wait {
-        store: &*local.store,
+        fleet: &rows,
         output: &session.output,
         timeout: PATIENCE,
         reattach: "the demo ends here; start it again: talon demo",
-        after_edit: matches!(goal, Goal::Condition(ConditionType::Ready, _)),
+        edited: match goal {
+            Goal::Condition(ConditionType::Ready, _) => agents.iter().map(|s| s.agent.id).collect(),
+            _ => Vec::new(),
+        },
     }
     .until(goal, agents.iter().map(Target::of).collect())
     .await

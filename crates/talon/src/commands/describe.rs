@@ -1,8 +1,7 @@
 //! `talon describe`.
 
-use talon_store::EventFilter;
-
 use crate::exit::{Exit, Failure};
+use crate::fleet::Events;
 use crate::output::describe;
 use crate::session::{Session, bare};
 use crate::view;
@@ -25,28 +24,23 @@ const TASKS: i64 = 5;
 
 /// Prints everything about one agent.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
-    let store = session.whole_store().await?;
+    let fleet = session.fleet().await?;
     let snapshot = session
-        .find(&*store, &args.name, args.include_deleted)
+        .find(&*fleet, &args.name, args.include_deleted)
         .await?;
-    let events = store
-        .events(&EventFilter {
-            agent: Some(bare(&args.name).to_owned()),
-            limit: EVENTS,
-            ..EventFilter::default()
-        })
-        .await?;
-    // The card carries the hash of a token, which not everybody who may read the row may read.
-    let card = match store.card(snapshot.agent.id).await.map_err(Failure::from) {
-        Err(failure) if failure.is_lack_of_privilege() => None,
-        card => card?,
+    let ask = Events {
+        agent: Some(bare(&args.name).to_owned()),
+        limit: EVENTS,
+        ..Events::default()
     };
-    // So it is with tasks, which hold what people asked.
-    let name = snapshot.agent.name.as_str();
-    let tasks = match store.recent_tasks(name, TASKS).await.map_err(Failure::from) {
-        Err(failure) if failure.is_lack_of_privilege() => Vec::new(),
-        tasks => tasks?,
-    };
+    let (mut events, mut tasks) = (
+        fleet.events(&ask).await?,
+        fleet.tasks(&snapshot, TASKS).await?,
+    );
+    // Both are asked of a name, which others may have borne, one at a time.
+    let (from, to) = (snapshot.agent.created_at, snapshot.agent.status.deleted_at);
+    events.retain(|e| e.first_at >= from && to.is_none_or(|to| e.first_at <= to));
+    tasks.retain(|t| t.created_at >= from && to.is_none_or(|to| t.created_at <= to));
     if session.output.is_machine() {
         let mut document = view::document(&snapshot);
         document["events"] = serde_json::json!(events);
@@ -55,7 +49,6 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     } else {
         session.output.write(&describe::render(
             &snapshot,
-            card.as_ref(),
             &tasks,
             &events,
             session.output.format,

@@ -39,8 +39,14 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let place = match (&args.folder, session.config.origin("databaseUrl")) {
         (Some(folder), _) => Place::Folder(folder.clone()),
         (None, Origin::Default) => Place::Temporary,
-        (None, Origin::File(_) | Origin::Env(_) | Origin::Flag(_)) => {
+        (None, origin @ (Origin::File(_) | Origin::Env(_) | Origin::Flag(_))) => {
             let database = session.database()?;
+            if !matches!(origin, Origin::Flag(_)) {
+                session.output.progress(&format!(
+                    "the database is {} (from {origin}); without it, everything would be temporary",
+                    safe(&database.shown())
+                ));
+            }
             let key_file = install_key::path(&session.config, &database);
             Place::Database(database, key_file)
         }

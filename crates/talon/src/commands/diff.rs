@@ -36,11 +36,11 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
 
 async fn against_rows(source: &Source, session: &Session) -> Result<Exit, Failure> {
     let documents = manifests::load(source, session)?;
-    let store = session.store().await?;
+    let fleet = session.fleet().await?;
     let mut items: Vec<Value> = Vec::new();
     let mut text = String::new();
     for d in &documents {
-        match store.get(d.name.as_str(), false).await? {
+        match fleet.get(d.name.as_str(), false).await? {
             None => {
                 text.push_str(&format!("+ agent/{}   not in the database\n", d.name));
                 items.push(json!({ "name": d.name, "exists": false, "changes": [] }));
@@ -79,8 +79,8 @@ fn lines(changes: &[FieldChange]) -> String {
 }
 
 async fn against_live(name: &str, session: &Session) -> Result<Exit, Failure> {
-    let store = session.store().await?;
-    let snapshot = session.agent(&*store, name).await?;
+    let fleet = session.fleet().await?;
+    let snapshot = session.agent(&*fleet, name).await?;
     let found = live_differences(&snapshot);
     if session.output.is_machine() {
         session.output.document(&json!({

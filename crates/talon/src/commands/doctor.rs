@@ -10,7 +10,7 @@ use talon_cloudflare::Unlimited;
 use talon_core::cloud::{CallClass, CallCx, Cloud, CloudError};
 use talon_core::event::EventReason;
 use talon_core::spec::Jurisdiction;
-use talon_store::{CONTROLLER, EventFilter, ListFilter, Store};
+use talon_store::{CONTROLLER, ListFilter};
 use talon_store_sqlite::SqliteStore;
 
 use super::run::{malformed_hub, unreachable_hub};
@@ -18,8 +18,9 @@ use crate::client;
 use crate::cloudflare;
 use crate::database::{self, Database, Opened};
 use crate::exit::{Exit, Failure};
+use crate::fleet::{Events, Fleet, Rows};
 use crate::install_key;
-use crate::output::{Colour, age, safe};
+use crate::output::{self, Colour, age, safe};
 use crate::runtime::{self, Wanted};
 use crate::session::Session;
 use crate::sql;
@@ -28,7 +29,9 @@ use crate::view;
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 all well (warnings included), 1 something must be done, 4 Cloudflare refuses the token, 9 the database cannot be reached."
+    after_help = "Exit codes: 0 all well (warnings included), 1 something must be done, 4 Cloudflare (or the \
+daemon) refuses the token, 9 the database (or the daemon) cannot be reached.\n\
+With --server it tells what can be seen from here: the daemon, its Hub, what the token may do, holds, agents."
 )]
 pub struct Args {
     /// Do not ask Cloudflare
@@ -89,6 +92,10 @@ impl Check {
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let mut checks = Vec::new();
     configuration(&session, &mut checks);
+    if session.server_named().is_some() {
+        server_checks(&session, &mut checks).await;
+        return tell(&session, &checks);
+    }
     checks.push(runtime(&session));
     database_checks(&session, &mut checks).await;
     if args.offline {
@@ -102,15 +109,17 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         checks.push(hub(&session).await);
         cloudflare_checks(&session, &mut checks).await;
     }
+    tell(&session, &checks)
+}
+
+fn tell(session: &Session, checks: &[Check]) -> Result<Exit, Failure> {
     let worst = checks.iter().find(|c| c.verdict == Verdict::Failed);
     if session.output.is_machine() {
         session
             .output
             .document(&json!({ "ok": worst.is_none(), "checks": checks }))?;
     } else {
-        session
-            .output
-            .write(&render(&checks, session.output.colour));
+        session.output.write(&render(checks, session.output.colour));
     }
     match worst {
         None => Ok(Exit::Success),
@@ -210,6 +219,69 @@ async fn hub(session: &Session) -> Check {
     }
 }
 
+/// What can be seen of an installation from afar: its daemon, its agents, its Hub, and what the token may do.
+async fn server_checks(session: &Session, checks: &mut Vec<Check>) {
+    let remote = match session.remote() {
+        Ok(remote) => remote,
+        Err(failure) => return checks.push(Check::failed("server", failure)),
+    };
+    let shown = remote.server().shown();
+    match remote.standing().await {
+        Ok(me) => {
+            checks.push(Check::new(
+                "server",
+                Verdict::Ok,
+                format!("{shown} answers"),
+            ));
+            let whose = me.owner.map_or("everybody's agents".to_owned(), |o| {
+                format!("the agents of {o}")
+            });
+            let detail = format!("{}, role {}, for {whose}", me.name, me.role);
+            checks.push(Check::new("token", Verdict::Ok, detail));
+        }
+        Err(failure) if failure.exit == Exit::NotAllowed => {
+            checks.push(Check::new(
+                "server",
+                Verdict::Ok,
+                format!("{shown} answers"),
+            ));
+            return checks.push(Check::failed("token", failure));
+        }
+        Err(failure) => return checks.push(Check::failed("server", failure)),
+    }
+    checks.push(match remote.is_ready().await {
+        Ok(()) => Check::new("readiness", Verdict::Ok, "its database answers"),
+        Err(failure) => Check::failed("readiness", failure),
+    });
+    let address = remote.server().hub();
+    checks.push(match client::look_for_hub(&address).await {
+        Ok(()) => Check::new("hub", Verdict::Ok, format!("answers at {}", safe(&address))),
+        Err(why) => Check::new(
+            "hub",
+            Verdict::Warning,
+            format!("at {}: {why}", safe(&address)),
+        )
+        .next("ask the daemon that is the Hub (hub.embedded), or see what stands between"),
+    });
+    if let Err(failure) = agents(&remote, checks).await {
+        checks.push(Check::failed("agents", failure));
+    }
+    match remote.own().await {
+        Ok(None) => checks.push(orphans(&remote, session.config.settings.resync_seconds).await),
+        Ok(Some(_)) => checks.push(Check::new(
+            "orphans",
+            Verdict::Skipped,
+            "only a token without an owner is told",
+        )),
+        Err(failure) => checks.push(Check::failed("orphans", failure)),
+    }
+    checks.push(Check::new(
+        "installation",
+        Verdict::Skipped,
+        "database, install key and Cloudflare account are checked where the daemon runs: talon doctor without --server",
+    ));
+}
+
 async fn database_checks(session: &Session, checks: &mut Vec<Check>) {
     let database = match session.database() {
         Ok(database) => database,
@@ -250,11 +322,12 @@ async fn database_checks(session: &Session, checks: &mut Vec<Check>) {
         ),
         Err(failure) => Check::failed("install key", failure),
     });
-    if let Err(failure) = agents(&*store, checks).await {
+    let rows = Rows::own(store);
+    if let Err(failure) = agents(&rows, checks).await {
         checks.push(Check::failed("agents", failure));
     }
     let resync = session.config.settings.resync_seconds;
-    checks.push(orphans(&*store, resync).await);
+    checks.push(orphans(&rows, resync).await);
 }
 
 /// One daemon per file: its lock tells whether there is one.
@@ -331,8 +404,8 @@ async fn hardening(url: &str) -> Check {
     }
 }
 
-async fn agents(store: &dyn Store, checks: &mut Vec<Check>) -> Result<(), Failure> {
-    checks.push(match store.hold().await? {
+async fn agents(fleet: &dyn Fleet, checks: &mut Vec<Check>) -> Result<(), Failure> {
+    checks.push(match fleet.hold().await? {
         None => Check::new("hold", Verdict::Ok, "none in force"),
         Some(hold) => Check::new(
             "hold",
@@ -346,7 +419,7 @@ async fn agents(store: &dyn Store, checks: &mut Vec<Check>) -> Result<(), Failur
         )
         .next("make sure that what happened is meant, then talon release-hold"),
     });
-    let list = store.list(&ListFilter::default()).await?;
+    let list = fleet.list(&ListFilter::default()).await?;
     if let Some(now) = list.first().map(|s| s.now) {
         checks.push(clock("clock (database)", (Utc::now() - now).num_seconds()));
     }
@@ -356,7 +429,7 @@ async fn agents(store: &dyn Store, checks: &mut Vec<Check>) -> Result<(), Failur
         .map(|s| s.agent.name.to_string())
         .collect();
     let waiting = list.iter().filter(|s| view::nobody_home(s)).count();
-    let mut check = Check::new("agents", Verdict::Ok, format!("{} agents", list.len()));
+    let mut check = Check::new("agents", Verdict::Ok, output::agents(list.len()));
     if !stalled.is_empty() {
         check = Check::new(
             "agents",
@@ -373,13 +446,13 @@ async fn agents(store: &dyn Store, checks: &mut Vec<Check>) -> Result<(), Failur
         .next("start one: talon run");
     }
     checks.push(check);
-    let left = store.leftovers().await?;
+    let left = fleet.leftovers().await?;
     checks.push(if left.is_empty() {
         Check::new("leftovers", Verdict::Ok, "none")
     } else {
         let names: Vec<_> = left
             .iter()
-            .map(|l| format!("{} {}", l.kind, safe(&l.name)))
+            .map(|l| format!("{} {}", safe(&l.kind), safe(&l.name)))
             .collect();
         Check::new("leftovers", Verdict::Warning, names.join(", "))
             .next("the sweep goes on trying; they may cost money meanwhile")
@@ -388,16 +461,17 @@ async fn agents(store: &dyn Store, checks: &mut Vec<Check>) -> Result<(), Failur
 }
 
 /// What the last sweeps found that carries this install's mark and belongs to no row; each sweep says so anew.
-async fn orphans(store: &dyn Store, resync_seconds: f64) -> Check {
+async fn orphans(fleet: &dyn Fleet, resync_seconds: f64) -> Check {
     let recent = TimeDelta::try_seconds((2.0 * resync_seconds + 60.0) as i64);
-    let filter = EventFilter {
+    let ask = Events {
         agent: Some(CONTROLLER.to_owned()),
         after: recent.and_then(|recent| Utc::now().checked_sub_signed(recent)),
-        ..EventFilter::default()
+        limit: MOST_EVENTS,
+        ..Events::default()
     };
-    let events = match store.events(&filter).await {
+    let events = match fleet.events(&ask).await {
         Ok(events) => events,
-        Err(error) => return Check::failed("orphans", error.into()),
+        Err(failure) => return Check::failed("orphans", failure),
     };
     let found: Vec<_> = events
         .iter()
@@ -414,6 +488,9 @@ async fn orphans(store: &dyn Store, resync_seconds: f64) -> Check {
     )
     .next("talon never deletes these; if no newer backup of the database knows them, remove them in the Cloudflare dashboard")
 }
+
+/// Events of the controller that are looked through.
+const MOST_EVENTS: i64 = 1_000;
 
 /// Leases bear a few seconds; signatures of S3 requests bear fifteen minutes.
 const SKEW_SECONDS: i64 = 5;

@@ -5,10 +5,10 @@ use std::time::Duration;
 use chrono::Utc;
 use serde_json::json;
 use talon_core::event::{Event, Severity};
-use talon_store::EventFilter;
 
 use crate::cli::Format;
 use crate::exit::{Exit, Failure};
+use crate::fleet::Events;
 use crate::output::{age, list_document, safe, table};
 use crate::session::{Session, bare};
 
@@ -36,33 +36,35 @@ pub struct Args {
 
 /// Prints events, the oldest first.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
-    let store = session.store().await?;
+    let fleet = session.fleet().await?;
     let name = args.name.as_deref().or(args.of.as_deref()).map(bare);
     if let Some(name) = name
-        && store.get(name, true).await?.is_none()
+        && fleet.get(name, true).await?.is_none()
     {
         return Err(Failure::not_found(name));
     }
-    let mut filter = EventFilter {
+    let mut ask = Events {
         agent: name.map(str::to_owned),
+        owner: session.owner(),
         severity: args.warnings.then_some(Severity::Warning),
         after: None,
         limit: args.limit,
     };
-    let events = store.events(&filter).await?;
-    filter.after = events.last().map(|e| e.last_at);
+    let events = fleet.events(&ask).await?;
+    ask.after = events.last().map(|e| e.last_at);
     print(&session, &events, args.watch)?;
     if !args.watch {
         return Ok(Exit::Success);
     }
+    let mut changes = fleet.watch().await?;
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     while !session.output.is_closed() {
         tokio::select! {
             _ = &mut interrupt => return Ok(Exit::Interrupted),
-            waited = store.wait(Duration::from_secs(2)) => waited?,
+            changed = changes.hint(&[], Duration::from_secs(2)) => changed?,
         }
-        let fresh = store.events(&filter).await?;
-        filter.after = fresh.last().map(|e| e.last_at).or(filter.after);
+        let fresh = fleet.events(&ask).await?;
+        ask.after = fresh.last().map(|e| e.last_at).or(ask.after);
         if !fresh.is_empty() {
             print(&session, &fresh, true)?;
         }

@@ -24,17 +24,17 @@ pub struct Args {
 
 /// Prints manifests.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
-    let store = session.store().await?;
+    let fleet = session.fleet().await?;
     let snapshots = if args.all {
         let filter = ListFilter {
             owner: session.owner(),
             ..ListFilter::default()
         };
-        store.list(&filter).await?
+        fleet.list(&filter).await?
     } else {
         let mut found = Vec::new();
         for name in &args.names {
-            found.push(session.agent(&*store, name).await?);
+            found.push(session.agent(&*fleet, name).await?);
         }
         found
     };

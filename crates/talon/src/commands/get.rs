@@ -7,11 +7,12 @@ use serde_json::json;
 use talon_core::condition::Truth;
 use talon_core::status::DeploymentStatus;
 use talon_core::{AgentId, Snapshot};
-use talon_store::{ListFilter, Store};
+use talon_store::ListFilter;
 
 use crate::cli::Format;
 use crate::exit::{Exit, Failure};
-use crate::output::{age, list_document, safe, table};
+use crate::fleet::Watch;
+use crate::output::{self, age, list_document, safe, table};
 use crate::session::Session;
 use crate::view;
 
@@ -39,28 +40,30 @@ fn parse_status(text: &str) -> Result<DeploymentStatus, String> {
         .map_err(|_| "one of pending, deploying, deployed, failed, deleting".to_owned())
 }
 
+/// How long nobody looks whether standard output is still read.
+const QUIET: Duration = Duration::from_secs(5);
+
 /// Lists agents.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
-    let store = session.store().await?;
+    let fleet = session.fleet().await?;
     // Before the list, so that nothing is missed between the two.
-    let seen = if args.watch {
-        store.last_change().await?
-    } else {
-        0
+    let changes = match args.watch {
+        true => Some(fleet.watch().await?),
+        false => None,
     };
     let snapshots = match &args.name {
-        Some(name) => vec![session.find(&*store, name, args.include_deleted).await?],
+        Some(name) => vec![session.find(&*fleet, name, args.include_deleted).await?],
         None => {
             let filter = ListFilter {
                 status: args.status,
                 owner: session.owner(),
                 include_archived: args.include_deleted,
             };
-            store.list(&filter).await?
+            fleet.list(&filter).await?
         }
     };
-    if args.watch {
-        return watch(&args, &session, &*store, snapshots, seen).await;
+    if let Some(changes) = changes {
+        return watch(&args, &session, changes, snapshots).await;
     }
     print(&session, &snapshots, args.name.is_some())?;
     Ok(Exit::Success)
@@ -90,9 +93,12 @@ fn print(session: &Session, snapshots: &[Snapshot], one: bool) -> Result<(), Fai
         }
         Format::Table | Format::Wide => {
             let wide = out.format == Format::Wide;
-            let rows: Vec<_> = snapshots.iter().map(|s| row(s, wide)).collect();
-            let width = out.width().filter(|_| !wide);
-            out.write(&table::render(headings(wide), &rows, width));
+            let headings = headings(wide);
+            let mut rows: Vec<_> = snapshots.iter().map(|s| row(s, wide)).collect();
+            if let Some(width) = out.width().filter(|_| !wide) {
+                table::shorten(headings, &mut rows, MESSAGE, width);
+            }
+            out.write(&table::render(headings, &rows, None));
             if !one {
                 out.line(&summary(snapshots));
             }
@@ -100,6 +106,9 @@ fn print(session: &Session, snapshots: &[Snapshot], one: bool) -> Result<(), Fai
     }
     Ok(())
 }
+
+/// The column that may be long.
+const MESSAGE: usize = 4;
 
 fn headings(wide: bool) -> &'static [&'static str] {
     if wide {
@@ -165,8 +174,7 @@ fn summary(snapshots: &[Snapshot]) -> String {
         .map(|(status, n)| format!("{n} {status}"))
         .collect();
     let total = snapshots.len();
-    let noun = if total == 1 { "agent" } else { "agents" };
-    format!("{total} {noun}: {}", parts.join(", "))
+    format!("{}: {}", output::agents(total), parts.join(", "))
 }
 
 /// Column widths of a stream cannot be known in advance; these fit most.
@@ -185,11 +193,9 @@ fn stream_line(s: &Snapshot) -> String {
 async fn watch(
     args: &Args,
     session: &Session,
-    store: &dyn Store,
+    mut changes: Box<dyn Watch>,
     snapshots: Vec<Snapshot>,
-    mut seen: i64,
 ) -> Result<Exit, Failure> {
-    const PAGE: i64 = 500;
     let out = &session.output;
     if matches!(out.format, Format::Table | Format::Wide) {
         out.line(&format!(
@@ -212,37 +218,28 @@ async fn watch(
         .map(|t| tokio::time::Instant::now() + t);
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
-        let changes = store.changes_after(seen, PAGE).await?;
-        let full = i64::try_from(changes.len()).is_ok_and(|n| n == PAGE);
-        seen = changes.last().map_or(seen, |c| c.seq);
-        let mut ids: Vec<AgentId> = changes.iter().map(|c| c.agent_id).collect();
-        ids.sort();
-        ids.dedup();
-        for id in ids.into_iter().filter(|id| only.is_none_or(|o| o == *id)) {
-            let Some(s) = store.load(id).await? else {
-                continue;
-            };
-            if only.is_none() && !wanted(args, session, &s) && !shown.contains_key(&id) {
+        let changed = tokio::select! {
+            _ = &mut interrupt => return Ok(Exit::Interrupted),
+            () = until(deadline) => return Ok(Exit::Success),
+            changed = changes.next(QUIET) => changed?,
+        };
+        for s in changed
+            .iter()
+            .filter(|s| only.is_none_or(|o| o == s.agent.id))
+        {
+            let is_shown = shown.contains_key(&s.agent.id);
+            if only.is_none() && !wanted(args, session, s) && !is_shown {
                 continue;
             }
-            let kind = match (s.agent.is_archived(), shown.contains_key(&id)) {
+            let kind = match (s.agent.is_archived(), is_shown) {
                 (true, _) => "DELETED",
                 (false, true) => "MODIFIED",
                 (false, false) => "ADDED",
             };
-            show(session, &s, kind, &mut shown)?;
+            show(session, s, kind, &mut shown)?;
         }
         if out.is_closed() {
             return Ok(Exit::Success);
-        }
-        if full {
-            continue;
-        }
-        let quiet = Duration::from_secs(5);
-        tokio::select! {
-            _ = &mut interrupt => return Ok(Exit::Interrupted),
-            () = until(deadline) => return Ok(Exit::Success),
-            waited = store.wait(quiet) => waited?,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! `talon hold`.
 
 use serde_json::json;
-use talon_store::HoldKind;
 
 use super::DryRunFlag;
 use crate::exit::{Exit, Failure};
@@ -23,9 +22,9 @@ pub struct Args {
 
 /// Puts a hold in force.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
-    let store = session.store().await?;
+    let fleet = session.fleet().await?;
     if args.dry_run.is_set() {
-        let hold = store.hold().await?;
+        let hold = fleet.hold().await?;
         if session.output.is_machine() {
             session
                 .output
@@ -42,8 +41,8 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         session.output.line(&text);
         return Ok(Exit::Success);
     }
-    let new = store.set_hold(HoldKind::Operator, &args.reason).await?;
-    let hold = store.hold().await?;
+    let new = fleet.set_hold(&args.reason).await?;
+    let hold = fleet.hold().await?;
     if session.output.is_machine() {
         session
             .output

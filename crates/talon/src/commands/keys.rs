@@ -3,15 +3,11 @@
 
 use std::time::Duration;
 
-use data_encoding::BASE32_NOPAD;
 use serde_json::json;
-use talon_controller::clock::OsRandom;
-use talon_core::clock::Random;
 use talon_core::presence::ApiKey;
-use talon_core::secret::SecretValue;
-use talon_hub::API_KEY_PREFIX;
 
 use crate::exit::{Exit, Failure};
+use crate::fleet::{Revoked, nothing_to_revoke, revoked_document};
 use crate::output::{age, safe, table};
 use crate::session::Session;
 
@@ -48,10 +44,7 @@ enum What {
     },
 }
 
-/// Bytes of chance in a key.
-const CHANCE: usize = 30;
-
-/// Works on the database.
+/// Works on the database, or by way of a daemon.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     match args.what {
         What::Create { label, expires } => create(&session, &label, expires).await,
@@ -77,12 +70,9 @@ async fn create(
             "give it time (--expires 90d), or leave --expires out",
         ));
     }
-    let store = session.whole_store().await?;
-    let owner = session.owner().unwrap_or_default();
-    let key = new_key();
-    let made = store
-        .create_api_key(&owner.0, label, &key.sha256_hex(), expires)
-        .await?;
+    let fleet = session.fleet().await?;
+    let owner = session.owner();
+    let (made, key) = fleet.create_key(owner.as_ref(), label, expires).await?;
     let out = &session.output;
     if out.is_machine() {
         let mut document = json!(made);
@@ -100,17 +90,9 @@ async fn create(
     Ok(Exit::Success)
 }
 
-fn new_key() -> SecretValue {
-    let mut bytes = [0u8; CHANCE];
-    OsRandom.fill(&mut bytes);
-    let text = BASE32_NOPAD.encode(&bytes).to_ascii_lowercase();
-    bytes.fill(0);
-    SecretValue::new(format!("{API_KEY_PREFIX}{text}"))
-}
-
 async fn list(session: &Session) -> Result<Exit, Failure> {
-    let store = session.whole_store().await?;
-    let keys = store.api_keys(session.global.owner.as_deref()).await?;
+    let fleet = session.fleet().await?;
+    let keys = fleet.keys(session.owner().as_ref()).await?;
     let out = &session.output;
     if out.is_machine() {
         out.document(&json!({ "kind": "ApiKeyList", "items": keys }))?;
@@ -152,17 +134,17 @@ fn state(key: &ApiKey) -> &'static str {
 }
 
 async fn revoke(session: &Session, id: &str) -> Result<Exit, Failure> {
-    let store = session.whole_store().await?;
-    if !store.revoke_api_key(id).await? {
-        return Err(Failure::new(
-            Exit::NotFound,
-            "there is no valid key of this id",
-            "talon keys list shows the ids",
-        ));
-    }
+    let fleet = session.fleet().await?;
+    let before = match fleet.revoke_key(session.owner().as_ref(), id).await? {
+        Revoked::Now => false,
+        Revoked::Before => true,
+        Revoked::Unknown => return Err(nothing_to_revoke("key")),
+    };
     let out = &session.output;
     if out.is_machine() {
-        out.document(&json!({ "id": id, "revoked": true }))?;
+        out.document(&revoked_document(id, before))?;
+    } else if before {
+        out.line(&format!("key {} unchanged (revoked already)", safe(id)));
     } else {
         out.line(&format!(
             "key {} revoked; connections of its agents end within two minutes",

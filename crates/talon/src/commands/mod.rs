@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod apply;
+pub mod cleanup;
 pub mod completion;
 pub mod config;
 pub mod delete;
@@ -13,8 +14,10 @@ pub mod doctor;
 pub mod events;
 pub mod export;
 pub mod get;
+pub mod history;
 pub mod hold;
 pub mod keys;
+pub mod logs;
 pub mod migrate;
 pub mod plan;
 pub mod reconcile;
@@ -32,7 +35,6 @@ pub mod wait;
 pub mod why;
 
 use crate::cli::{Cli, Command, Global};
-use crate::client::Server;
 use crate::config::Settings;
 use crate::exit::{Exit, Failure};
 use crate::runtime::Wanted;
@@ -79,31 +81,6 @@ impl RuntimeFlag {
     }
 }
 
-/// The flag of commands that speak to a running daemon.
-#[derive(Debug, Clone, clap::Args)]
-pub struct ServerFlag {
-    /// The daemon's address, http://127.0.0.1:8790 for example [default: where the configuration listens]
-    #[arg(long, global = true, env = "TALON_SERVER", value_name = "URL")]
-    server: Option<String>,
-}
-
-impl ServerFlag {
-    /// Whether a daemon was named.
-    pub fn is_given(&self) -> bool {
-        self.named().is_some()
-    }
-
-    /// The daemon that is meant, with the token to speak to it.
-    pub fn connect(&self, session: &Session) -> Result<Server, Failure> {
-        Server::of(session, self.named())
-    }
-
-    /// An empty variable is none.
-    fn named(&self) -> Option<&str> {
-        self.server.as_deref().filter(|url| !url.is_empty())
-    }
-}
-
 /// Runs the command.
 pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
@@ -117,8 +94,24 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     })
 }
 
+/// The name of a command that concerns this machine and no daemon elsewhere.
+fn here_only(command: &Command) -> Option<&'static str> {
+    Some(match command {
+        Command::Run(_) => "run",
+        Command::Dev(_) => "dev",
+        Command::Demo(_) => "demo",
+        Command::Simulate(_) => "simulate",
+        Command::Migrate(_) => "migrate",
+        Command::Schema(_) => "schema",
+        Command::Completion(_) => "completion",
+        Command::Config(_) => "config",
+        _ => return None,
+    })
+}
+
 async fn dispatch(global: Global, command: Command) -> Result<Exit, Failure> {
     let session = Session::new(global)?;
+    session.refuse_server(here_only(&command))?;
     match command {
         Command::Run(args) => run::run(args, session).await,
         Command::Dev(args) => dev::run(args, session).await,
@@ -133,6 +126,9 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Failure> {
         Command::Tree(args) => tree::run(args, session).await,
         Command::Why(args) => why::run(args, session).await,
         Command::Events(args) => events::run(args, session).await,
+        Command::Logs(args) => logs::run(args, session).await,
+        Command::History(args) => history::run(args, session).await,
+        Command::Cleanup(args) => cleanup::run(args, session).await,
         Command::Wait(args) => wait::run(args, session).await,
         Command::Delete(args) => delete::run(args, session).await,
         Command::Reconcile(args) => reconcile::run(args, session).await,
@@ -147,7 +143,7 @@ async fn dispatch(global: Global, command: Command) -> Result<Exit, Failure> {
         Command::Agents(args) => agents::run(args, session).await,
         Command::Keys(args) => keys::run(args, session).await,
         Command::Secrets(args) => secrets::run(args, session).await,
-        Command::Schema(_) => schema::run(&session),
+        Command::Schema(args) => schema::run(&args, &session),
         Command::Completion(args) => Ok(completion::run(&args, &session)),
         Command::Doctor(args) => doctor::run(args, session).await,
         Command::Config(args) => config::run(args, session),

@@ -3,9 +3,10 @@
 use serde_json::json;
 use talon_core::Snapshot;
 use talon_plan::spec_diff::{self, Effect, FieldChange, Stage};
-use talon_store::{ApplyOptions, Store, StoreError};
+use talon_store::ApplyOptions;
 
 use crate::exit::{Exit, Failure};
+use crate::fleet::{self, Fleet, Refusal};
 use crate::manifests::{self, Document, Source};
 use crate::output::{Colour, age};
 use crate::session::Session;
@@ -31,12 +32,13 @@ struct Planned {
 
 /// Compares manifests with rows, and says what each difference will cause.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
-    let documents = manifests::load(&args.source, &session)?;
+    let mut documents = manifests::load(&args.source, &session)?;
     manifests::warn(&documents, &session);
-    let store = session.store().await?;
+    let fleet = session.fleet().await?;
+    manifests::settle_owners(&mut documents, &*fleet).await?;
     let mut planned = Vec::new();
     for document in documents {
-        planned.push(plan_one(&*store, document).await?);
+        planned.push(plan_one(&*fleet, document).await?);
     }
     let exit = exit_of(&planned);
     if session.output.is_machine() {
@@ -55,8 +57,8 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-async fn plan_one(store: &dyn Store, document: Document) -> Result<Planned, Failure> {
-    let before = store.get(document.name.as_str(), false).await?;
+async fn plan_one(fleet: &dyn Fleet, document: Document) -> Result<Planned, Failure> {
+    let before = fleet.get(document.name.as_str(), false).await?;
     let changes = before
         .as_ref()
         .map(|s| spec_diff::diff(&s.agent.spec, &document.spec, Stage::of(s)))
@@ -65,13 +67,10 @@ async fn plan_one(store: &dyn Store, document: Document) -> Result<Planned, Fail
         if_generation: None,
         dry_run: true,
     };
-    let refused = match store
-        .apply(&document.name, &document.owner, &document.spec, rehearsal)
-        .await
-    {
+    let refused = match fleet::apply(fleet, &document, before.as_ref(), rehearsal).await {
         Ok(_) => None,
-        Err(StoreError::Rejected { code, message }) => Some(format!("{code} {message}")),
-        Err(error) => return Err(Failure::from(error).about(&document.title())),
+        Err(Refusal::Rule(code, message)) => Some(format!("{code} {message}")),
+        Err(Refusal::Other(failure)) => return Err(failure.about(&document.title())),
     };
     Ok(Planned {
         document,

@@ -23,8 +23,8 @@ pub struct Args {
 /// Makes a pass due now.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let name = agent_name(&args.name)?;
-    let store = session.store().await?;
-    let before = session.agent(&*store, &args.name).await?;
+    let fleet = session.fleet().await?;
+    let before = session.agent(&*fleet, &args.name).await?;
     if args.dry_run.is_set() && session.output.is_machine() {
         session
             .output
@@ -37,7 +37,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             .line(&format!("agent/{name} would be reconciled now (dry run)"));
         return Ok(Exit::Success);
     }
-    store.request_reconcile(&name).await?;
+    fleet.request_reconcile(&before).await?;
     if !session.output.is_machine() {
         session
             .output
@@ -45,18 +45,18 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     }
     if !args.wait {
         if session.output.is_machine() {
-            let after = session.agent(&*store, &args.name).await?;
+            let after = session.agent(&*fleet, &args.name).await?;
             session.output.document(&crate::view::document(&after))?;
         }
         return Ok(Exit::Success);
     }
-    session.warn_if_held(&*store).await?;
+    session.warn_if_held(&*fleet).await?;
     let wait = Wait {
-        store: &*store,
+        fleet: &*fleet,
         output: &session.output,
         timeout: session.global.wait_for(),
         reattach: "talon wait NAME",
-        after_edit: false,
+        edited: Vec::new(),
     };
     let pass = Goal::Pass {
         after_epoch: before.work.lease_epoch.0,

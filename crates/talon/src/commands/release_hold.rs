@@ -17,12 +17,12 @@ pub struct Args {
 
 /// Ends the hold in force.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
-    let store = session.store().await?;
+    let fleet = session.fleet().await?;
     let (hold, word) = if args.dry_run.is_set() {
-        (store.hold().await?, "would be released (dry run)")
+        (fleet.hold().await?, "would be released (dry run)")
     } else {
         (
-            store.release_hold().await?,
+            fleet.release_hold().await?,
             "released; every agent is due now",
         )
     };

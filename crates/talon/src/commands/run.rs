@@ -107,6 +107,8 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         keyed,
         bundle,
         hub: settings.hub.clone(),
+        http: settings.http,
+        dashboard: settings.dashboard,
         remote_router: remote_router(&settings.router)?,
         config,
         listener,

@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use super::ServerFlag;
 use crate::cli::Format;
 use crate::exit::{Exit, Failure};
 use crate::output::{safe, table};
@@ -21,13 +20,11 @@ pub struct Args {
     /// How many agents at most
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=50))]
     limit: u8,
-    #[command(flatten)]
-    server: ServerFlag,
 }
 
 /// Searches.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
-    let server = args.server.connect(&session)?;
+    let server = session.server()?;
     let limit = args.limit.to_string();
     let query = [("q", args.need.as_str()), ("limit", limit.as_str())];
     let found = server

@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use talon_core::secret::{MAX_VALUE_BYTES, SecretValue};
 use talon_core::secret_writer::{KeyName, SecretWriteError, SecretWriter};
 use talon_core::snapshot::SecretSource;
-use talon_core::{AgentName, Snapshot};
+use talon_core::{AgentId, AgentName, Snapshot};
 use talon_router::EmbeddedRegistry;
 use talon_secrets::{ScopedReader, Scopes};
+use talon_store::WholeStore;
 use talon_worker::Bundle;
 
-use super::{DryRunFlag, ServerFlag};
+use super::DryRunFlag;
 use crate::cli::Format;
 use crate::client::Server;
 use crate::daemon::{self, Wiring};
@@ -37,8 +38,6 @@ key is on the Worker, or is not, or it says that nobody can tell yet; then run i
 Examples:\n  talon secrets set research-pro ANTHROPIC_API_KEY\n  pass show anthropic | talon secrets set research-pro ANTHROPIC_API_KEY"
 )]
 pub struct Args {
-    #[command(flatten)]
-    server: ServerFlag,
     #[command(subcommand)]
     what: What,
 }
@@ -72,6 +71,12 @@ enum What {
         #[command(flatten)]
         dry_run: DryRunFlag,
     },
+    /// Print the secret that deployment callbacks of this agent are signed with (whsec_…): derived from the install key of
+    /// this machine, stored nowhere
+    Callback {
+        /// Which agent
+        name: String,
+    },
     /// Give the agent another token for the Hub
     RotateAuth {
         /// Which agent
@@ -83,9 +88,8 @@ enum What {
 
 /// Works on the Worker, by way of the daemon or by itself.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
-    let flag = &args.server;
     match args.what {
-        What::List { name } => list(&session, flag, &name).await,
+        What::List { name } => list(&session, &name).await,
         What::Set {
             name,
             key,
@@ -94,17 +98,18 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         } => {
             let (agent, key) = (agent_name(&name)?, key_name(&key)?);
             if dry_run.is_set() {
-                return rehearse(&session, flag, &agent, &format!("{key} would be set")).await;
+                return rehearse(&session, &agent, &format!("{key} would be set")).await;
             }
             let value = read_value(&key, from_file.as_deref())?;
-            match Way::of(&session, flag).await? {
+            match Way::of(&session).await? {
                 Way::Server(server) => {
                     server
                         .put_key(agent.as_str(), &key, &value, PATIENCE)
                         .await?
                 }
-                Way::Here(writer) => {
-                    let set = writer.set_keys(&agent, vec![(key.clone(), value)]).await;
+                Way::Here(here) => {
+                    let id = here.id(&agent).await?;
+                    let set = here.writer.set_keys(id, vec![(key.clone(), value)]).await;
                     set.map(drop).map_err(|e| failure(e, "not stored"))?;
                 }
             }
@@ -118,13 +123,7 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         What::Unset { name, key, dry_run } => {
             let (agent, key) = (agent_name(&name)?, key_name(&key)?);
             if dry_run.is_set() {
-                return rehearse(
-                    &session,
-                    flag,
-                    &agent,
-                    &format!("{key} would be taken away"),
-                )
-                .await;
+                return rehearse(&session, &agent, &format!("{key} would be taken away")).await;
             }
             let none = || {
                 let text = format!("agent/{agent} has no key {key} that came this way");
@@ -134,10 +133,11 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
                     "talon secrets list NAME shows what it has",
                 )
             };
-            match Way::of(&session, flag).await? {
+            match Way::of(&session).await? {
                 Way::Server(server) => server.delete_key(agent.as_str(), &key, PATIENCE).await?,
-                Way::Here(writer) => {
-                    let gone = writer.unset_key(&agent, &key).await;
+                Way::Here(here) => {
+                    let id = here.id(&agent).await?;
+                    let gone = here.writer.unset_key(id, &key).await;
                     if !gone.map_err(|e| failure(e, "not taken away"))? {
                         return Err(none());
                     }
@@ -150,15 +150,28 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
                 &format!("{key} is gone"),
             )
         }
+        What::Callback { name } => {
+            session.refuse_server(Some("secrets callback"))?;
+            let agent = agent_name(&name)?;
+            let database = session.database()?;
+            let store = database::open(&database).await?.store;
+            let found = store.get(agent.as_str(), false).await?;
+            let found = found.ok_or_else(|| Failure::not_found(agent.as_str()))?;
+            let file = install_key::path(&session.config, &database);
+            let key = install_key::matching(&*store, &file).await?;
+            show_callback(&session, &key.callback_secret(found.agent.id));
+            Ok(Exit::Success)
+        }
         What::RotateAuth { name, dry_run } => {
             let agent = agent_name(&name)?;
             if dry_run.is_set() {
-                return rehearse(&session, flag, &agent, "its auth token would be replaced").await;
+                return rehearse(&session, &agent, "its auth token would be replaced").await;
             }
-            match Way::of(&session, flag).await? {
+            match Way::of(&session).await? {
                 Way::Server(server) => server.rotate_auth(agent.as_str(), PATIENCE).await?,
-                Way::Here(writer) => {
-                    let rotated = writer.rotate_auth(&agent).await;
+                Way::Here(here) => {
+                    let id = here.id(&agent).await?;
+                    let rotated = here.writer.rotate_auth(id).await;
                     rotated.map_err(|e| failure(e, "not replaced"))?;
                 }
             }
@@ -170,6 +183,12 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             )
         }
     }
+}
+
+/// Shown to whoever can read the install key, and stored nowhere.
+#[allow(clippy::disallowed_methods)]
+fn show_callback(session: &Session, secret: &SecretValue) {
+    session.output.line(secret.expose());
 }
 
 fn key_name(text: &str) -> Result<KeyName, Failure> {
@@ -184,13 +203,28 @@ fn key_name(text: &str) -> Result<KeyName, Failure> {
 /// Who does it.
 enum Way {
     Server(Server),
-    Here(Arc<dyn SecretWriter>),
+    Here(Here),
+}
+
+/// Without a daemon: on the database itself.
+struct Here {
+    writer: Arc<dyn SecretWriter>,
+    store: Arc<dyn WholeStore>,
+}
+
+impl Here {
+    async fn id(&self, agent: &AgentName) -> Result<AgentId, Failure> {
+        let found = self.store.get(agent.as_str(), false).await?;
+        found
+            .map(|s| s.agent.id)
+            .ok_or_else(|| Failure::not_found(agent.as_str()))
+    }
 }
 
 impl Way {
-    async fn of(session: &Session, flag: &ServerFlag) -> Result<Self, Failure> {
-        if flag.is_given() {
-            return flag.connect(session).map(Self::Server);
+    async fn of(session: &Session) -> Result<Self, Failure> {
+        if session.server_named().is_some() {
+            return session.server().map(Self::Server);
         }
         let settings = &session.config.settings;
         if settings.cloudflare.account_id.is_none() || settings.cloudflare.api_token.is_none() {
@@ -215,7 +249,7 @@ impl Way {
         ));
         let made = daemon::build(Wiring {
             registry: Arc::new(EmbeddedRegistry::new(store.clone())),
-            store,
+            store: store.clone(),
             cloudflare,
             // Neither references nor the runtime have a part in it: the daemon that runs comes after.
             secrets: Arc::new(ScopedReader::new(Scopes::default())),
@@ -226,7 +260,8 @@ impl Way {
             budget,
             config,
         })?;
-        Ok(Self::Here(made.secret_writer()))
+        let writer = made.daemon.secret_writer();
+        Ok(Self::Here(Here { writer, store }))
     }
 }
 
@@ -275,7 +310,11 @@ fn bounded(source: impl Read) -> std::io::Result<String> {
 fn failure(error: SecretWriteError, what: &str) -> Failure {
     let message = format!("{what}: {error}");
     match error {
-        SecretWriteError::NotFound(name) => Failure::not_found(name.as_str()),
+        SecretWriteError::NotFound => Failure::new(
+            Exit::NotFound,
+            message,
+            "talon list shows which agents there are",
+        ),
         SecretWriteError::Invalid(_) => Failure::rejected(
             message,
             "hand in the bare key: by the prompt, by standard input, or with --from-file",
@@ -307,16 +346,9 @@ fn failure(error: SecretWriteError, what: &str) -> Failure {
     }
 }
 
-async fn rehearse(
-    session: &Session,
-    flag: &ServerFlag,
-    agent: &AgentName,
-    what: &str,
-) -> Result<Exit, Failure> {
-    if !flag.is_given() {
-        let store = session.store().await?;
-        session.agent(&*store, agent.as_str()).await?;
-    }
+async fn rehearse(session: &Session, agent: &AgentName, what: &str) -> Result<Exit, Failure> {
+    let fleet = session.fleet().await?;
+    session.agent(&*fleet, agent.as_str()).await?;
     if session.output.is_machine() {
         let document = json!({ "dryRun": true, "name": agent, "would": what });
         session.output.document(&document)?;
@@ -343,17 +375,10 @@ fn told(
     Ok(Exit::Success)
 }
 
-async fn list(session: &Session, flag: &ServerFlag, name: &str) -> Result<Exit, Failure> {
+async fn list(session: &Session, name: &str) -> Result<Exit, Failure> {
     let agent = agent_name(name)?;
-    let items = if flag.is_given() {
-        let server = flag.connect(session)?;
-        let path = ["api", "v1", "openclaw", "agents", agent.as_str(), "secrets"];
-        let found = server.get(&path, &[]).await?;
-        found["items"].as_array().cloned().unwrap_or_default()
-    } else {
-        let store = session.store().await?;
-        described(&session.agent(&*store, name).await?)
-    };
+    let fleet = session.fleet().await?;
+    let items = described(&session.agent(&*fleet, name).await?);
     let out = &session.output;
     if out.is_machine() {
         out.document(&json!({ "name": agent, "items": items }))?;

@@ -18,8 +18,8 @@ pub struct Args {
 /// Sets or takes back `suspend`.
 pub async fn run(args: Args, session: Session, suspend: bool) -> Result<Exit, Failure> {
     let name = agent_name(&args.name)?;
-    let store = session.store().await?;
-    let before = session.agent(&*store, &args.name).await?;
+    let fleet = session.fleet().await?;
+    let before = session.agent(&*fleet, &args.name).await?;
     let word = if suspend { "suspended" } else { "resumed" };
     if args.dry_run.is_set() && session.output.is_machine() {
         let changes = before.agent.spec.suspend != suspend;
@@ -37,9 +37,9 @@ pub async fn run(args: Args, session: Session, suspend: bool) -> Result<Exit, Fa
         session.output.line(&text);
         return Ok(Exit::Success);
     }
-    let changed = store.set_suspend(&name, suspend).await?;
+    let changed = fleet.set_suspend(&before, suspend).await?;
     if session.output.is_machine() {
-        let after = session.agent(&*store, &args.name).await?;
+        let after = session.agent(&*fleet, &args.name).await?;
         session.output.document(&crate::view::document(&after))?;
     } else if changed {
         session.output.line(&format!("agent/{name} {word}"));

@@ -10,7 +10,6 @@ use talon_core::task::TaskId;
 use talon_core::text::for_terminal_lines;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::ServerFlag;
 use crate::client::Server;
 use crate::exit::{Exit, Failure};
 use crate::output::safe;
@@ -42,8 +41,6 @@ pub struct Args {
     /// The task's id: giving the same task twice is one task [default: a new one]
     #[arg(long, value_parser = parse_id)]
     id: Option<TaskId>,
-    #[command(flatten)]
-    server: ServerFlag,
 }
 
 /// How long an agent has if nothing else is said.
@@ -70,7 +67,7 @@ struct Asked {
 /// Gives the task and waits for its end.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let asked = asked(&args, &session)?;
-    let server = args.server.connect(&session)?;
+    let server = session.server()?;
     let mut interrupt = signal(SignalKind::interrupt())
         .map_err(|e| Failure::io("signals cannot be waited for", &e))?;
     let told = async {

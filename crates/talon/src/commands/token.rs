@@ -4,13 +4,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use talon_controller::clock::OsRandom;
 use talon_core::Owner;
-use talon_store::access::{ApiToken, NewAudit, NewToken, Role};
-use talon_store::fleet::Actor;
-use talon_store::{StoreResult, WholeStore};
+use talon_store::access::{ApiToken, Role};
 
 use crate::exit::{Exit, Failure};
+use crate::fleet::{Revoked, WantedToken, nothing_to_revoke, revoked_document};
 use crate::output::{age, safe, table};
 use crate::session::Session;
 
@@ -56,7 +54,7 @@ fn role(text: &str) -> Result<Role, String> {
         .map_err(|_| "a role is viewer, operator, secret-writer or admin".to_owned())
 }
 
-/// Works on the database.
+/// Works on the database, or by way of a daemon.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     match args.what {
         What::Create {
@@ -84,17 +82,14 @@ async fn create(
             )
         })?),
     };
-    let store = session.whole_store().await?;
-    let token = talon_factory::new_token(&OsRandom);
-    let new = NewToken {
+    let fleet = session.fleet().await?;
+    let wanted = WantedToken {
         label,
         role,
         owner,
-        sha256: token.sha256_hex(),
         expires_in,
     };
-    let made = store.create_token(&new).await?;
-    note(&*store, "token_create", &made.id).await?;
+    let (made, token) = fleet.create_token(&wanted).await?;
     let out = &session.output;
     if out.is_machine() {
         let mut document = as_json(&made);
@@ -133,8 +128,8 @@ fn as_json(token: &ApiToken) -> Value {
 }
 
 async fn list(session: &Session) -> Result<Exit, Failure> {
-    let store = session.whole_store().await?;
-    let tokens = store.tokens(session.owner().as_ref()).await?;
+    let fleet = session.fleet().await?;
+    let tokens = fleet.tokens(session.owner().as_ref()).await?;
     let out = &session.output;
     if out.is_machine() {
         let items: Vec<Value> = tokens.iter().map(as_json).collect();
@@ -189,36 +184,19 @@ fn state(token: &ApiToken) -> &'static str {
 }
 
 async fn revoke(session: &Session, id: &str) -> Result<Exit, Failure> {
-    let store = session.whole_store().await?;
-    let owner = session.owner();
-    let known = store.tokens(owner.as_ref()).await?;
-    if !known.iter().any(|token| token.id == id) || !store.revoke_token(id).await? {
-        return Err(Failure::new(
-            Exit::NotFound,
-            "there is no valid token of this id",
-            "talon token list shows the ids",
-        ));
-    }
-    note(&*store, "token_revoke", id).await?;
+    let fleet = session.fleet().await?;
+    let before = match fleet.revoke_token(session.owner().as_ref(), id).await? {
+        Revoked::Now => false,
+        Revoked::Before => true,
+        Revoked::Unknown => return Err(nothing_to_revoke("token")),
+    };
     let out = &session.output;
     if out.is_machine() {
-        out.document(&json!({ "id": id, "revoked": true }))?;
+        out.document(&revoked_document(id, before))?;
+    } else if before {
+        out.line(&format!("token {} unchanged (revoked already)", safe(id)));
     } else {
         out.line(&format!("token {} revoked", safe(id)));
     }
     Ok(Exit::Success)
-}
-
-/// An entry in the audit log: who runs this command is known to this machine only.
-async fn note(store: &dyn WholeStore, action: &str, id: &str) -> StoreResult<()> {
-    let actor = Actor {
-        name: "cli".to_owned(),
-        source: "local".to_owned(),
-    };
-    let entry = NewAudit {
-        action: action.to_owned(),
-        object: id.to_owned(),
-        fields: Vec::new(),
-    };
-    store.audit(&actor, &entry).await
 }

@@ -13,8 +13,8 @@ pub struct Args {
 
 /// Prints the agent's parts.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
-    let store = session.store().await?;
-    let snapshot = session.find(&*store, &args.name, true).await?;
+    let fleet = session.fleet().await?;
+    let snapshot = session.find(&*fleet, &args.name, true).await?;
     if session.output.is_machine() {
         session
             .output

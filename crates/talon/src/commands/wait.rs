@@ -59,10 +59,11 @@ pub fn parse_goal(text: &str) -> Result<Goal, String> {
 
 /// Waits.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
-    let store = session.store().await?;
+    let fleet = session.fleet().await?;
     let mut targets = Vec::new();
+    let mut all_connected = true;
     for name in &args.names {
-        match session.find(&*store, name, false).await {
+        match session.find(&*fleet, name, false).await {
             Ok(snapshot) => {
                 if snapshot.agent.spec.suspend && args.goal != Goal::Gone {
                     let text = format!(
@@ -71,6 +72,13 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
                     );
                     session.output.warn(&text);
                 }
+                if args.goal == Goal::Gone && !snapshot.agent.is_deleting() {
+                    session.output.warn(&format!(
+                        "nobody has asked for the deletion of {name}: talon delete {name} does",
+                        name = snapshot.agent.name
+                    ));
+                }
+                all_connected &= view::holds(&snapshot, ConditionType::HubConnected);
                 targets.push(Target::of(&snapshot));
             }
             // What is not there has been deleted: exactly what is waited for.
@@ -82,18 +90,21 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
             Err(failure) => return Err(failure),
         }
     }
-    session.warn_if_held(&*store).await?;
+    session.warn_if_held(&*fleet).await?;
     if args.goal == Goal::Condition(ConditionType::HubConnected, Truth::True) {
+        if !all_connected {
+            session.warn_if_nobody_works(&*fleet).await?;
+        }
         session
             .output
             .progress("waiting until HubConnected is True: the Worker has registered at the Hub");
     }
     let ended = Wait {
-        store: &*store,
+        fleet: &*fleet,
         output: &session.output,
         timeout: session.global.wait_for(),
         reattach: "talon wait NAME",
-        after_edit: false,
+        edited: Vec::new(),
     }
     .until(&args.goal, targets)
     .await?;

@@ -13,9 +13,9 @@ pub struct Args {
 
 /// Explains the agent.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
-    let store = session.store().await?;
-    let snapshot = session.find(&*store, &args.name, true).await?;
-    let hold = store.hold().await?;
+    let fleet = session.fleet().await?;
+    let snapshot = session.find(&*fleet, &args.name, true).await?;
+    let hold = fleet.hold().await?;
     let explanation = explain(&snapshot, hold.as_ref());
     if session.output.is_machine() {
         session.output.document(&explanation)?;

@@ -67,6 +67,12 @@ pub const KEYS: &[Key] = &[
     key("trustedProxies", &["TALON_TRUSTED_PROXIES"], Kind::Json),
     key("hub.embedded", &["TALON_HUB_EMBEDDED"], Kind::Switch),
     key("hub.url", &["TALON_HUB_URL"], Kind::Text),
+    key(
+        "http.longAnswers",
+        &["TALON_HTTP_LONG_ANSWERS"],
+        Kind::Number,
+    ),
+    key("dashboard.https", &["TALON_DASHBOARD_HTTPS"], Kind::Switch),
     key("router.url", &["TALON_ROUTER_URL"], Kind::Text),
     key(
         "router.serviceKey",

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use talon_controller::ControllerConfig;
 use talon_controller::config::BrakeConfig;
+use talon_core::turns::Allowance;
 use talon_factory::{Network, NoNetwork};
 use talon_secrets::Scopes;
 use url::{Host, Url};
@@ -31,6 +32,10 @@ pub struct Settings {
     pub trusted_proxies: Vec<String>,
     /// The WebSocket Hub that Workers connect to.
     pub hub: HubSettings,
+    /// What one caller may ask for over HTTP.
+    pub http: HttpSettings,
+    /// The pages for browsers.
+    pub dashboard: DashboardSettings,
     /// The Agent Router.
     pub router: RouterSettings,
     /// The agents' runtime that is deployed: the folder of a built bundle, or `placeholder`. Default: the one that the
@@ -60,6 +65,8 @@ impl Default for Settings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8790)),
             trusted_proxies: Vec::new(),
             hub: HubSettings::default(),
+            http: HttpSettings::default(),
+            dashboard: DashboardSettings::default(),
             router: RouterSettings::default(),
             runtime_bundle: None,
             vault: VaultSettings::default(),
@@ -164,6 +171,31 @@ impl HubSettings {
             None => SOCIETY_AI_HUB.to_owned(),
         }
     }
+}
+
+/// What one caller may ask for over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct HttpSettings {
+    /// Watches, waits, tasks and open pages at the same time, of one owner's tokens together, or of one token without an
+    /// owner.
+    pub long_answers: usize,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            long_answers: Allowance::default().long_answers,
+        }
+    }
+}
+
+/// The pages for browsers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DashboardSettings {
+    /// Whether browsers reach them by https only (by a proxy in front of Talon). Default: as Workers reach the Hub.
+    pub https: Option<bool>,
 }
 
 /// The Agent Router.

@@ -17,7 +17,7 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     hint: &'static str,
     many: bool,
-    after_edit: bool,
+    edited: Vec<AgentId>,
     began: Instant,
     since: Option<DateTime<Utc>>,
     seen: BTreeMap<AgentId, Snapshot>,
@@ -25,8 +25,8 @@ pub struct Progress {
 
 impl Progress {
     /// Begins. `hint` tells how to re-attach, and stands at the foot of the block; `many`: more than one agent is
-    /// watched, so that each line must say whose it is; `after_edit`: see [`transitions::between`].
-    pub fn new(output: &Output, hint: &'static str, many: bool, after_edit: bool) -> Self {
+    /// watched, so that each line must say whose it is; `edited`: those of [`transitions::between`]'s `after_edit`.
+    pub fn new(output: &Output, hint: &'static str, many: bool, edited: Vec<AgentId>) -> Self {
         let bar = output.is_interactive().then(|| {
             let bar = ProgressBar::new_spinner();
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
@@ -40,7 +40,7 @@ impl Progress {
             bar,
             hint,
             many,
-            after_edit,
+            edited,
             began: Instant::now(),
             since: None,
             seen: BTreeMap::new(),
@@ -53,7 +53,8 @@ impl Progress {
         let before = self.seen.insert(snapshot.agent.id, snapshot.clone());
         if self.bar.is_none() {
             let name = &snapshot.agent.name;
-            for line in transitions::between(before.as_ref(), snapshot, self.after_edit) {
+            let after_edit = self.edited.contains(&snapshot.agent.id);
+            for line in transitions::between(before.as_ref(), snapshot, after_edit) {
                 let named = !self.many || line.contains(&format!(" agent/{name} "));
                 let which = if named {
                     String::new()
@@ -88,7 +89,7 @@ impl Progress {
         let status = if self.seen.len() == 1 {
             first.agent.status.deployment_status.to_string()
         } else {
-            format!("{} agents", self.seen.len())
+            super::agents(self.seen.len())
         };
         bar.set_message(format!(
             "{}{status}  {}   Ctrl-C detaches; the controller carries on ({})",

@@ -1,7 +1,6 @@
 //! `talon describe`: everything about one agent on one page.
 
 use talon_core::Snapshot;
-use talon_core::card::AgentCard;
 use talon_core::event::Event;
 use talon_core::task::Task;
 use talon_explain::secrets;
@@ -14,13 +13,7 @@ use crate::view;
 type When<'w> = &'w dyn Fn(chrono::DateTime<chrono::Utc>) -> String;
 
 /// The page. Times are relative, with `-o wide` absolute.
-pub fn render(
-    s: &Snapshot,
-    card: Option<&AgentCard>,
-    tasks: &[Task],
-    events: &[Event],
-    format: Format,
-) -> String {
+pub fn render(s: &Snapshot, tasks: &[Task], events: &[Event], format: Format) -> String {
     let when = |at| {
         if format == Format::Wide {
             age::stamp(at)
@@ -29,7 +22,7 @@ pub fn render(
         }
     };
     let mut page = Page::default();
-    head(&mut page, s, card);
+    head(&mut page, s);
     page.field("Runtime", &runtime(s));
     page.field("Connection", &connection(s, &when));
     page.table(
@@ -122,7 +115,7 @@ impl Page {
     }
 }
 
-fn head(page: &mut Page, s: &Snapshot, card: Option<&AgentCard>) {
+fn head(page: &mut Page, s: &Snapshot) {
     let agent = &s.agent;
     let status = &agent.status;
     let none = || "-".to_owned();
@@ -179,7 +172,19 @@ fn head(page: &mut Page, s: &Snapshot, card: Option<&AgentCard>) {
                 .map_or_else(none, |id| view::short_hash(&safe(id)))
         ),
     );
-    page.field("Identity", &identity(s, card));
+    page.field("Identity", &identity(s));
+    let differ: Vec<Vec<String>> = talon_explain::identity::differences(s)
+        .into_iter()
+        .map(|d| {
+            let said = |text: Option<String>| text.unwrap_or_else(none);
+            vec![d.part, said(d.deployed), said(d.now)]
+        })
+        .collect();
+    if !differ.is_empty() {
+        // What was deployed stays; the Router has moved on.
+        let headings = ["PART", "IN IDENTITY.md, AS DEPLOYED", "IN THE ROUTER"];
+        page.table("Differs", &headings, &differ);
+    }
     page.field(
         "Model",
         &format!(
@@ -259,7 +264,7 @@ fn task(t: &Task, when: When<'_>) -> Vec<String> {
     ]
 }
 
-fn identity(s: &Snapshot, card: Option<&AgentCard>) -> String {
+fn identity(s: &Snapshot) -> String {
     let status = &s.agent.status;
     let Some(sha) = &status.identity_sha256 else {
         return "not compiled yet".to_owned();
@@ -270,25 +275,6 @@ fn identity(s: &Snapshot, card: Option<&AgentCard>) -> String {
             "   locked since {} (persona, instructions)",
             age::stamp(at)
         ));
-        // What the Router shows may have moved on since IDENTITY.md was locked.
-        if let (Some(card), Some(md)) = (card, &status.identity_md)
-            && let Some(locked) = md.lines().find_map(|l| l.strip_prefix("- **Name:** "))
-        {
-            let shown = s
-                .agent
-                .spec
-                .display_name
-                .as_deref()
-                .unwrap_or(s.agent.name.as_str());
-            if locked.trim() != shown {
-                text.push_str(&format!(
-                    "; it says \"{}\", the card of {} says \"{}\"",
-                    safe(locked.trim()),
-                    safe(&card.name),
-                    safe(shown)
-                ));
-            }
-        }
     }
     text
 }

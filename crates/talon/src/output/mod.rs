@@ -222,6 +222,15 @@ fn unprintable(error: impl std::fmt::Display) -> Failure {
     )
 }
 
+/// So many agents, in words.
+pub fn agents(n: usize) -> String {
+    if n == 1 {
+        "1 agent".to_owned()
+    } else {
+        format!("{n} agents")
+    }
+}
+
 /// A JSON object that merges nothing and hides nothing: `{"kind": …, "items": […]}` for lists.
 pub fn list_document(items: Vec<serde_json::Value>) -> serde_json::Value {
     serde_json::json!({ "apiVersion": "talon.dev/v1", "kind": "List", "items": items })

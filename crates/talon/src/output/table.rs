@@ -37,9 +37,47 @@ pub fn render(headings: &[&str], rows: &[Vec<String>], width: Option<usize>) -> 
         .collect()
 }
 
+/// Shortens the cells of one column so that every row fits into `width`, if that leaves enough of them to be read; the other
+/// columns stay whole.
+pub fn shorten(headings: &[&str], rows: &mut [Vec<String>], column: usize, width: usize) {
+    let widest = |at: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(at));
+        let cells = cells.map(|cell| console::measure_text_width(cell));
+        cells.chain([headings[at].len()]).max().unwrap_or(0)
+    };
+    let others: usize = (0..headings.len())
+        .filter(|at| *at != column)
+        .map(|at| widest(at) + 2)
+        .sum();
+    let room = width.saturating_sub(others).max(ENOUGH);
+    for cell in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+        *cell = console::truncate_str(cell, room, "…").into_owned();
+    }
+}
+
+/// Fewer characters of a text say nothing.
+const ENOUGH: usize = 24;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_long_column_is_shortened() {
+        let headings = ["NAME", "MESSAGE", "AGE"];
+        let long = "a long message ".repeat(10);
+        let mut rows = vec![
+            vec!["research-pro".to_owned(), long.clone(), "4d".to_owned()],
+            vec!["bot".to_owned(), "short".to_owned(), "1m".to_owned()],
+        ];
+        shorten(&headings, &mut rows, 1, 60);
+        let text = render(&headings, &rows, None);
+        assert!(text.lines().all(|l| l.chars().count() <= 60), "{text}");
+        assert!(text.contains("research-pro") && text.contains("4d") && text.contains("short"));
+        rows[0][1] = long;
+        shorten(&headings, &mut rows, 1, 10);
+        assert_eq!(rows[0][1].chars().count(), ENOUGH, "it can still be read");
+    }
 
     #[test]
     fn columns_are_aligned_and_lines_not_padded() {

@@ -61,7 +61,17 @@ fn usage_errors_are_2() {
     for args in [
         &["nonsense"][..],
         &[],
-        &["get", "--server", "https://x"],
+        &[
+            "get",
+            "--server",
+            "https://x",
+            "--database-url",
+            "sqlite://talon.db",
+        ],
+        &["get", "--server", "not an address"],
+        &["get", "--server", "http://talon.example"],
+        &["migrate", "--server", "https://x"],
+        &["run", "--server", "https://x"],
         &["wait", "research-pro", "--for=nonsense"],
         &["get", "--timeout", "5"],
         &["get", "--database-url", "mysql://host/db"],

@@ -3,7 +3,9 @@
 
 mod applying;
 mod bench;
+mod both_ways;
 mod configuring;
+mod daemon;
 mod deleting;
 mod exit_codes;
 mod local;

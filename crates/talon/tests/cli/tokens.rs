@@ -44,8 +44,10 @@ fn a_token_is_made_once_listed_and_revoked() {
     // Another owner's token is not there.
     b.talon(&["token", "revoke", &id, "--owner", "bob"]).ends(3);
     b.talon(&["token", "revoke", &id]).ends(0);
-    let again = b.talon(&["token", "revoke", &id]).ends(3);
-    assert!(again.err.contains("talon token list"), "{}", again.err);
+    let again = b.talon(&["token", "revoke", &id]).ends(0);
+    assert!(again.out.contains("revoked already"), "{}", again.out);
+    let none = b.talon(&["token", "revoke", "nothing"]).ends(3);
+    assert!(none.err.contains("talon token list"), "{}", none.err);
     assert!(b.talon(&["token", "list"]).ends(0).out.contains("revoked"));
 }
 

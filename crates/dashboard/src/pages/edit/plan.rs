@@ -4,7 +4,7 @@ use talon_core::Snapshot;
 use talon_core::manifest::{self, Manifest, ManifestError};
 use talon_explain::age;
 use talon_plan::spec_diff::{self, Effect, Stage};
-use talon_store::{ApplyOptions, StoreError, WholeStore};
+use talon_store::{ApplyOptions, StoreError, WholeStore, codes};
 
 use crate::error::PageError;
 use crate::session::Session;
@@ -69,6 +69,11 @@ fn said(pointer: &str, detail: &str) -> Wrong {
     }
 }
 
+/// What never changes, in the words of the database's own rule.
+fn fixed(pointer: &str) -> Wrong {
+    said(pointer, codes::message(codes::FIXED).unwrap_or_default())
+}
+
 /// Reads a manifest, content included.
 pub fn read(yaml: &str) -> Result<Manifest, Vec<Wrong>> {
     one(manifest::parse_valid(yaml, "manifest"))
@@ -115,16 +120,10 @@ impl Plan {
         }
         if let Some(s) = before {
             if s.agent.name != wanted.name {
-                errors.push(said(
-                    "/metadata/name",
-                    "a name never changes: create a new agent instead",
-                ));
+                errors.push(fixed("/metadata/name"));
             }
             if s.agent.owner != wanted.owner {
-                errors.push(said(
-                    "/metadata/owner",
-                    "an owner never changes: create a new agent instead",
-                ));
+                errors.push(fixed("/metadata/owner"));
             }
         }
         if !errors.is_empty() {

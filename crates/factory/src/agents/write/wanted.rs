@@ -4,6 +4,7 @@ use serde_json::Value;
 use talon_core::secret::SecretValue;
 use talon_core::secret_writer::KeyName;
 use talon_core::{AgentName, AgentSpec, Owner, validate};
+use talon_store::codes;
 
 use super::params::FieldValidation;
 use crate::agents::secrets;
@@ -27,28 +28,23 @@ pub fn wanted(mut body: Value, path: Option<&str>, validation: FieldValidation) 
         FieldValidation::Warn => Unknown::Dropped,
     };
     let mut errors = Vec::new();
-    let mut wrong = |pointer: &str, code: &str, detail: String| {
-        errors.push(FieldError {
-            pointer: pointer.to_owned(),
-            code: code.to_owned(),
-            detail,
-        });
+    let wrong = |pointer: &str, code: &str, detail: String| FieldError {
+        pointer: pointer.to_owned(),
+        code: code.to_owned(),
+        detail,
     };
     let named = body.get("name").and_then(Value::as_str).map(str::to_owned);
     let name = match (path, named) {
         (Some(path), Some(named)) if path != named => {
-            wrong(
-                "/name",
-                "immutable",
-                "a name never changes: leave it out".to_owned(),
-            );
+            errors.push(fixed("/name"));
             None
         }
         (Some(path), _) => Some(path.to_owned()),
         (None, Some(named)) => Some(named),
         (None, None) => {
             if body.get("name").is_none() && body.is_object() {
-                wrong("/name", "required", "name is missing: add it".to_owned());
+                let detail = "name is missing: add it".to_owned();
+                errors.push(wrong("/name", "required", detail));
             }
             None
         }
@@ -56,7 +52,7 @@ pub fn wanted(mut body: Value, path: Option<&str>, validation: FieldValidation) 
     let name = name.and_then(|name| match AgentName::parse(&name) {
         Ok(name) => Some(name),
         Err(e) => {
-            wrong("/name", "invalid", e.to_string());
+            errors.push(wrong("/name", "invalid", e.to_string()));
             None
         }
     });
@@ -64,7 +60,7 @@ pub fn wanted(mut body: Value, path: Option<&str>, validation: FieldValidation) 
         let owner = Owner::parse(text);
         if owner.is_none() {
             let detail = "an owner has 1 to 64 lower-case letters, digits, '.', '_' and '-'";
-            wrong("/owner", "invalid", detail.to_owned());
+            errors.push(wrong("/owner", "invalid", detail.to_owned()));
         }
         owner
     });
@@ -128,6 +124,15 @@ fn looks_like_keys(spec: &AgentSpec) -> impl Iterator<Item = String> {
 /// The spec of a body that speaks of the agent of this name.
 pub fn wanted_spec(body: Value, name: &str) -> Answer<AgentSpec> {
     wanted(body, Some(name), FieldValidation::Strict).map(|wanted| wanted.spec)
+}
+
+/// What never changes, in the words of the database's own rule.
+pub fn fixed(pointer: &str) -> FieldError {
+    FieldError {
+        pointer: pointer.to_owned(),
+        code: codes::FIXED.to_owned(),
+        detail: codes::message(codes::FIXED).unwrap_or_default().to_owned(),
+    }
 }
 
 pub fn invalid(errors: Vec<FieldError>) -> Problem {

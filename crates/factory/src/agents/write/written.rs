@@ -1,7 +1,5 @@
 //! What became of a write, and how it is answered.
 
-use std::time::Duration;
-
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use talon_core::{AgentId, AgentName};
@@ -11,7 +9,7 @@ use super::changes::WritePlan;
 use crate::App;
 use crate::agents::AGENTS;
 use crate::agents::look::{missing, response};
-use crate::agents::wait::{Goal, until};
+use crate::agents::wait::{Waiting, until};
 use crate::http::Answer;
 
 /// What became of a write.
@@ -25,21 +23,20 @@ pub enum CarriedOut {
         name: AgentName,
         warnings: Vec<String>,
         /// What the caller waits for, and how long.
-        wait: Option<(Goal, Duration)>,
+        wait: Option<Waiting>,
     },
 }
 
 impl CarriedOut {
-    /// How a creation ended, to be told again; `None`: it made nothing.
+    /// How a creation ended, to be told again; `None`: it made nothing. The agent is named by its id: its name may be
+    /// another's when it is told.
     pub fn outcome(&self) -> Option<Outcome> {
         match self {
             Self::Written {
-                created: true,
-                name,
-                ..
+                created: true, id, ..
             } => Some(Outcome {
                 status: StatusCode::CREATED.as_u16(),
-                agent: name.to_string(),
+                agent: id.to_string(),
             }),
             Self::Written { .. } | Self::Rehearsed(_) => None,
         }
@@ -59,8 +56,8 @@ impl CarriedOut {
         };
         let mut ended = None;
         let snapshot = match wait {
-            Some((goal, timeout)) => {
-                let (snapshot, how) = until(app, id, goal, timeout).await?;
+            Some(waiting) => {
+                let (snapshot, how) = until(app, id, waiting).await?;
                 ended = Some(how);
                 snapshot
             }

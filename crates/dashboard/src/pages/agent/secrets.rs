@@ -1,19 +1,18 @@
 //! The secrets of an agent: names, fingerprints, sources; and a field that takes a value and never shows one.
 
 use askama::Template;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::{Redirect, Response};
 use talon_core::secret::{Provider, SecretValue};
 use talon_core::secret_writer::{KeyName, SecretWriteError, ValueStored};
-use talon_explain::secrets;
+use talon_explain::{secrets, view};
 use talon_store::access::NewAudit;
 
-use super::agent::{Asked, Base, Head, Tab, base};
-use super::{Shell, find, require};
+use super::visit::Visit;
 use crate::app::App;
-use crate::error::{PageError, show as render};
-use crate::fields::{Posted, Theme};
-use crate::session::Session;
+use crate::error::PageError;
+use crate::fields::Posted;
+use crate::pages::{find, require};
 use crate::ui::{Markup, ago, icon, pill};
 use crate::visitor::Role;
 
@@ -28,35 +27,23 @@ struct Line {
 
 struct SetForm {
     refused: Option<&'static str>,
+    /// Whose key the agent's model needs.
+    provider: String,
 }
 
 #[derive(Template)]
 #[template(path = "agent_secrets.html")]
-struct SecretsPage {
-    shell: Shell,
-    a: Head,
-    tabs: Vec<Tab>,
-    done: Option<&'static str>,
+struct SecretsTab {
+    name: String,
+    csrf: String,
     lines: Vec<Line>,
     set: Option<SetForm>,
 }
 
 /// `GET /agents/{name}/secrets`.
-pub async fn show(
-    State(app): State<App>,
-    session: Session,
-    theme: Theme,
-    Path(name): Path<String>,
-    Query(asked): Query<Asked>,
-) -> Result<Response, PageError> {
-    let s = find(&app, &session, &name).await?;
-    let Base {
-        shell,
-        a,
-        tabs,
-        done,
-    } = base(&app, &session, theme, &s, "/secrets", asked.done());
-    let lines = secrets::lines(&s)
+pub async fn show(visit: Visit) -> Result<Response, PageError> {
+    let s = &visit.snapshot;
+    let lines = secrets::lines(s)
         .into_iter()
         .map(|line| Line {
             name: line.name,
@@ -73,7 +60,11 @@ pub async fn show(
         })
         .collect();
     let set = (!s.agent.is_deleting()).then(|| SetForm {
-        refused: match (session.visitor.role >= Role::SecretWriter, app.secrets()) {
+        provider: view::provider(s).map(|p| p.0).unwrap_or_default(),
+        refused: match (
+            visit.session.visitor.role >= Role::SecretWriter,
+            visit.app.secrets(),
+        ) {
             (false, _) => Some("Setting a key takes the role secret-writer."),
             (true, None) => {
                 Some("This server takes no values: give the key by reference, in the manifest.")
@@ -81,14 +72,15 @@ pub async fn show(
             (true, Some(_)) => None,
         },
     });
-    render(&SecretsPage {
-        shell,
-        a,
-        tabs,
-        done,
-        lines,
-        set,
-    })
+    visit.show(
+        "/secrets",
+        &SecretsTab {
+            name: s.agent.name.to_string(),
+            csrf: visit.session.csrf.clone(),
+            lines,
+            set,
+        },
+    )
 }
 
 /// `POST /agents/{name}/secrets`.
@@ -114,6 +106,18 @@ pub async fn set(
             "This is not the name of a model provider. What was sent was dropped.",
         ));
     };
+    let who = session.visitor.counted_as();
+    let _place = match app.turns() {
+        Some(turns) => {
+            turns.write_key(&who)?;
+            Some(turns.keys_of(s.agent.id).ok_or_else(|| {
+                PageError::refused(
+                    "Another key of this agent is on its way. What was sent was dropped: try again.",
+                )
+            })?)
+        }
+        None => None,
+    };
     // Before it is done: a key on a Worker of which the log says nothing must not be.
     let entry = NewAudit {
         action: "set_secret".to_owned(),
@@ -122,7 +126,7 @@ pub async fn set(
     };
     app.store().audit(&session.visitor.actor(), &entry).await?;
     writer
-        .set_keys(&s.agent.name, vec![(key, value)])
+        .set_keys(s.agent.id, vec![(key, value)])
         .await
         .map_err(|error| told(&error))?;
     Ok(Redirect::to(&format!(
