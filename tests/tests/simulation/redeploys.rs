@@ -12,7 +12,7 @@ use talon_tests::simulation::dice::Dice;
 use talon_tests::simulation::faults::Weather;
 use talon_tests::simulation::script::{BOUND, every, history};
 use talon_tests::simulation::seat::Seat;
-use talon_tests::simulation::stage::{Sim, name};
+use talon_tests::simulation::stage::Sim;
 use talon_worker::Bundle;
 use tokio::time::sleep;
 
