@@ -15,4 +15,5 @@ pub mod secrets;
 pub mod simulation;
 pub mod site;
 pub mod stage;
+pub mod watching;
 pub mod web;

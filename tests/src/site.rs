@@ -142,6 +142,22 @@ impl<'s> Site<'s> {
         self.folder().join(format!("{log}.log"))
     }
 
+    /// Where the daemon of this name serves HTTP, once it says so.
+    pub async fn address(&self, log: &str) -> Result<String> {
+        let file = self.log_file(log);
+        self.until("the daemon listens", Duration::from_secs(120), async || {
+            let said = std::fs::read_to_string(&file).unwrap_or_default();
+            let at = said
+                .split_whitespace()
+                .filter_map(|word| word.strip_prefix("address="))
+                .find(|a| a.starts_with("127.0.0.1:"));
+            Ok(at
+                .map(|at| format!("http://{at}"))
+                .ok_or_else(|| "not yet".to_owned()))
+        })
+        .await
+    }
+
     /// Runs a command; standard output, if it succeeded.
     pub fn talon(&self, arguments: &[&str]) -> Result<String> {
         let output = self.launch.run(arguments)?;

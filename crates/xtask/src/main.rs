@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod chaos;
 mod dashboard;
 mod fuzz_api;
@@ -27,6 +28,8 @@ enum Command {
     Test(test::Args),
     /// Kills the daemon with SIGKILL at random moments while agents come, change and go
     Chaos(chaos::Args),
+    /// Measures what is promised
+    Bench(bench::Args),
     /// Asks the HTTP API thousands of things made of its own document (schemathesis; installs it into target/)
     FuzzApi(fuzz_api::Args),
     /// Builds the Worker bundle from pinned npm packages (needs node 20 or newer with npm; installs nothing globally)
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Test(args) => test::run(&args),
         Command::Chaos(args) => chaos::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::FuzzApi(args) => fuzz_api::run(&args),
         Command::Worker(args) => worker::run(&args),
         Command::Dashboard(args) => dashboard::run(&args),

@@ -138,26 +138,12 @@ fn faults(site: &Site<'_>) -> Result<()> {
     site.sim.faults().add(rules).map_err(anyhow::Error::msg)
 }
 
-/// What the daemon says where it listens.
-async fn address(site: &Site<'_>) -> Result<String> {
-    site.until("the daemon listens", PATIENCE, async || {
-        let log = std::fs::read_to_string(site.log_file("daemon")).unwrap_or_default();
-        let at = log
-            .split_whitespace()
-            .filter_map(|word| word.strip_prefix("address="))
-            .find(|a| a.starts_with("127.0.0.1:"));
-        Ok(at.map(str::to_owned).ok_or_else(|| "not yet".to_owned()))
-    })
-    .await
-    .map(|address| format!("http://{address}"))
-}
-
 /// A whole life with keys of each kind; what commands and the API said.
 async fn live(site: &Site<'_>, bao: &OpenBao) -> Result<Vec<u8>> {
     bao.put("agents/rp", json!({"anthropic": IN_VAULT[0]}))
         .await?;
     let daemon = site.daemon("daemon")?;
-    let server = address(site).await?;
+    let server = site.address("daemon").await?;
     create(site, BY_VAULT, Some("vault:secret/agents/rp#anthropic")).await?;
     create(site, BY_HTTP, None).await?;
     create(site, BY_HAND, None).await?;
@@ -294,7 +280,7 @@ async fn keys_over_http_by_hand_and_from_vault_leave_no_trace_on_postgres() -> R
 async fn a_daemon_that_crashes_leaves_no_core() -> Result<()> {
     let site = Site::on(Engine::Sqlite, SimConfig::default()).await?;
     let daemon = site.daemon("daemon")?;
-    address(&site).await?;
+    site.address("daemon").await?;
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.id()))?;
     let core = limits.lines().find(|l| l.starts_with("Max core file size"));
     let words: Vec<&str> = core.context("a limit")?.split_whitespace().collect();

@@ -10,6 +10,8 @@ mod identity;
 mod keys;
 mod matrix;
 mod network;
+mod over_http;
 mod planted;
 mod stopping;
 mod two_daemons;
+mod watchers;

@@ -1,5 +1,6 @@
 //! The real controller over a local Cloudflare, so that agents come and go while they are asked for, and keys go where
-//! they go in earnest. A few calls fail, by a seed: what an API answers then has to be in its document too.
+//! they go in earnest. A few of the controller's own calls fail, by a seed; those that a key's way leads over do not: what
+//! is rightly answered 503 then would count as found.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -112,10 +113,5 @@ fn mishaps() -> Vec<FaultRule> {
         probability: 0.05,
         ..FaultRule::on(operation, fault)
     };
-    vec![
-        seldom("workers.secrets.*", Fault::ResetAfter),
-        seldom("workers.secrets.*", broken.clone()),
-        seldom("workers.*", broken.clone()),
-        seldom("r2.*", broken),
-    ]
+    vec![seldom("r2.*", Fault::ResetAfter), seldom("r2.*", broken)]
 }
