@@ -45,6 +45,8 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
         search: None,
         deliver: None,
         secrets: None,
+        callbacks: None,
+        logs: None,
         clock: Arc::new(SystemClock::default()),
         random: Arc::new(OsRandom),
         operator: OperatorToken::of(&token),

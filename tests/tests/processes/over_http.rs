@@ -1,5 +1,7 @@
 //! Everything that people ask for over HTTP, of a daemon on PostgreSQL whose login has what README tells people to give it.
 
+#![allow(clippy::disallowed_methods)] // A test shows its own token to its own server.
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
