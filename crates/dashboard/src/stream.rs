@@ -124,6 +124,8 @@ mod tests {
     use std::sync::Arc;
 
     use futures::StreamExt;
+    use http::HeaderMap;
+    use talon_core::guesses::GuessLimit;
     use talon_store::access::{AccessStore, NewToken, Role};
     use talon_store_sqlite::SqliteStore;
     use tokio_util::sync::CancellationToken;
@@ -153,6 +155,7 @@ mod tests {
                 secrets: None,
                 session_key: [7; 32],
                 https: false,
+                guesses: GuessLimit::default(),
                 gauge: None,
                 call_ceiling: 1,
                 new_token: None,
@@ -238,7 +241,7 @@ mod tests {
         let (tell, feed) = watch::channel(seen(0));
         let mut steps = Box::pin(steps(begin(now + LONGEST, feed)));
         assert!(steps.next().await.is_some());
-        drop(app.sessions().end(&session));
+        drop(app.sessions().end(&HeaderMap::new(), &session));
         let end = tokio::time::timeout(Duration::from_secs(60), async {
             tell.send(seen(1)).expect("somebody listens");
             steps.next().await

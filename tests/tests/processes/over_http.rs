@@ -1,6 +1,6 @@
 //! Everything that people ask for over HTTP, of a daemon on PostgreSQL whose login has what README tells people to give it.
 
-#![allow(clippy::disallowed_methods)] // A test shows its own token to its own server.
+#![allow(clippy::disallowed_methods)] // Opens a token of its own making, to send it.
 
 use std::time::Duration;
 

@@ -229,7 +229,8 @@ fn t23_taking_away_ends_whatever_becomes_of_the_answer() {
             }
             sim.start(Seat::default());
             let key = KeyName::parse(KEY).expect("a key's name");
-            let asked = writer(&sim).unset_key(&name(AGENT), &key).await;
+            let agent = sim.get(AGENT).await.agent.id;
+            let asked = writer(&sim).unset_key(agent, &key).await;
             let mut wrong = Vec::new();
             if asked.as_ref().map_err(SecretWriteError::value_stored) != Err(ValueStored::Unknown) {
                 wrong.push(format!("said {asked:?}"));

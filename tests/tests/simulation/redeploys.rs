@@ -12,7 +12,7 @@ use talon_tests::simulation::dice::Dice;
 use talon_tests::simulation::faults::Weather;
 use talon_tests::simulation::script::{BOUND, every, history};
 use talon_tests::simulation::seat::Seat;
-use talon_tests::simulation::stage::{Sim, name};
+use talon_tests::simulation::stage::Sim;
 use talon_worker::Bundle;
 use tokio::time::sleep;
 
@@ -42,7 +42,7 @@ async fn hand_to(sim: &Sim, agent: &str, value: &str) -> bool {
         let writer = sim.processes[0].daemon.secret_writer();
         let key = KeyName::parse(KEY).expect("a key's name");
         let keys = vec![(key, SecretValue::new(value.to_owned()))];
-        match writer.set_keys(&name(agent), keys).await {
+        match writer.set_keys(sim.get(agent).await.agent.id, keys).await {
             Ok(_) => return true,
             // Where a permission was missing, somebody has seen to it and tries again.
             Err(error) => sleep(error.retry_after().unwrap_or(Duration::from_secs(60))).await,

@@ -139,7 +139,6 @@ pub async fn show(
         wanting,
         store.glance_left_over(owner, LEFT_OVER as i64),
     )?;
-    let hold = why::hold_for(&session.visitor, hold);
     let more_pages = page.len() as i64 > PAGE;
     page.truncate(PAGE as usize);
     let next = page

@@ -29,16 +29,6 @@ pub struct Why {
     pub waiting: String,
 }
 
-/// The hold, in words fit for whoever looks: what it says of others' agents is not for everybody.
-pub fn hold_for(visitor: &Visitor, hold: Option<Hold>) -> Option<Hold> {
-    hold.map(|mut hold| {
-        if visitor.owner.is_some() {
-            hold.reason = "the whole installation is on hold; its operators know why".to_owned();
-        }
-        hold
-    })
-}
-
 pub fn why(s: &Snapshot, hold: Option<&Hold>, visitor: &Visitor) -> Why {
     let e = explain(s, hold);
     let (tone, icon) = tone(s, &e);

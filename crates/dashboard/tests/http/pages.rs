@@ -161,7 +161,10 @@ async fn what_is_anothers_does_not_exist() {
     }
     world
         .store
-        .set_hold(talon_store::HoldKind::MassChange, "theirs vanished")
+        .set_hold(
+            talon_store::HoldKind::MassChange,
+            "30 of 40 Workers vanished",
+        )
         .await
         .expect("held");
     let browser = world.visitor(Role::Operator, Some("acme")).await;
@@ -179,6 +182,9 @@ async fn what_is_anothers_does_not_exist() {
         }
     }
     assert!(browser.get("/").await.text.contains("/agents/mine"));
+    // Why everything waits concerns everybody whose agents wait.
+    let told = browser.get("/agents/mine").await.text;
+    assert!(told.contains("30 of 40 Workers vanished"));
     for tab in TABS {
         assert_eq!(
             browser.get(&format!("/agents/theirs{tab}")).await.status,

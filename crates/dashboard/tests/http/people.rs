@@ -15,7 +15,7 @@ async fn the_history_names_who_changed_what_and_the_generation() {
     let page = browser.get("/agents/bot/history").await.text;
     for words in [
         "operator for tests",
-        "from dashboard",
+        "from 127.0.0.1",
         ">suspend</code>",
         "generation 2",
         "generation 1",

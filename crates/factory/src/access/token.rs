@@ -34,6 +34,18 @@ pub fn is_well_formed(token: &[u8]) -> bool {
     body.is_some_and(|(body, check)| check == checksum(body))
 }
 
+/// Bytes of chance in an API key.
+const KEY_BYTES: usize = 30;
+
+/// A new API key, with which somebody lets their own agents into the Hub: the Hub's prefix and 48 letters (240 bits).
+pub fn new_api_key(random: &dyn Random) -> SecretValue {
+    let mut bytes = [0u8; KEY_BYTES];
+    random.fill(&mut bytes);
+    let text = BASE32_NOPAD.encode(&bytes).to_ascii_lowercase();
+    bytes.fill(0);
+    SecretValue::new(format!("{API_KEY_PREFIX}{text}"))
+}
+
 #[cfg(test)]
 #[allow(clippy::disallowed_methods)] // Tests look at values.
 mod tests {
@@ -54,16 +66,4 @@ mod tests {
         }
         assert!(!is_well_formed(&[0xff; 79]));
     }
-}
-
-/// Bytes of chance in an API key.
-const KEY_BYTES: usize = 30;
-
-/// A new API key, with which somebody lets their own agents into the Hub: the Hub's prefix and 48 letters (240 bits).
-pub fn new_api_key(random: &dyn Random) -> SecretValue {
-    let mut bytes = [0u8; KEY_BYTES];
-    random.fill(&mut bytes);
-    let text = BASE32_NOPAD.encode(&bytes).to_ascii_lowercase();
-    bytes.fill(0);
-    SecretValue::new(format!("{API_KEY_PREFIX}{text}"))
 }

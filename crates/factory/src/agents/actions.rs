@@ -119,7 +119,7 @@ impl From<Option<Hold>> for HoldView {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"reason": "maintenance of the account"}))]
 pub struct NewHold {
-    /// For people: 1 to 500 characters.
+    /// For people: 1 to 500 characters. Every owner whose agents wait for it can read it.
     #[schema(min_length = 1, max_length = 500)]
     reason: String,
 }

@@ -1,5 +1,6 @@
 //! How handlers read a request: strict, and without a word of what was sent in any error.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::late::Late;
 use super::problem::{Answer, FieldError, Kind, Problem};
@@ -28,26 +29,103 @@ impl std::fmt::Debug for Json {
 }
 
 impl Json {
-    /// As a type of ours. Everything that is not as it must be is an error with a pointer; unknown keys are the type's
-    /// business.
+    /// As a type of ours. Everything that is not as it must be is an error with a pointer, all of them at once; unknown keys
+    /// are the type's business.
     pub fn typed<T: DeserializeOwned>(self) -> Answer<T> {
-        serde_path_to_error::deserialize(self.value).map_err(|e| {
-            // The path of an unknown key ends with the key, which may be a secret in the wrong place.
+        let mut value = self.value;
+        let mut errors: Vec<FieldError> = Vec::new();
+        let mut guesses = Guesses::default();
+        loop {
+            let e = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
+                Ok(typed) if errors.is_empty() => return Ok(typed),
+                Ok(_) => break,
+                Err(e) => e,
+            };
             let mut path: Vec<String> = e.path().iter().map(ToString::to_string).collect();
-            if e.inner().to_string().starts_with(UNKNOWN) {
-                path.pop();
-            }
-            let pointer = path.iter().map(|segment| segment.replace(['[', ']'], ""));
-            let pointer: String = pointer.map(|segment| format!("/{segment}")).collect();
+            let said = e.inner().to_string();
+            // The path of an unknown key ends with the key, which may be a secret in the wrong place.
+            let unknown = match said.starts_with(UNKNOWN) {
+                true => path.pop(),
+                false => None,
+            };
+            let missing = missing(&said);
+            let field = match (&unknown, missing) {
+                (Some(key), _) => key.clone(),
+                (None, Some(field)) => field.to_owned(),
+                (None, None) => path.first().cloned().unwrap_or_default(),
+            };
             let error = FieldError {
-                pointer,
+                pointer: path
+                    .iter()
+                    .map(|segment| format!("/{}", segment.replace(['[', ']'], "")))
+                    .collect(),
                 code: "wrong_shape".to_owned(),
                 detail: shape(&e.into_inner()),
             };
+            let of_a_guess = guesses.is_about(&field);
+            if !of_a_guess && !errors.contains(&error) {
+                errors.push(error);
+            }
+            // Only what stands at the top can be put right by a guess; the rest has to wait for the next attempt.
+            let at_top = path.len() <= usize::from(unknown.is_none() && missing.is_none());
+            let Some(object) = value.as_object_mut().filter(|_| at_top) else {
+                break;
+            };
+            if unknown.is_some() {
+                object.remove(&field);
+                continue;
+            }
+            match guesses.next(&field, &said) {
+                Some(guess) => drop(object.insert(field, guess)),
+                None => break,
+            }
+        }
+        Err(
             Problem::new(Kind::Invalid, "the body has not the shape it must have")
-                .with_errors(vec![error])
-        })
+                .with_errors(errors),
+        )
     }
+}
+
+/// Values put in place of wrong or missing ones, so that what is wrong behind them is found as well. None is ever used.
+#[derive(Default)]
+struct Guesses(BTreeMap<String, usize>);
+
+impl Guesses {
+    fn is_about(&self, field: &str) -> bool {
+        self.0.contains_key(field)
+    }
+
+    /// The next guess at this field, after `said` was said of it.
+    fn next(&mut self, field: &str, said: &str) -> Option<Value> {
+        let tried = self.0.entry(field.to_owned()).or_default();
+        let at = *tried;
+        *tried += 1;
+        // A choice names its words: "unknown variant `x`, expected one of `a`, `b`".
+        let word = said
+            .starts_with("unknown variant ")
+            .then(|| said.rsplit_once("expected ")?.1.split('`').nth(1))
+            .flatten();
+        if let Some(word) = word {
+            return (at <= PLAIN).then(|| word.into());
+        }
+        match at {
+            0 => Some("".into()),
+            1 => Some(0.into()),
+            2 => Some(false.into()),
+            3 => Some(json!([])),
+            PLAIN => Some(json!({})),
+            _ => None,
+        }
+    }
+}
+
+/// The last of the plain guesses.
+const PLAIN: usize = 4;
+
+/// The field that is missing, if that is what was said.
+fn missing(said: &str) -> Option<&str> {
+    said.strip_prefix("missing field `")?.split('`').next()
 }
 
 const UNKNOWN: &str = "unknown field ";
@@ -165,5 +243,76 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
                 };
                 Problem::new(Kind::Malformed, detail)
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Colour {
+        Red,
+        Blue,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)] // Only read.
+    struct Wanted {
+        label: String,
+        days: u32,
+        colour: Colour,
+        list: Option<Vec<String>>,
+    }
+
+    fn read(value: Value) -> Result<Wanted, Vec<(String, String)>> {
+        Json { value }.typed().map_err(|problem| {
+            let errors = problem.errors().iter();
+            let mut all: Vec<_> = errors
+                .map(|e| (e.pointer.clone(), e.detail.clone()))
+                .collect();
+            all.sort();
+            all
+        })
+    }
+
+    #[test]
+    fn a_body_as_it_must_be_is_read() {
+        let wanted = read(json!({"label": "x", "days": 1, "colour": "blue"})).expect("read");
+        assert!(matches!(wanted.colour, Colour::Blue));
+        assert!(matches!(
+            read(json!({"label": "x", "days": 1, "colour": "red"})).map(|w| w.colour),
+            Ok(Colour::Red)
+        ));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once_and_nothing_of_it_repeated() {
+        let value =
+            json!({"label": 7, "days": "canary", "colour": "canary", "list": {}, "canary": 1});
+        let errors = read(value).expect_err("refused");
+        let pointers: Vec<_> = errors.iter().map(|(p, _)| p.as_str()).collect();
+        assert_eq!(pointers, ["", "/colour", "/days", "/label", "/list"]);
+        assert!(!format!("{errors:?}").contains("canary"), "{errors:?}");
+    }
+
+    #[test]
+    fn all_that_is_missing_is_told() {
+        let errors = read(json!({})).expect_err("refused");
+        let details: Vec<_> = errors.iter().map(|(_, d)| d.as_str()).collect();
+        assert_eq!(
+            details,
+            [
+                "colour is missing: add it",
+                "days is missing: add it",
+                "label is missing: add it"
+            ]
+        );
+        assert_eq!(read(json!([])).expect_err("refused").len(), 1);
+        assert_eq!(read(json!(null)).expect_err("refused").len(), 1);
     }
 }

@@ -205,6 +205,12 @@ impl Problem {
         self
     }
 
+    /// What is wrong with the body's parts.
+    #[cfg(test)]
+    pub fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+
     /// Its kind.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -273,7 +273,7 @@ impl Settings {
         networks.collect::<Result<_, NoNetwork>>().map_err(|error| {
             Failure::usage(
                 "trustedProxies holds something that is neither an address nor a network",
-                &format!("{error}; talon config show says where the present ones come from"),
+                format!("{error}; talon config show says where the present ones come from"),
             )
         })
     }

@@ -25,7 +25,7 @@ struct Overview {
 /// `GET /agents/{name}`.
 pub async fn overview(visit: Visit) -> Result<Response, PageError> {
     let (s, visitor) = (&visit.snapshot, &visit.session.visitor);
-    let hold = why::hold_for(visitor, Store::hold(&**visit.app.store()).await?);
+    let hold = Store::hold(&**visit.app.store()).await?;
     visit.show(
         "",
         &Overview {

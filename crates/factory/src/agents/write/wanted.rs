@@ -74,6 +74,9 @@ pub fn wanted(mut body: Value, path: Option<&str>, validation: FieldValidation) 
         Ok(read) => read,
         Err(more) => {
             errors.extend(more);
+            if let Some(Ok(keys)) = keys {
+                errors.extend(secrets::handed_in(Some(keys)).err().unwrap_or_default());
+            }
             return Err(invalid(errors));
         }
     };
