@@ -185,7 +185,8 @@ async fn follow(client: &reqwest::Client, shared: &Shared, seen: &mut Seen) -> R
         return Ok(false);
     };
     let status = response.status();
-    if status.is_server_error() {
+    // All of them have one token, which may ask so often and no more.
+    if status.is_server_error() || status == reqwest::StatusCode::TOO_MANY_REQUESTS {
         return Ok(false);
     }
     ensure!(status.is_success(), "a watch is answered {status}");
