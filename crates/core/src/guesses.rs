@@ -5,7 +5,8 @@
 //! token that was accepted of late is accepted as long as it holds.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+// As values, which is all that `core` has of them.
+use core::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 

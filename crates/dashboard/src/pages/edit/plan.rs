@@ -137,8 +137,9 @@ impl Plan {
             if_generation: Some(generation),
             dry_run: true,
         };
+        let actor = session.visitor.actor();
         match store
-            .apply(&wanted.name, &wanted.owner, &wanted.spec, rehearsal)
+            .apply_as(&actor, &wanted.name, &wanted.owner, &wanted.spec, rehearsal)
             .await
         {
             Ok(_) => {}
