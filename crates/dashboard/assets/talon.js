@@ -242,6 +242,12 @@
       else timer ||= setTimeout(flush, 250);
     }
 
+    // Who reads further up stays there.
+    let isAtEnd = true;
+    const toEnd = () => { box.scrollTop = box.scrollHeight; };
+    box.addEventListener("scroll", () => { isAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 24; });
+    addEventListener("resize", () => { if (isAtEnd) toEnd(); });
+
     function count() {
       const many = waiting.length === MOST ? `${MOST} or more` : waiting.length;
       show.textContent = `${many} new ${waiting.length === 1 ? "line" : "lines"} – show`;
@@ -251,7 +257,6 @@
     function flush() {
       clearTimeout(timer);
       timer = 0;
-      const wasAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 24;
       const fresh = [...new DOMParser().parseFromString(waiting.join(""), "text/html").body.children];
       waiting = [];
       count();
@@ -259,7 +264,7 @@
       list.append(...fresh);
       for (const old of [...list.children].slice(0, -MOST)) old.remove();
       $("#logs-empty", logs).hidden = true;
-      if (wasAtEnd) box.scrollTop = box.scrollHeight;
+      if (isAtEnd) toEnd();
       aloud(fresh);
     }
 
@@ -271,7 +276,7 @@
       voice ||= setTimeout(() => {
         voice = 0;
         const last = list.lastElementChild;
-        const level = last.className === "error" || last.className === "warn" ? `${last.className}: ` : "";
+        const level = last.matches(".at-error, .at-warn") ? `${$(".level", last).textContent}: ` : "";
         $("#say").textContent = `${unsaid} new ${unsaid === 1 ? "line" : "lines"}. Last: ${level}${$(".text", last).textContent.slice(0, 200)}`;
         unsaid = 0;
       }, 5000);
@@ -311,12 +316,13 @@
       settle();
     });
     function settle() {
-      if (!holds()) flush();
+      if (holds()) { clearTimeout(timer); timer = 0; count(); }
+      else flush();
       if (isOpen) tell();
     }
     pause.addEventListener("click", settle);
-    show.addEventListener("click", () => { flush(); box.scrollTop = box.scrollHeight; box.focus(); });
-    box.scrollTop = box.scrollHeight;
+    show.addEventListener("click", () => { flush(); toEnd(); box.focus(); });
+    toEnd();
     word.textContent = "Connecting…";
     open();
   }

@@ -217,7 +217,7 @@ async fn the_last_lines_are_text_and_errors_stand_out() {
         page.contains("number 51.") && !page.contains("number 50."),
         "the last 200"
     );
-    assert!(page.contains("<li class=\"error\"><time"), "{page}");
+    assert!(page.contains("<li class=\"at-error\"><time"), "{page}");
     assert!(page.contains("step=</span>upload"));
     assert!(page.contains("&#60;script&#62;alert(1)"), "{page}");
     assert!(!page.contains("<script>alert") && !page.contains("<img"));
@@ -247,7 +247,7 @@ async fn a_stream_brings_every_line_once_however_often_it_breaks() {
     logs.write(line(LogSource::Controller, LogLevel::Warn, MARKUP));
     let wild = events.next().await.expect("a line");
     assert!(
-        wild.starts_with("<li class=\"warn\">") && wild.ends_with("</li>"),
+        wild.starts_with("<li class=\"at-warn\">") && wild.ends_with("</li>"),
         "{wild}"
     );
     assert!(
