@@ -172,10 +172,8 @@ mod tests {
                 }
             }
         }
-        assert!(
-            canaries
-                .within(b"sk-ant-CANARY-3c91 is another key")
-                .is_empty()
-        );
+        // Less than half of it tells nothing.
+        let other = b"sk-ant-CANAR is another key, and so is ff\xc3\xa9e>?";
+        assert!(canaries.within(other).is_empty());
     }
 }

@@ -446,6 +446,10 @@ async fn requests_say_exactly_this() {
             "POST /tokens",
             "PUT /tokens/t3/value",
             "DELETE /tokens/t3",
+            "POST /workers/scripts/w/tails",
+            // An address that cannot be used is given back at once.
+            "DELETE /workers/scripts/w/tails/0123",
+            "DELETE /workers/scripts/w/tails/0123",
             "DELETE /workers/scripts/w?force=true",
         ]
     );
@@ -489,7 +493,7 @@ async fn requests_say_exactly_this() {
         }]})
     );
     assert_eq!(seen[24].json(), json!({}));
-    assert!(seen[26].body.is_empty());
+    assert!(seen[29].body.is_empty());
 }
 
 #[tokio::test]

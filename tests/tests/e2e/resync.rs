@@ -99,8 +99,8 @@ async fn a_resync_wakes_agents_whose_references_resolve_again() {
     assert!(waits.num_seconds() > 200, "in {waits}");
 
     // As long as nothing is there, a resync wakes nobody.
-    daemon.daemon.resync_now();
     let lists = stage.sim.calls().len();
+    daemon.daemon.resync_now();
     wait_for(|| async { (stage.sim.calls().len() > lists).then_some(()) })
         .await
         .expect("a resync");
