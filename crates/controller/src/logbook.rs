@@ -198,6 +198,11 @@ impl LogFeed for Follower {
             self.news.changed().await.ok()?;
         }
     }
+
+    fn place(&self) -> Option<u64> {
+        // A line that waits has not come yet.
+        Some(self.place - u64::from(self.waiting.is_some()))
+    }
 }
 
 #[cfg(test)]
@@ -274,6 +279,25 @@ mod tests {
         assert!(futures_poll(&mut waits).is_none());
         say(&book, 1, "g");
         assert_eq!(waits.await.expect("a line").text(), "g");
+    }
+
+    #[tokio::test]
+    async fn who_comes_back_to_a_place_goes_on_behind_the_line_that_came_last() {
+        let book = book(3, 100);
+        let mut feed = book.follow(agent(1), 0);
+        for text in ["a", "b", "c"] {
+            say(&book, 1, text);
+        }
+        assert_eq!(feed.next().await.expect("a line").text(), "a");
+        let mut again = book.follow(agent(1), feed.place().expect("a place"));
+        assert_eq!(again.next().await.expect("a line").text(), "b");
+        for text in ["d", "e", "f"] {
+            say(&book, 1, text);
+        }
+        let told = again.next().await.expect("a line");
+        assert_eq!(told.text(), "1 lines are no longer kept");
+        let mut again = book.follow(agent(1), again.place().expect("a place"));
+        assert_eq!(again.next().await.expect("a line").text(), "d");
     }
 
     fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {

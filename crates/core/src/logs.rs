@@ -3,6 +3,7 @@
 //! Guarantees: a line is one line, moves no terminal and is bounded, whatever it was made of. Secrets are taken out by
 //! whoever makes a line: no value is known here.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -152,15 +153,20 @@ impl LogLine {
         let mut out = String::new();
         for (name, value) in &self.fields {
             // Writing to a String cannot fail.
-            let _ = if value.is_empty() || value.contains([' ', '"', '=']) {
-                write!(out, "{name}={value:?} ")
-            } else {
-                write!(out, "{name}={value} ")
-            };
+            let _ = write!(out, "{name}={} ", shown(value));
         }
         out.push_str(&self.text);
         out.truncate(out.trim_end().len());
         out
+    }
+}
+
+/// A field's value as people read it: within quotes where it would run into what stands beside it.
+pub fn shown(value: &str) -> Cow<'_, str> {
+    if value.is_empty() || value.contains([' ', '"', '=']) {
+        Cow::Owned(format!("{value:?}"))
+    } else {
+        Cow::Borrowed(value)
     }
 }
 
@@ -175,6 +181,11 @@ fn fit(text: &str, most: usize) -> String {
 pub trait LogFeed: Send {
     /// The next line; `None`: nothing follows. May be given up and called again.
     async fn next(&mut self) -> Option<LogLine>;
+
+    /// Where to follow from to go on behind the line that came last; `None`: what is missed is gone.
+    fn place(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The last of the controller's lines.

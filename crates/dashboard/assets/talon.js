@@ -218,6 +218,115 @@
   });
   say("off", "connecting…");
 
+  // ---- an agent's lines as they come ----
+
+  const logs = $("#logs[data-lines]");
+  if (logs) followLines();
+
+  function followLines() {
+    const MOST = 1000;
+    const [box, list, word, show, button] = ["box", "list", "word", "held", "pause"].map((part) => $(`#logs-${part}`, logs));
+    // The controller's lines are kept for whoever comes back; a Worker's are not.
+    const areKept = !logs.dataset.lines.includes("worker");
+    let place = logs.dataset.place;
+    let source = null;
+    let waiting = [];
+    let timer = 0;
+    const holds = () => paused() || button.getAttribute("aria-pressed") === "true";
+
+    function come({ data, lastEventId }) {
+      if (lastEventId) place = lastEventId;
+      waiting.push(data);
+      if (waiting.length > MOST) waiting.shift();
+      if (holds()) count();
+      else timer ||= setTimeout(flush, 250);
+    }
+
+    // Who reads further up stays there.
+    let isAtEnd = true;
+    const toEnd = () => { box.scrollTop = box.scrollHeight; };
+    box.addEventListener("scroll", () => { isAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 24; });
+    addEventListener("resize", () => { if (isAtEnd) toEnd(); });
+
+    function count() {
+      const many = waiting.length === MOST ? `${MOST} or more` : waiting.length;
+      show.textContent = `${many} new ${waiting.length === 1 ? "line" : "lines"} – show`;
+      show.hidden = !waiting.length;
+    }
+
+    function flush() {
+      clearTimeout(timer);
+      timer = 0;
+      const fresh = [...new DOMParser().parseFromString(waiting.join(""), "text/html").body.children];
+      waiting = [];
+      count();
+      if (!fresh.length) return;
+      list.append(...fresh);
+      for (const old of [...list.children].slice(0, -MOST)) old.remove();
+      $("#logs-empty", logs).hidden = true;
+      if (isAtEnd) toEnd();
+      aloud(fresh);
+    }
+
+    // What is said aloud of them: how many, and the last, at most once in five seconds.
+    let unsaid = 0;
+    let voice = 0;
+    function aloud(fresh) {
+      unsaid += fresh.length;
+      voice ||= setTimeout(() => {
+        voice = 0;
+        const last = list.lastElementChild;
+        const level = last.matches(".at-error, .at-warn") ? `${$(".level", last).textContent}: ` : "";
+        $("#say").textContent = `${unsaid} new ${unsaid === 1 ? "line" : "lines"}. Last: ${level}${$(".text", last).textContent.slice(0, 200)}`;
+        unsaid = 0;
+      }, 5000);
+    }
+
+    let isOpen = false;
+    function tell() {
+      logs.dataset.state = !isOpen ? "lost" : holds() ? "paused" : "live";
+      word.textContent = { live: "Live: lines are shown as they come.", paused: "Paused: new lines wait.", lost: "Not connected: trying again." }[logs.dataset.state];
+    }
+
+    function open() {
+      if (source || (areKept && document.hidden)) return;
+      source = new EventSource(`${logs.dataset.lines}&after=${encodeURIComponent(place)}`);
+      source.addEventListener("line", come);
+      source.onopen = () => { isOpen = true; tell(); };
+      source.onerror = () => {
+        isOpen = false;
+        tell();
+        // Browsers give up for good when they are refused.
+        if (source.readyState === EventSource.CLOSED) { source = null; setTimeout(open, 5000); }
+      };
+    }
+
+    // Each takes a connection, and a browser has few for one server.
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden && areKept && source) { source.close(); source = null; }
+      else open();
+    });
+    addEventListener("pagehide", () => source?.close());
+
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      const on = button.getAttribute("aria-pressed") !== "true";
+      button.setAttribute("aria-pressed", String(on));
+      $("span", button).textContent = on ? "Go on" : "Pause lines";
+      settle();
+    });
+    function settle() {
+      if (holds()) { clearTimeout(timer); timer = 0; count(); }
+      else flush();
+      if (isOpen) tell();
+    }
+    pause.addEventListener("click", settle);
+    show.addEventListener("click", () => { flush(); toEnd(); box.focus(); });
+    toEnd();
+    word.textContent = "Connecting…";
+    open();
+  }
+
   // ---- colours, without loading the page again ----
 
   const theme = $("#theme");

@@ -59,6 +59,11 @@ test("what others wrote is text, wherever it stands", async () => {
     await page.goto(`${at.url}/agents/markup-bot${tab}`);
     assert.equal(await page.locator("main script, main img, main textarea b, pre b").count(), 0, tab);
   }
+  // Those of a log, as the server shows them and as they come in.
+  await page.goto(`${at.url}/agents/markup-bot/logs`);
+  await page.getByText("Live: lines are shown as they come.").waitFor();
+  assert.match(await page.locator("#logs-list").textContent(), /<script>alert\(1\)<\/script>/);
+  assert.equal(await page.locator("#logs script, #logs img, #logs-list b").count(), 0);
   await page.goto(`${at.url}/agents/markup-bot/config`);
   assert.match(await page.locator("pre").first().textContent(), /<script>alert\(1\)<\/script>/);
   assert.deepEqual(faults, []);

@@ -145,6 +145,47 @@ test("everything works without script", async () => {
   await context.close();
 });
 
+test("lines are shown as they come, wait while they are paused, and are said aloud now and then", async () => {
+  const { context, page, faults } = await visit(chrome, at, "operator");
+  await page.goto(`${at.url}/agents/research-pro/logs`);
+  const lines = page.locator("#logs-list li");
+  const said = page.locator("#logs-list .text", { hasText: "said meanwhile" });
+  await page.getByText("Live: lines are shown as they come.").waitFor();
+  await said.nth(2).waitFor();
+  const box = page.locator("#logs-box");
+  const toEnd = () => box.evaluate((node) => node.scrollHeight - node.scrollTop - node.clientHeight);
+  assert.ok((await toEnd()) < 24, "the last line is in sight");
+  await page.locator("#say", { hasText: /new lines?\. Last: / }).waitFor();
+  await page.click("#logs-pause");
+  await page.getByText("Paused: new lines wait.").waitFor();
+  const before = await lines.count();
+  const held = page.locator("#logs-held");
+  await page.locator("#logs-held", { hasText: /^([3-9]|\d\d+) new lines – show$/ }).waitFor();
+  assert.equal(await lines.count(), before);
+  await held.click();
+  await lines.nth(before + 2).waitFor();
+  assert.equal(await page.getByText("Paused: new lines wait.").count(), 1, "it stays paused");
+  await page.click("#logs-pause");
+  await page.getByText("Live: lines are shown as they come.").waitFor();
+  assert.ok(await held.isHidden());
+  // Each came once, in order.
+  const numbers = await said.evaluateAll((all) => all.map((node) => Number(/n=(\d+)/.exec(node.textContent)[1])));
+  assert.deepEqual(numbers, numbers.map((_, i) => i + 1));
+  await page.click("text=Both");
+  await page.locator("#logs-list .src", { hasText: "worker" }).first().waitFor();
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+test("lines are there without script", async () => {
+  const { context, page } = await visit(chrome, at, "viewer", { javaScriptEnabled: false });
+  await page.goto(`${at.url}/agents/news-digest/logs`);
+  await page.getByText("Following takes JavaScript; load the page again for newer lines.").waitFor();
+  assert.ok(await page.locator("#logs-list li").last().isVisible());
+  assert.ok(await page.locator("#logs-pause").isHidden());
+  await context.close();
+});
+
 test("the link that is printed at the start signs in once", async () => {
   const { context, page } = await visit(chrome, at, null);
   await page.goto(at.url + at.once);

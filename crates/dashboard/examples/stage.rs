@@ -4,6 +4,8 @@
 
 #[path = "stage/fleet.rs"]
 mod fleet;
+#[path = "stage/logs.rs"]
+mod logs;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -82,6 +84,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let reason = "40 of 120 Workers vanished within ten minutes (the brake holds from 12)";
         store.set_hold(HoldKind::MassChange, reason).await?;
     }
+    let logs = logs::Stories {
+        silent: fleet::id_of(&store, "fresh-agent").await?,
+        busy: fleet::id_of(&store, "research-pro").await?,
+    };
     let stop = CancellationToken::new();
     let dashboard = Dashboard::new(DashboardParts {
         store: store.clone(),
@@ -90,6 +96,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         session_key: [7; 32],
         https: false,
         gauge: Some(Arc::new(fleet::Daemon)),
+        logs: Some(Arc::new(logs)),
         guesses: talon_core::guesses::GuessLimit::default(),
         call_ceiling: 1000,
         new_token: Some(Box::new(|| SecretValue::new(token("made-here")))),

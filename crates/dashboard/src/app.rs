@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngCore;
 use talon_core::guesses::{ClientAddress, GuessLimit, Guesses};
+use talon_core::logs::AgentLogs;
 use talon_core::secret::SecretValue;
 use talon_core::secret_writer::SecretWriter;
 use talon_core::turns::Turns;
@@ -39,6 +40,8 @@ pub struct DashboardParts {
     pub https: bool,
     /// The daemon in this process, if there is one.
     pub gauge: Option<Arc<dyn Gauge>>,
+    /// The lines of the daemon in this process and of its agents' Workers; without it, none are shown.
+    pub logs: Option<Arc<dyn AgentLogs>>,
     /// How many wrong tokens one address may show.
     pub guesses: GuessLimit,
     /// How many calls five minutes allow.
@@ -152,6 +155,10 @@ impl App {
 
     pub fn gauge(&self) -> Option<&Arc<dyn Gauge>> {
         self.0.parts.gauge.as_ref()
+    }
+
+    pub fn logs(&self) -> Option<&Arc<dyn AgentLogs>> {
+        self.0.parts.logs.as_ref()
     }
 
     pub fn samples(&self) -> &Samples {

@@ -12,6 +12,7 @@
 //!
 //! Assumes: tokens of the HTTP API in the database. Decides nothing that the database's rules decide.
 
+mod admission;
 mod app;
 mod assets;
 mod chart;
@@ -87,7 +88,8 @@ impl Dashboard {
             .route("/agents/{name}", get(agent::overview))
             .route("/agents/{name}/timeline", get(agent::timeline))
             .route("/agents/{name}/events", get(agent::events))
-            .route("/agents/{name}/logs", get(agent::logs))
+            .route("/agents/{name}/logs", get(agent::logs::show))
+            .route("/agents/{name}/logs/stream", get(agent::logs::stream))
             .route("/agents/{name}/config", get(agent::config))
             .route("/agents/{name}/history", get(agent::history))
             .route(

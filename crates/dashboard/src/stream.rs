@@ -7,99 +7,56 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream::{self, Stream};
-use talon_core::turns::Place;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
+use crate::admission::Admission;
 use crate::app::App;
 use crate::error::PageError;
 use crate::feed::Seen;
 use crate::session::Session;
 
 /// How often a silent stream says that it lives.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How often it looks whether its session still holds, however much happens in between.
 const RECHECK: Duration = Duration::from_secs(60);
-/// How long it lasts at most; the page opens it anew.
-const LONGEST: Duration = Duration::from_secs(3_600);
 /// When browsers try again after a break.
-const RETRY: Duration = Duration::from_secs(2);
+pub const RETRY: Duration = Duration::from_secs(2);
 
 struct Watcher {
-    app: App,
-    session: Session,
+    admission: Admission,
     seen: watch::Receiver<Seen>,
     first: bool,
-    /// How often the session is looked at.
-    every: Duration,
-    /// When it is looked at again.
-    next_check: Instant,
-    /// When it ends, whatever happens.
-    ends: Instant,
-    /// Its place among the visitor's long answers.
-    _place: Option<Place<String>>,
 }
 
 /// Serves the stream: at first where the feed stands, then every step.
 pub async fn serve(State(app): State<App>, session: Session) -> Result<Response, PageError> {
-    let place = match app.turns() {
-        Some(turns) => {
-            let place = turns.stay(&session.visitor.counted_as());
-            Some(place.ok_or_else(PageError::too_many)?)
-        }
-        None => None,
-    };
-    let seen = app.seen();
-    let now = Instant::now();
     let begin = Watcher {
-        app,
-        session,
-        seen,
+        seen: app.seen(),
+        admission: Admission::begin(app, session, RECHECK)?,
         first: true,
-        every: RECHECK,
-        next_check: now + RECHECK,
-        ends: now + LONGEST,
-        _place: place,
     };
     Ok(Sse::new(steps(begin))
         .keep_alive(KeepAlive::new().interval(HEARTBEAT).text("alive"))
         .into_response())
 }
 
-impl Watcher {
-    /// Whether it may go on. Asked before every event, so that a feed that never rests does not put it off.
-    async fn holds(&mut self) -> bool {
-        let now = Instant::now();
-        let session = &self.session;
-        if now >= self.ends || self.app.sessions().is_over(&session.nonce, session.ends) {
-            return false;
-        }
-        if now < self.next_check {
-            return true;
-        }
-        self.next_check = now + self.every;
-        // A database that does not answer is no reason to end the stream.
-        !matches!(self.app.admit(&session.token).await, Ok(None))
-    }
-}
-
 fn steps(begin: Watcher) -> impl Stream<Item = Result<Event, Infallible>> {
     stream::unfold(begin, |mut state| async move {
         loop {
-            if !state.holds().await {
+            if !state.admission.holds().await {
                 return None;
             }
             if std::mem::take(&mut state.first) {
                 let seen = *state.seen.borrow_and_update();
                 return Some((Ok(event(seen).retry(RETRY)), state));
             }
-            let stop = state.app.stopping().clone();
-            let look = state.next_check.min(state.ends);
+            let stop = state.admission.stopping().clone();
+            let look = state.admission.due();
             tokio::select! {
                 () = stop.cancelled() => return None,
                 changed = state.seen.changed() => {
                     changed.ok()?;
-                    if !state.holds().await {
+                    if !state.admission.holds().await {
                         return None;
                     }
                     let seen = *state.seen.borrow_and_update();
@@ -120,7 +77,7 @@ fn event(seen: Seen) -> Event {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::sync::Arc;
 
     use futures::StreamExt;
@@ -136,7 +93,8 @@ mod tests {
 
     const TOKEN: &str = "made-up";
 
-    async fn world(folder: &tempfile::TempDir) -> (Arc<SqliteStore>, App, Session, String) {
+    /// A database, a dashboard without a daemon, a viewer's session, and the id of the token behind it.
+    pub async fn world(folder: &tempfile::TempDir) -> (Arc<SqliteStore>, App, Session, String) {
         let url = format!("sqlite://{}", folder.path().join("talon.db").display());
         SqliteStore::migrate(&url).await.expect("migrated");
         let store = Arc::new(SqliteStore::open(&url).await.expect("opened"));
@@ -157,6 +115,7 @@ mod tests {
                 https: false,
                 guesses: GuessLimit::default(),
                 gauge: None,
+                logs: None,
                 call_ceiling: 1,
                 new_token: None,
                 stopping: CancellationToken::new(),
@@ -206,16 +165,11 @@ mod tests {
         let (store, app, session, id) = world(&folder).await;
         store.revoke_token(&id).await.expect("revoked");
         let (tell, feed) = watch::channel(seen(0));
-        let now = Instant::now();
+        let every = Duration::from_millis(20);
         let begin = Watcher {
-            app,
-            session,
+            admission: Admission::begin(app, session, every).expect("a place"),
             seen: feed,
             first: true,
-            every: Duration::from_millis(20),
-            next_check: now + Duration::from_millis(20),
-            ends: now + LONGEST,
-            _place: None,
         };
         ends_under_load(begin, tell).await;
     }
@@ -224,22 +178,20 @@ mod tests {
     async fn a_stream_ends_with_its_session_and_after_its_longest_time() {
         let folder = tempfile::tempdir().expect("a folder");
         let (_store, app, session, _) = world(&folder).await;
-        let now = Instant::now();
-        let begin = |ends: Instant, seen| Watcher {
-            app: app.clone(),
-            session: session.clone(),
+        let admission = || Admission::begin(app.clone(), session.clone(), RECHECK);
+        let begin = |admission, seen| Watcher {
+            admission,
             seen,
             first: true,
-            every: RECHECK,
-            next_check: now + RECHECK,
-            ends,
-            _place: None,
         };
         let (tell, feed) = watch::channel(seen(0));
-        ends_under_load(begin(now + Duration::from_millis(20), feed), tell).await;
+        let short = admission()
+            .expect("a place")
+            .within(Duration::from_millis(20));
+        ends_under_load(begin(short, feed), tell).await;
 
         let (tell, feed) = watch::channel(seen(0));
-        let mut steps = Box::pin(steps(begin(now + LONGEST, feed)));
+        let mut steps = Box::pin(steps(begin(admission().expect("a place"), feed)));
         assert!(steps.next().await.is_some());
         drop(app.sessions().end(&HeaderMap::new(), &session));
         let end = tokio::time::timeout(Duration::from_secs(60), async {

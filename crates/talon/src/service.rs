@@ -181,6 +181,8 @@ impl Service {
         tokio::spawn(gauge.clone().watch_token(client.clone(), stop.clone()));
         let operator_sha256 = operator_token.sha256_hex();
         let turns = Arc::new(Turns::new(config.allowance(), clock.clone()));
+        // One for both: who follows a Worker here and who follows it there share its tail.
+        let logs = daemon.logs(Some(client));
         let dashboard = DashboardParts {
             store: parts.store.clone(),
             operator_sha256: operator_sha256.clone(),
@@ -192,6 +194,7 @@ impl Service {
                 .https
                 .unwrap_or_else(|| hub_url.starts_with("wss:")),
             gauge: Some(gauge),
+            logs: Some(logs.clone()),
             guesses: config.guesses,
             call_ceiling,
             new_token: Some(Box::new(|| talon_factory::new_token(&OsRandom))),
@@ -204,7 +207,7 @@ impl Service {
             hub: hub.clone(),
             search: Some(search.clone()),
             secrets: Some(daemon.secret_writer()),
-            logs: Some(daemon.logs(Some(client))),
+            logs: Some(logs),
             callbacks: Some(key),
             clock,
             random,

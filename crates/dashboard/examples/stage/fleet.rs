@@ -14,12 +14,18 @@ use talon_core::mutation::{
 use talon_core::resource::{CleanupResult, ResourceKind as K, ResourceState as S};
 use talon_core::snapshot::{SecretSource, SecretState};
 use talon_core::status::DeploymentStatus as D;
-use talon_core::{AgentName, AgentSpec, Generation, Owner};
+use talon_core::{AgentId, AgentName, AgentSpec, Generation, Owner};
 use talon_store::fleet::{Actor, FleetStore};
 use talon_store::{ApplyOptions, Claim, Store};
 use talon_store_sqlite::SqliteStore;
 
 type Done = Result<(), Box<dyn Error>>;
+
+/// The agent of this name.
+pub async fn id_of(store: &SqliteStore, name: &str) -> Result<AgentId, Box<dyn Error>> {
+    let found = store.get(name, false).await?;
+    Ok(found.ok_or("no such agent on the stage")?.agent.id)
+}
 
 /// A daemon as busy as one with a large fleet.
 pub struct Daemon;
@@ -285,7 +291,8 @@ impl Stage<'_> {
     }
 }
 
-const MARKUP: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp; </textarea></pre><b>bold</b> {{7*7}}";
+/// What nobody should take for markup.
+pub const MARKUP: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp; </textarea></pre><b>bold</b> {{7*7}}";
 
 /// Makes the fleet.
 pub async fn make(store: &SqliteStore, url: &str, more: u32) -> Done {

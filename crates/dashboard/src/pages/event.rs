@@ -5,7 +5,7 @@ use talon_core::event::{Event, Severity};
 use talon_explain::safe;
 use talon_store::CONTROLLER;
 
-use crate::ui::{Markup, ago, stamp};
+use crate::ui::{Markup, ago};
 
 /// One line of a list.
 pub struct Line {
@@ -16,18 +16,12 @@ pub struct Line {
     pub object: String,
     pub times: String,
     pub age: Markup,
-    pub stamp: Markup,
     pub message: String,
 }
 
 /// The latest first.
 pub fn newest_first(events: Vec<Event>, now: DateTime<Utc>) -> Vec<Line> {
     events.into_iter().rev().map(|e| line(e, now)).collect()
-}
-
-/// The oldest first, as logs are read.
-pub fn oldest_first(events: Vec<Event>, now: DateTime<Utc>) -> Vec<Line> {
-    events.into_iter().map(|e| line(e, now)).collect()
 }
 
 fn line(e: Event, now: DateTime<Utc>) -> Line {
@@ -44,7 +38,6 @@ fn line(e: Event, now: DateTime<Utc>) -> Line {
             String::new()
         },
         age: ago(now, e.last_at),
-        stamp: stamp(e.last_at),
         message: safe(&e.event.message),
     }
 }

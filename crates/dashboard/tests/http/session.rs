@@ -9,7 +9,7 @@ use talon_store::access::{AccessStore, Role};
 use crate::world::{Browser, OPERATOR, World};
 
 /// Every page that needs a session.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "/",
     "/cleanup",
     "/controller",
@@ -18,6 +18,7 @@ const PAGES: [&str; 12] = [
     "/agents/bot/timeline",
     "/agents/bot/events",
     "/agents/bot/logs",
+    "/agents/bot/logs/stream",
     "/agents/bot/config",
     "/agents/bot/secrets",
     "/agents/bot/edit",

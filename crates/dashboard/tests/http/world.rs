@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use reqwest::header::{COOKIE, HeaderMap, LOCATION, SET_COOKIE};
 use reqwest::{Client, RequestBuilder, StatusCode};
+use talon_core::clock::Clock;
 use talon_core::guesses::{ClientAddress, GuessLimit};
+use talon_core::logs::AgentLogs;
 use talon_core::secret::SecretValue;
 use talon_core::secret_writer::{KeyName, SecretWriteError, SecretWriter, StoredKey};
+use talon_core::turns::{Allowance, Turns};
 use talon_core::{AgentId, AgentName, AgentSpec, Owner};
 use talon_dashboard::{Dashboard, DashboardParts};
 use talon_store::access::{AccessStore, NewToken, Role};
@@ -15,6 +18,8 @@ use talon_store::{ApplyOptions, Store};
 use talon_store_sqlite::SqliteStore;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+
+use crate::logs::TestLogs;
 
 /// The operator's token, as it is derived from an install key.
 pub const OPERATOR: &str = "talon_op_for_tests";
@@ -57,6 +62,19 @@ impl SecretWriter for Writer {
     }
 }
 
+/// A clock that stands.
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        chrono::DateTime::default()
+    }
+
+    fn monotonic(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+}
+
 pub struct World {
     pub store: Arc<SqliteStore>,
     pub dashboard: Dashboard,
@@ -78,6 +96,20 @@ impl World {
     }
 
     pub async fn with_https(https: bool) -> Self {
+        Self::with(https, None, None).await
+    }
+
+    /// With a daemon that has lines.
+    pub async fn with_logs(logs: Arc<TestLogs>) -> Self {
+        Self::with(false, Some(logs), None).await
+    }
+
+    /// With a daemon that has lines, where one caller may have so many long answers.
+    pub async fn with_places(logs: Arc<TestLogs>, long_answers: usize) -> Self {
+        Self::with(false, Some(logs), Some(long_answers)).await
+    }
+
+    async fn with(https: bool, logs: Option<Arc<TestLogs>>, places: Option<usize>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let database = format!("sqlite://{}", folder.path().join("talon.db").display());
         SqliteStore::migrate(&database).await.expect("migrated");
@@ -87,18 +119,30 @@ impl World {
             got: Mutex::default(),
             store: store.clone(),
         });
-        let dashboard = Dashboard::new(DashboardParts {
+        let parts = DashboardParts {
             store: store.clone(),
             operator_sha256: SecretValue::new(OPERATOR.to_owned()).sha256_hex(),
             secrets: Some(writer.clone()),
             session_key: [3; 32],
             https,
             gauge: None,
+            logs: logs.clone().map(|logs| logs as Arc<dyn AgentLogs>),
             guesses: GuessLimit::default(),
             call_ceiling: 1000,
             new_token: Some(Box::new(|| SecretValue::new(MADE.to_owned()))),
             stopping: stop.clone(),
-        });
+        };
+        let dashboard = match places {
+            None => Dashboard::new(parts),
+            Some(long_answers) => {
+                let allowance = Allowance {
+                    long_answers,
+                    ..Allowance::default()
+                };
+                let turns = Turns::new(allowance, Arc::new(Still));
+                Dashboard::counting(parts, Arc::new(turns))
+            }
+        };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
             .expect("an address");

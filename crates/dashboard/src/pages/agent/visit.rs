@@ -21,6 +21,10 @@ use crate::ui::Markup;
 pub struct Asked {
     /// Events of this severity only.
     pub severity: String,
+    /// Lines of these sources only.
+    pub source: String,
+    /// Lines behind this place.
+    pub after: String,
     /// What was just done.
     pub done: String,
 }
