@@ -54,8 +54,8 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<R
         for mut snapshot in page {
             report.looked_at += 1;
             let leased = snapshot.work.lease_until.is_some_and(|t| t > snapshot.now);
-            let waits = snapshot.work.next_due_at.is_some();
-            if leased || (waits && !waits_for_secrets(&snapshot)) {
+            let wait = wait_of(&snapshot);
+            if leased || matches!(wait, Wait::LeftAlone) {
                 continue;
             }
             let id = snapshot.agent.id;
@@ -78,11 +78,15 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<R
             let stuck = plan.block.as_ref().is_some_and(|b| !says(&snapshot, b));
             let knocks = matches!(plan.knock, Knock::Now { .. });
             let work = !plan.steps.is_empty() || !plan.needs.is_empty();
-            let wakes = if waits {
-                let resolved = observed.references.values().all(Result::is_ok);
-                work && resolved && plan.block.is_none()
-            } else {
-                work || knocks || untold || stuck
+            let wakes = match wait {
+                Wait::LeftAlone => false,
+                Wait::Secrets => {
+                    let resolved = observed.references.values().all(Result::is_ok);
+                    work && resolved && plan.block.is_none()
+                }
+                // A knock comes at the time it waits for.
+                Wait::Later => work || untold || stuck,
+                Wait::Nothing => work || knocks || untold || stuck,
             };
             if wakes {
                 wake.push(id);
@@ -96,8 +100,36 @@ pub async fn run(shared: &Shared, inventory: &Inventory) -> StoreResult<Result<R
     Ok(Ok(report))
 }
 
-/// Whether it stands still because of its references: it comes back by itself, but what they point at may be there before,
-/// as when the daemon was restarted with it.
+/// What an agent that nobody works on waits for.
+#[derive(Debug, Clone, Copy)]
+enum Wait {
+    /// For nothing: only a change or a resync wakes it.
+    Nothing,
+    /// It stands still because of its references: it comes back by itself, but what they point at may be there before, as
+    /// when the daemon was restarted with it.
+    Secrets,
+    /// It comes back by itself, to speak to its Worker or to look again. That may be minutes off, and what was changed
+    /// behind our back does not wait for it.
+    Later,
+    /// It is due, or its last pass failed or was put off by Cloudflare: then that wait is its own, whatever lists show.
+    LeftAlone,
+}
+
+fn wait_of(snapshot: &Snapshot) -> Wait {
+    let throttled = snapshot
+        .conditions
+        .iter()
+        .any(|c| c.condition.kind == ConditionType::Throttled && c.condition.status == Truth::True);
+    match snapshot.work.next_due_at {
+        None => Wait::Nothing,
+        Some(due) if due <= snapshot.now => Wait::LeftAlone,
+        Some(_) if waits_for_secrets(snapshot) => Wait::Secrets,
+        Some(_) if throttled || snapshot.work.failure_count > 0 => Wait::LeftAlone,
+        Some(_) => Wait::Later,
+    }
+}
+
+/// Whether it stands still because of its references.
 fn waits_for_secrets(snapshot: &Snapshot) -> bool {
     snapshot.conditions.iter().any(|c| {
         c.condition.kind == ConditionType::Stalled

@@ -23,16 +23,10 @@ pub(crate) async fn apply(
     let wanted = columns::encode(spec)?;
     let mut tx = begin_writer_as(pool, actor).await?;
     let applied = loop {
-        if let Some(applied) = update(&mut tx, name, owner, &wanted, options.if_generation).await? {
+        if let Some(applied) = update(&mut tx, name, owner, &wanted, options).await? {
             break applied;
         }
-        if let Some(expected) = options.if_generation.filter(|expected| *expected != 0) {
-            return Err(StoreError::Stale {
-                expected,
-                actual: 0,
-            }
-            .into());
-        }
+        options.check(None)?;
         if let Some(applied) = insert(&mut tx, name, owner, &wanted).await? {
             break applied;
         }
@@ -52,7 +46,7 @@ async fn update(
     name: &AgentName,
     owner: &Owner,
     wanted: &[(&'static str, Cell)],
-    if_generation: Option<i64>,
+    options: ApplyOptions,
 ) -> Work<Option<Applied>> {
     let Some(row) = sqlx::query(concat!(
         "SELECT s.id, s.owner, s.generation, s.deletion_requested_at IS NOT NULL AS deleting, ",
@@ -67,9 +61,7 @@ async fn update(
     };
     let id = AgentId(cell(&row, "id")?);
     let actual: i64 = cell(&row, "generation")?;
-    if let Some(expected) = if_generation.filter(|expected| *expected != actual) {
-        return Err(StoreError::Stale { expected, actual }.into());
-    }
+    options.check(Some((id, actual)))?;
     if cell::<&str>(&row, "owner")? != owner.0 {
         return Err(codes::rejected(codes::FIXED).into());
     }

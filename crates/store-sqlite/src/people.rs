@@ -103,12 +103,8 @@ impl SqliteStore {
         let mut tx = self.writing().await?;
         begin_as(&mut tx, actor).await?;
         let found = live(&mut tx, name.as_str()).await?;
-        let actual = found.as_ref().map_or(0, |agent| agent.generation.0);
-        if let Some(expected) = options.if_generation
-            && expected != actual
-        {
-            return Err(StoreError::Stale { expected, actual });
-        }
+        let living = found.as_ref().map(|agent| (agent.id, agent.generation.0));
+        options.check(living)?;
         let outcome = match &found {
             None => {
                 insert(&mut tx, name, owner, wanted).await?;

@@ -11,6 +11,8 @@ use talon_core::spec::Jurisdiction;
 use talon_core::status::DeploymentStatus;
 use talon_core::{AgentId, Epoch, Generation, InstallId, Owner};
 
+use crate::{StoreError, StoreResult};
+
 /// The name under which events of the controller itself are kept; reserved, so that no agent can have it.
 pub const CONTROLLER: &str = "talon";
 
@@ -22,8 +24,26 @@ pub const KEEP_RETIRED_TOKENS: Duration = Duration::from_secs(86_400);
 pub struct ApplyOptions {
     /// Only if the agent is at this generation; 0: only if it does not exist.
     pub if_generation: Option<i64>,
+    /// Only if the living agent of the name is this one, since the name may be another's by the time of the write: else
+    /// `NotFound`, whatever its generation.
+    pub if_agent: Option<AgentId>,
     /// Do everything, then roll back.
     pub dry_run: bool,
+}
+
+impl ApplyOptions {
+    /// Checks the living agent that has the name now (`None`: none has): `NotFound` if it is another than the one asked
+    /// for, `Stale` if its generation is another.
+    pub fn check(self, living: Option<(AgentId, i64)>) -> StoreResult<()> {
+        if self.if_agent.is_some() && self.if_agent != living.map(|(id, _)| id) {
+            return Err(StoreError::NotFound);
+        }
+        let actual = living.map_or(0, |(_, generation)| generation);
+        match self.if_generation.filter(|expected| *expected != actual) {
+            Some(expected) => Err(StoreError::Stale { expected, actual }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What applying did.

@@ -179,7 +179,8 @@ impl Server {
         String::from_utf8(body).map_err(|_| self.stranger().into())
     }
 
-    /// Asks for a stream of events, which lasts as long as it lasts.
+    /// Asks for a stream of events, which lasts until one side ends it. That it begins is waited for as long as for any
+    /// answer.
     pub async fn events(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Events, Refused> {
         let mut url = self.url(path);
         url.query_pairs_mut().extend_pairs(query);
@@ -279,25 +280,6 @@ impl Server {
     ) -> Result<Events, Failure> {
         let request = self.http.request(Method::POST, self.url(path));
         let request = request.json(body).timeout(timeout);
-        let answer = self
-            .send(request.header(ACCEPT, "text/event-stream"))
-            .await?;
-        Ok(Events {
-            server: self.shown(),
-            answer,
-            waiting: Vec::new(),
-        })
-    }
-
-    /// Asks for events that come until one side ends it.
-    pub async fn get_for_events(
-        &self,
-        path: &[&str],
-        query: &[(&str, &str)],
-    ) -> Result<Events, Failure> {
-        let mut url = self.url(path);
-        url.query_pairs_mut().extend_pairs(query);
-        let request = self.http.request(Method::GET, url);
         let answer = self
             .send(request.header(ACCEPT, "text/event-stream"))
             .await?;

@@ -1,7 +1,7 @@
 //! A converged fleet costs nothing but the lists; and a resync finds what has become possible.
 
 use talon_core::condition::{ConditionType, Reason, Truth};
-use talon_simulator::CallClass;
+use talon_simulator::{CallClass, Fault};
 use talon_tests::stage::{ANTHROPIC, Stage, spec, wait_for};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,4 +112,47 @@ async fn a_resync_wakes_agents_whose_references_resolve_again() {
     daemon.daemon.resync_now();
     stage.deployed(AGENT).await;
     daemon.stop().await;
+}
+
+/// Lists that show that more is to be done are no reason to try what failed again before its time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resync_wakes_nobody_who_waits_after_a_failure() {
+    const AGENT: &str = "research-pro";
+    let mut stage = Stage::in_memory().await;
+    stage.config.backoff_initial_seconds = 3_600.0;
+    stage.config.backoff_max_seconds = 3_600.0;
+    let refused = Fault::Status {
+        status: 403,
+        html: false,
+        code: None,
+        after_commit: false,
+    };
+    stage.fault_once("r2.bucket.create", refused);
+    let daemon = stage.daemon();
+    stage.apply(AGENT, &spec()).await;
+    stage.fault_fired().await;
+    let waits = stage
+        .until(AGENT, "waiting", |s| {
+            s.work.lease_owner.is_none() && s.work.next_due_at.is_some_and(|due| due > s.now)
+        })
+        .await;
+    assert_eq!(waits.work.failure_count, 1);
+    let lists = || {
+        let calls = stage.sim.calls();
+        calls
+            .iter()
+            .filter(|c| c.operation == "workers.list")
+            .count()
+    };
+    // The second begins when the first is over.
+    for _ in 0..2 {
+        let before = lists();
+        daemon.daemon.resync_now();
+        wait_for(|| async { (lists() > before).then_some(()) })
+            .await
+            .expect("a resync");
+    }
+    daemon.stop().await;
+    let after = stage.get(AGENT).await;
+    assert_eq!(after.work.next_due_at, waits.work.next_due_at);
 }

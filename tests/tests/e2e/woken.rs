@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use talon_cloudflare::WorkersDev;
 use talon_core::Snapshot;
 use talon_core::condition::{ConditionType, Reason};
 use talon_core::deliver::{WakeError, WorkerDoor, WorkerReport};
+use talon_core::resource::ResourceKind;
 use talon_core::secret::SecretValue;
 use talon_core::snapshot::SecretState;
 use talon_core::status::DeploymentStatus;
-use talon_simulator::SimConfig;
+use talon_simulator::{SimConfig, WorkerEdit};
 use talon_store::EventFilter;
 use talon_store::network::{PresenceStore, Registration};
 use talon_store_sqlite::SqliteStore;
@@ -204,6 +205,18 @@ async fn a_worker_that_holds_another_value_gets_it_again() {
     daemon.stop().await;
 }
 
+/// The agent's Worker registers at the Hub.
+async fn come(scene: &Scene, agent: &Snapshot) {
+    let registration = Registration {
+        connection_id: "c1".to_owned(),
+        hub: "hub".to_owned(),
+        token_sha256: agent.agent.status.auth_token_hash.clone().expect("a token"),
+        runtime: None,
+    };
+    let known = scene.store.agent_connected(agent.agent.id, &registration);
+    known.await.expect("registered");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_left_the_hub_is_waited_for_and_its_message_tells_of_the_last_wake() {
     let scene = scene().await;
@@ -213,18 +226,8 @@ async fn an_agent_that_left_the_hub_is_waited_for_and_its_message_tells_of_the_l
     stays.keep_alive = true;
     stage.apply(AGENT, &stays).await;
     let agent = stage.until(AGENT, "confirmed", confirmed).await;
-    let registration = Registration {
-        connection_id: "c1".to_owned(),
-        hub: "hub".to_owned(),
-        token_sha256: agent.agent.status.auth_token_hash.clone().expect("a token"),
-        runtime: None,
-    };
+    come(&scene, &agent).await;
     let id = agent.agent.id;
-    scene
-        .store
-        .agent_connected(id, &registration)
-        .await
-        .expect("registered");
     let connected = |s: &Snapshot| {
         let mut all = s.conditions.iter().map(|c| &c.condition);
         let hub = all.find(|c| c.kind == ConditionType::HubConnected);
@@ -252,6 +255,53 @@ async fn an_agent_that_left_the_hub_is_waited_for_and_its_message_tells_of_the_l
     let wait = (due - away.now).num_seconds();
     assert!((60..=121).contains(&wait), "{wait} s");
     assert_eq!(scene.workers.woken().len(), 1);
+    daemon.stop().await;
+}
+
+/// It would come back to be woken in two minutes: that it was edited does not wait for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_left_the_hub_because_it_was_edited_is_repaired_by_the_next_resync() {
+    let scene = scene().await;
+    let stage = &scene.stage;
+    let daemon = stage.daemon();
+    let mut stays = spec();
+    stays.keep_alive = true;
+    stage.apply(AGENT, &stays).await;
+    stage.until(AGENT, "confirmed", confirmed).await;
+    daemon.daemon.resync_now();
+    let agent = stage
+        .until(AGENT, "settled", |s| {
+            let worker = s.resource(ResourceKind::Worker);
+            worker.is_some_and(|w| w.observed_hash.is_some()) && idle(s)
+        })
+        .await;
+    come(&scene, &agent).await;
+    stage.until(AGENT, "at the Hub", idle).await;
+    let lag = stage.config.list_lag_seconds;
+    tokio::time::sleep(Duration::from_secs_f64(lag)).await;
+
+    let edit = WorkerEdit {
+        drop_bindings: vec!["AGENT_NAME".to_owned()],
+        ..WorkerEdit::default()
+    };
+    let worker = agent.agent.status.worker_name.clone().expect("a Worker");
+    assert!(stage.sim.edit_worker(&worker, &edit));
+    let left = scene.store.agent_disconnected(agent.agent.id, "c1");
+    left.await.expect("ended");
+    let minute = |s: &Snapshot| {
+        let due = s.work.next_due_at.map(|due| (due - s.now).num_seconds());
+        s.work.lease_owner.is_none() && due.is_some_and(|wait| wait > 60)
+    };
+    stage.until(AGENT, "missed", minute).await;
+    stage.sim.clear_calls();
+    let begun = Instant::now();
+    daemon.daemon.resync_now();
+    stage
+        .until(AGENT, "repaired", |_| {
+            stage.write_names() == ["tokens.roll", "workers.upload"]
+        })
+        .await;
+    assert!(begun.elapsed() < Duration::from_secs(60));
     daemon.stop().await;
 }
 

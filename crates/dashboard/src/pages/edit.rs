@@ -8,7 +8,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use talon_core::manifest::{Manifest, to_yaml};
-use talon_core::{Owner, Snapshot};
+use talon_core::{AgentId, Owner, Snapshot};
 use talon_store::ApplyOptions;
 
 use super::agent::{locked, shown_yaml};
@@ -29,6 +29,7 @@ struct EditPage {
     name: Option<String>,
     action: String,
     generation: i64,
+    agent: Option<AgentId>,
     locked: Option<String>,
     f: Form,
     yaml: String,
@@ -68,6 +69,7 @@ fn page(
     render(&EditPage {
         shell: Shell::new(app, session, theme, title, section, action.clone()),
         generation: before.map_or(0, |s| s.agent.generation.0),
+        agent: before.map(|s| s.agent.id),
         locked: before.and_then(locked),
         name,
         action,
@@ -170,23 +172,18 @@ async fn answer(
         "plan-form" => to_yaml(&manifest.name, &manifest.owner, &manifest.spec),
         _ => yaml,
     };
-    let generation = match &before {
-        Some(_) => fields.get("generation").parse().unwrap_or(0),
-        None => 0,
+    // Only to the agent that was shown, as it was shown: its name may be another's by now.
+    let shown = |s: &Snapshot| fields.get("agent").parse().unwrap_or(s.agent.id);
+    let options = ApplyOptions {
+        if_generation: Some(match &before {
+            Some(_) => fields.get("generation").parse().unwrap_or(0),
+            None => 0,
+        }),
+        if_agent: before.as_ref().map(shown),
+        dry_run: false,
     };
-    let plan = Plan::make(
-        &**app.store(),
-        session,
-        before.as_ref(),
-        &manifest,
-        generation,
-    )
-    .await?;
+    let plan = Plan::make(&**app.store(), session, before.as_ref(), &manifest, options).await?;
     if fields.get("do") == "apply" && plan.may_apply {
-        let options = ApplyOptions {
-            if_generation: Some(generation),
-            dry_run: false,
-        };
         app.store()
             .apply_as(
                 &session.visitor.actor(),

@@ -153,6 +153,41 @@ async fn a_stale_page_overwrites_nothing() {
     assert_eq!(row.agent.spec.model, "anthropic/other");
 }
 
+/// Its generation may be the same.
+#[tokio::test]
+async fn a_page_that_showed_another_agent_of_the_name_overwrites_nothing() {
+    let world = World::new().await;
+    let other = world.agent("other", "default").await.to_string();
+    let shown = world.agent("bot", "default").await.to_string();
+    let browser = world.visitor(Role::Operator, None).await;
+    let page = browser.get("/agents/bot/edit").await.text;
+    assert!(page.contains(&format!("name=\"agent\" value=\"{shown}\"")));
+    let yaml = MANIFEST
+        .replace("new-bot", "bot")
+        .replace("anthropic/a", "anthropic/mine");
+    let row = async || {
+        let row = world.store.get("bot", false).await.expect("read");
+        row.expect("a row").agent
+    };
+    let before = row().await;
+    let mut fields = vec![
+        ("do", "apply"),
+        ("generation", "1"),
+        ("agent", other.as_str()),
+        ("yaml", yaml.as_str()),
+    ];
+    let answer = browser.post("/agents/bot/edit", &fields).await;
+    assert!(
+        answer.text.contains("another has its name"),
+        "{}",
+        answer.text
+    );
+    assert_eq!(row().await.spec, before.spec);
+    fields[2].1 = &shown;
+    let answer = browser.post("/agents/bot/edit", &fields).await;
+    assert_eq!(answer.goes_to(), "/agents/bot?done=applied");
+}
+
 #[tokio::test]
 async fn nobody_makes_agents_of_another_owner() {
     let world = World::new().await;

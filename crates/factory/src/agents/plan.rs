@@ -66,6 +66,7 @@ pub async fn plan(
     let agent = &before.agent;
     let rehearsal = ApplyOptions {
         if_generation: None,
+        if_agent: Some(agent.id),
         dry_run: true,
     };
     let rehearsed = app

@@ -116,7 +116,7 @@ pub(super) async fn keeps_every_field(bench: Bench) {
 pub(super) async fn honours_if_generation(bench: Bench) {
     let at = |g| ApplyOptions {
         if_generation: Some(g),
-        dry_run: false,
+        ..ApplyOptions::default()
     };
     let owner = Owner::default();
     let n = name("research-pro");
@@ -139,8 +139,8 @@ pub(super) async fn honours_if_generation(bench: Bench) {
 
 pub(super) async fn dry_run_leaves_nothing(bench: Bench) {
     let dry = ApplyOptions {
-        if_generation: None,
         dry_run: true,
+        ..ApplyOptions::default()
     };
     let owner = Owner::default();
     let n = name("research-pro");

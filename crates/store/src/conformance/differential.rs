@@ -216,6 +216,7 @@ fn random_step(dice: &mut Dice, born: &[(i64, i64)]) -> Step {
             ApplyOptions {
                 if_generation: dice.pick(&[None, None, None, Some(0), Some(generation)]),
                 dry_run: dice.one_in(8),
+                ..ApplyOptions::default()
             },
         ),
         4 => Step::Delete(agent, dice.one_in(3)),

@@ -105,6 +105,59 @@ pub(super) async fn the_feed_tells_where_it_begins(bench: Bench) {
     assert!(bench.first_change().await.unwrap() >= last);
 }
 
+pub(super) async fn a_spec_for_one_agent_is_written_to_no_other_of_its_name(bench: Bench) {
+    let actor = Actor {
+        name: "token:ann".to_owned(),
+        source: "10.0.0.7".to_owned(),
+    };
+    let (agent, owner, wanted) = (name("agent-a"), Owner::default(), spec());
+    let gone = bench.archived("agent-a", None).await;
+    let options = |id, generation| ApplyOptions {
+        if_generation: generation,
+        if_agent: Some(id),
+        ..ApplyOptions::default()
+    };
+    let apply = async |options| {
+        let applied = bench.apply_as(&actor, &agent, &owner, &wanted, options);
+        let in_somebodys_name = applied.await;
+        let applied = bench.apply(&agent, &owner, &wanted, options).await;
+        assert_eq!(in_somebodys_name.is_ok(), applied.is_ok());
+        in_somebodys_name
+    };
+    // Nobody has the name: nothing is made in place of the one that was meant.
+    for generation in [None, Some(1)] {
+        let refused = apply(options(gone, generation)).await.unwrap_err();
+        assert!(matches!(refused, StoreError::NotFound), "{refused}");
+        assert!(bench.get("agent-a", false).await.unwrap().is_none());
+    }
+    let now = bench.create("agent-a").await;
+    let mut other = wanted.clone();
+    other.display_name = Some("Another".to_owned());
+    let made = bench.get("agent-a", false).await.unwrap().unwrap().agent;
+    // Neither at the generation of the one that was meant, nor at any, nor in a rehearsal.
+    for generation in [None, Some(1), Some(7)] {
+        for dry_run in [false, true] {
+            let options = ApplyOptions {
+                dry_run,
+                ..options(gone, generation)
+            };
+            let refused = bench.apply_as(&actor, &agent, &owner, &other, options);
+            let refused = refused.await.unwrap_err();
+            assert!(matches!(refused, StoreError::NotFound), "{refused}");
+        }
+    }
+    let found = bench.get("agent-a", false).await.unwrap().unwrap().agent;
+    assert_eq!(
+        (&found.spec, found.generation),
+        (&made.spec, made.generation)
+    );
+    let refused = bench.apply_as(&actor, &agent, &owner, &other, options(now, Some(7)));
+    let refused = refused.await.unwrap_err();
+    assert!(matches!(refused, StoreError::Stale { .. }), "{refused}");
+    let applied = bench.apply_as(&actor, &agent, &owner, &other, options(now, Some(1)));
+    assert_eq!(applied.await.unwrap().id, now);
+}
+
 pub(super) async fn what_was_decided_about_one_agent_befalls_no_other(bench: Bench) {
     let actor = Actor {
         name: "token:ann".to_owned(),

@@ -117,7 +117,7 @@ pub fn cases() -> Vec<Case> {
             who_wants_a_look_is_counted_and_listed, counts_are_of_one_owner, cleanup_shows_what_is_going_and_what_was_left,
             events_are_of_one_owner_or_one_agent, the_controller_is_seen_at_work, granted_calls_and_pauses_are_shown,
         }
-        fleet { pages_show_every_agent_once, filters_are_joined_by_and, what_was_decided_about_one_agent_befalls_no_other, the_feed_tells_where_it_begins }
+        fleet { pages_show_every_agent_once, filters_are_joined_by_and, what_was_decided_about_one_agent_befalls_no_other, a_spec_for_one_agent_is_written_to_no_other_of_its_name, the_feed_tells_where_it_begins }
         access {
             tokens_live_until_revoked, tokens_expire, an_attempt_is_made_once,
             an_attempt_that_was_given_up_may_come_again, racing_attempts_are_one,

@@ -25,14 +25,8 @@ impl State {
         columns::check_owner(owner)?;
         let wanted = columns::encode(spec)?;
         let found = self.live_id(name.as_str());
-        let actual = found
-            .and_then(|id| self.rows.get(&id))
-            .map_or(0, |row| row.agent.generation.0);
-        if let Some(expected) = options.if_generation
-            && expected != actual
-        {
-            return Err(StoreError::Stale { expected, actual });
-        }
+        let living = found.and_then(|id| self.rows.get(&id));
+        options.check(living.map(|row| (row.agent.id, row.agent.generation.0)))?;
         let Some(row) = found.and_then(|id| self.rows.get_mut(&id)) else {
             let id = self.ids.agent();
             if !options.dry_run {

@@ -76,6 +76,7 @@ async fn apply_all(
     let options = |dry_run| ApplyOptions {
         if_generation: args.if_generation,
         dry_run,
+        ..ApplyOptions::default()
     };
     let mut rehearsed = Vec::new();
     let mut before = Vec::new();

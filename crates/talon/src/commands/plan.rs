@@ -64,8 +64,8 @@ async fn plan_one(fleet: &dyn Fleet, document: Document) -> Result<Planned, Fail
         .map(|s| spec_diff::diff(&s.agent.spec, &document.spec, Stage::of(s)))
         .unwrap_or_default();
     let rehearsal = ApplyOptions {
-        if_generation: None,
         dry_run: true,
+        ..ApplyOptions::default()
     };
     let refused = match fleet::apply(fleet, &document, before.as_ref(), rehearsal).await {
         Ok(_) => None,

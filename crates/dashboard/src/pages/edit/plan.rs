@@ -103,13 +103,13 @@ impl Plan {
         }
     }
 
-    /// Compares and rehearses.
+    /// Compares and rehearses what would be applied so.
     pub async fn make(
         store: &dyn WholeStore,
         session: &Session,
         before: Option<&Snapshot>,
         wanted: &Manifest,
-        generation: i64,
+        options: ApplyOptions,
     ) -> Result<Self, PageError> {
         let mut errors = Vec::new();
         if !session.visitor.sees(&wanted.owner) {
@@ -134,8 +134,8 @@ impl Plan {
             None => Vec::new(),
         };
         let rehearsal = ApplyOptions {
-            if_generation: Some(generation),
             dry_run: true,
+            ..options
         };
         let actor = session.visitor.actor();
         match store
@@ -153,6 +153,10 @@ impl Plan {
                 &format!(
                     "the agent changed meanwhile and is at generation {actual}: load the page again"
                 ),
+            )),
+            Err(StoreError::NotFound) => errors.push(said(
+                "name",
+                "the agent that this page showed is gone, and another has its name: load the page again",
             )),
             Err(error) => return Err(error.into()),
         }

@@ -54,6 +54,8 @@ impl Write<'_> {
         let dry_run = self.params.dry_run.is_some();
         let options = ApplyOptions {
             if_generation: self.if_generation,
+            // What was looked at is what is written to, whoever has the name by then.
+            if_agent: self.before.as_ref().map(|s| s.agent.id),
             dry_run,
         };
         let store = self.app.store();

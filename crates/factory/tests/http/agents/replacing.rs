@@ -2,8 +2,9 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use talon_core::mutation::Mutation;
 
-use super::{AGENTS, controller, deployed, pointers, spec, with};
+use super::{AGENTS, controller, create, deployed, pointers, spec, with};
 use crate::world::{World, read};
 
 #[tokio::test]
@@ -99,4 +100,42 @@ async fn a_put_says_what_it_builds_upon() {
     let (status, problem) = read(request).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(pointers(&problem), ["/name"]);
+}
+
+/// Of the same owner, with the same spec, at the same generation.
+#[tokio::test]
+async fn the_tag_of_an_agent_that_is_gone_matches_no_namesake() {
+    let world = World::new().await;
+    let path = format!("{AGENTS}/research-pro");
+    let tag = async || {
+        let shown = world.ask(Method::GET, &path).send().await;
+        let shown = shown.expect("an answer");
+        shown.headers()["etag"].to_str().expect("text").to_owned()
+    };
+    create(&world, "research-pro", spec()).await;
+    let old = tag().await;
+    let deleted = read(world.ask(Method::DELETE, &path)).await.0;
+    assert_eq!(deleted, StatusCode::ACCEPTED);
+    controller(&world, "research-pro", vec![Mutation::Archive]).await;
+    create(&world, "research-pro", spec()).await;
+    let wanted = json!({"spec": with(json!({"display_name": "N"}))});
+    let put = |tag: &str| {
+        world
+            .ask(Method::PUT, &path)
+            .header("if-match", tag)
+            .json(&wanted)
+    };
+    let patch = |tag: &str| {
+        world
+            .ask(Method::PATCH, &path)
+            .header("if-match", tag)
+            .header("content-type", "application/merge-patch+json")
+            .body(wanted.to_string())
+    };
+    let failed = StatusCode::PRECONDITION_FAILED;
+    assert_eq!(read(put(&old)).await.0, failed);
+    assert_eq!(read(patch(&old)).await.0, failed);
+    let (status, agent) = world.get(&path).await;
+    assert_eq!((status, &agent["generation"]), (StatusCode::OK, &json!(1)));
+    assert_eq!(read(put(&tag().await)).await.0, StatusCode::OK);
 }
