@@ -165,9 +165,7 @@ impl Shown<'_> {
         connected: &mut bool,
     ) -> Result<(), Failure> {
         let tail = tail.to_string();
-        let mut events = server
-            .get_for_events(&self.path, &self.query(&tail, true))
-            .await?;
+        let mut events = server.events(&self.path, &self.query(&tail, true)).await?;
         *connected = true;
         let before = *last;
         while let Some(line) = events.next().await? {
