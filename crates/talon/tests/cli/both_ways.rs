@@ -208,6 +208,47 @@ fn looking_says_the_same_either_way() {
     }
 }
 
+#[test]
+fn an_agents_history_and_an_owners_events_are_told_however_much_else_happened() {
+    let b = Bench::new();
+    for (name, owner) in [("research-pro", "ann"), ("legal-bot", "bob")] {
+        let args = ["apply", "-f", "-", "--owner", owner];
+        b.talon_reading(&args, &named(name)).ends(0);
+        let event = NewEvent {
+            severity: Severity::Warning,
+            reason: EventReason::DriftDetected,
+            object: "worker/openclaw-1".into(),
+            message: format!("of {owner}"),
+        };
+        b.pass(name, vec![Mutation::Event(event)]);
+    }
+    b.sql(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i <= 10000)
+         INSERT INTO audit_log (at, actor, action, object)
+         SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), 'somebody', 'update', 'another' FROM n",
+    );
+    // As some actions were written before.
+    b.sql(
+        "INSERT INTO audit_log (at, actor, action, object)
+         VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), 'somebody', 'set_secret', 'agent/research-pro')",
+    );
+    let daemon = Daemon::over(&b);
+    let both = |args: &[&str]| {
+        let args = [args, &["-o", "json"]].concat();
+        let said = [b.talon(&args), daemon.talon(&b, &args)].map(|ran| ran.ends(0).json());
+        assert_eq!(said[0], said[1], "{args:?}");
+        said[0]["items"].as_array().expect("items").clone()
+    };
+    let history = both(&["history", "research-pro"]);
+    let actions: Vec<_> = history.iter().map(|entry| &entry["action"]).collect();
+    assert_eq!(actions, ["insert", "set_secret"]);
+    for owner in ["ann", "bob"] {
+        let events = both(&["events", "--owner", owner, "--limit", "1"]);
+        assert_eq!(events.len(), 1, "{events:?}");
+        assert_eq!(events[0]["message"], format!("of {owner}"));
+    }
+}
+
 /// Commands that read manifests, on a fleet that stands.
 #[test]
 fn plans_and_rehearsals_say_the_same_either_way() {
