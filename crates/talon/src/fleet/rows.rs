@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(told.exit, Exit::NotAllowed);
         assert!(told.message.contains("audit log"), "{told}");
         assert!(told.next.contains("--server"), "{told}");
-        let down = StoreError::Unavailable("down".to_owned());
-        assert_eq!(no_log(down.clone().into()), Failure::from(down));
+        let down = || Failure::from(StoreError::Unavailable("down".to_owned()));
+        assert_eq!(no_log(down()), down());
     }
 }

@@ -1,11 +1,14 @@
 //! Every command, by way of the database and by way of a daemon: the same words, the same documents, the same codes; and
 //! every document as its published schema says.
 
+use talon_core::Owner;
 use talon_core::condition::{ConditionType, Reason, Truth};
 use talon_core::event::{EventReason, NewEvent, Severity};
 use talon_core::mutation::{Cleanup, Mutation, ResourceWrite, SecretWrite};
 use talon_core::resource::{CleanupResult, ResourceKind, ResourceState};
 use talon_core::snapshot::{SecretSource, SecretState};
+use talon_factory::wire::left_over;
+use talon_store::Store;
 
 use crate::bench::{Bench, MANIFEST};
 use crate::daemon::{Daemon, fits, timeless};
@@ -247,6 +250,26 @@ fn an_agents_history_and_an_owners_events_are_told_however_much_else_happened() 
         assert_eq!(events.len(), 1, "{events:?}");
         assert_eq!(events[0]["message"], format!("of {owner}"));
     }
+}
+
+#[test]
+fn what_is_left_over_is_told_by_owner() {
+    let b = Bench::new();
+    let owned = ["apply", "-f", "-", "--owner", "bob"];
+    b.talon_reading(&owned, MANIFEST).ends(0);
+    b.deployed("research-pro");
+    b.talon(&["delete", "research-pro", "--yes"]).ends(0);
+    b.archived("research-pro", CleanupResult::Failed);
+    let all = b.with(b.store.leftovers()).expect("what is left");
+    assert!(!all.is_empty());
+    let of = |owner: Option<&str>| {
+        let owner = owner.map(|owner| Owner(owner.to_owned()));
+        b.with(left_over(&b.store, owner.as_ref()))
+            .expect("what is left")
+    };
+    assert_eq!(of(None), all);
+    assert_eq!(of(Some("bob")), all);
+    assert_eq!(of(Some("ann")), []);
 }
 
 /// Commands that read manifests, on a fleet that stands.
