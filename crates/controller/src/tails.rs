@@ -7,7 +7,7 @@
 //! agent's control token. Its other secrets cannot be looked for: their values are not kept anywhere to compare with.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,7 +21,8 @@ use talon_core::text::clip;
 use talon_core::{AgentId, name};
 use talon_secrets::Redactor;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::time::Instant;
 
 use crate::failure;
 use crate::shared::Shared;
@@ -32,10 +33,12 @@ pub const AT_ONCE: usize = 16;
 const BEHIND: usize = 256;
 /// Longest time that a call to Cloudflare may take.
 const CALL: Duration = Duration::from_secs(20);
-/// How often in a row a tail that ended is opened again.
+/// How often in a row it is tried to open a tail again, be it that opening fails or that what was opened ends at once.
 const TRIES: u32 = 5;
 /// The pause before the first of these; it doubles.
 const PAUSE: Duration = Duration::from_secs(1);
+/// A tail that lived longer counts as steady: what ends it is no part of a row.
+const STEADY: Duration = Duration::from_secs(30);
 /// A tail is opened again so long before Cloudflare ends it.
 const BEFORE_EXPIRY: chrono::TimeDelta = chrono::TimeDelta::seconds(30);
 /// Most lines of one run of a Worker.
@@ -44,13 +47,60 @@ const MOST_LINES: usize = 100;
 const LOOKED_THROUGH: usize = 4 * MAX_TEXT;
 
 /// The tail of one Worker, if it is open.
-type Slot = tokio::sync::Mutex<Option<broadcast::Sender<LogLine>>>;
+type Open = Option<broadcast::Sender<LogLine>>;
+type Slot = tokio::sync::Mutex<Open>;
+
+/// The slots of the Workers that are followed, and of no others.
+#[derive(Default)]
+struct Slots(Mutex<BTreeMap<AgentId, Arc<Slot>>>);
+
+impl Slots {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<AgentId, Arc<Slot>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The slot of one agent, locked.
+    async fn take(self: &Arc<Self>, agent: AgentId) -> Taken {
+        loop {
+            let slot = self.all().entry(agent).or_default().clone();
+            let open = slot.clone().lock_owned().await;
+            // Whoever held it before may have left it empty, and so taken it away.
+            let is_there = self
+                .all()
+                .get(&agent)
+                .is_some_and(|now| Arc::ptr_eq(now, &slot));
+            if is_there {
+                return Taken {
+                    slots: self.clone(),
+                    agent,
+                    open,
+                };
+            }
+        }
+    }
+}
+
+/// A slot that nobody else looks at. One that is left empty is taken away, even if whoever held it was given up.
+struct Taken {
+    slots: Arc<Slots>,
+    agent: AgentId,
+    open: OwnedMutexGuard<Open>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        // Before the lock is: who waits for it finds that this is no slot any more.
+        if self.open.is_none() {
+            self.slots.all().remove(&self.agent);
+        }
+    }
+}
 
 /// See the module.
 pub struct Tails {
     shared: Arc<Shared>,
     cloud: Arc<dyn TailCloud>,
-    slots: Mutex<BTreeMap<AgentId, Arc<Slot>>>,
+    slots: Arc<Slots>,
     places: Arc<Semaphore>,
 }
 
@@ -61,7 +111,10 @@ struct Tail {
     worker: String,
     redactor: Redactor,
     lines: broadcast::Sender<LogLine>,
-    slot: Arc<Slot>,
+    agent: AgentId,
+    slots: Arc<Slots>,
+    /// The pause before it is opened again for the first time.
+    pause: Duration,
     _place: OwnedSemaphorePermit,
 }
 
@@ -70,7 +123,7 @@ impl Tails {
         Self {
             shared,
             cloud,
-            slots: Mutex::default(),
+            slots: Arc::default(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
@@ -78,13 +131,9 @@ impl Tails {
     /// What the agent's Worker prints from now on.
     pub async fn follow(&self, agent: AgentId) -> Result<Box<dyn LogFeed>, TailError> {
         let worker = self.worker(agent).await?;
-        let slot = {
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            slots.entry(agent).or_default().clone()
-        };
         // Held while it is opened: who comes meanwhile shares it.
-        let mut open = slot.lock().await;
-        if let Some(lines) = &*open {
+        let mut slot = self.slots.take(agent).await;
+        if let Some(lines) = &*slot.open {
             return Ok(self.follower(lines.subscribe()));
         }
         let place = self.places.clone().try_acquire_owned();
@@ -100,10 +149,12 @@ impl Tails {
             worker,
             redactor,
             lines: lines.clone(),
-            slot: slot.clone(),
+            agent,
+            slots: self.slots.clone(),
+            pause: PAUSE,
             _place: place,
         };
-        *open = Some(lines);
+        *slot.open = Some(lines);
         tokio::spawn(tail.run(socket));
         Ok(self.follower(follower))
     }
@@ -159,6 +210,8 @@ fn refused(error: &CloudError) -> TailError {
 
 impl Tail {
     async fn run(self, mut socket: Box<dyn TailSocket>) {
+        let mut since = Instant::now();
+        let mut tries = Tries(0);
         loop {
             let ended = tokio::select! {
                 biased;
@@ -178,21 +231,25 @@ impl Tail {
                         let _ = self.lines.send(line);
                     }
                 }
-                Ok(None) | Err(_) => match self.again(socket.id()).await {
-                    Some(next) => socket = next,
-                    None => return,
-                },
+                Ok(None) | Err(_) => {
+                    tries.after(since.elapsed());
+                    match self.again(socket.id(), &mut tries).await {
+                        Some(next) => socket = next,
+                        None => return,
+                    }
+                    since = Instant::now();
+                }
             }
         }
     }
 
     /// Ends the tail if nobody follows it any more. Somebody may just have come.
     async fn leave(&self, id: &str) -> bool {
-        let mut slot = self.slot.lock().await;
+        let mut slot = self.slots.take(self.agent).await;
         if self.lines.receiver_count() > 0 {
             return false;
         }
-        *slot = None;
+        *slot.open = None;
         // Under the lock: whoever comes now opens another one, and Cloudflare allows but few.
         self.close(id).await;
         true
@@ -206,10 +263,15 @@ impl Tail {
     }
 
     /// Opens another tail in the place of one that ended. `None`: it is given up, or nobody follows.
-    async fn again(&self, ended: &str) -> Option<Box<dyn TailSocket>> {
+    async fn again(&self, ended: &str, tries: &mut Tries) -> Option<Box<dyn TailSocket>> {
         self.close(ended).await;
-        let mut pause = PAUSE;
-        for n in 1..=TRIES {
+        let mut why = "Cloudflare ends it as soon as it is opened".to_owned();
+        while let Some(factor) = tries.next() {
+            tokio::select! {
+                biased;
+                () = self.lines.closed() => break,
+                () = tokio::time::sleep(self.pause * factor) => {}
+            }
             match self.cloud.open_tail(terms(), &self.worker).await {
                 Ok(socket) => {
                     self.say(
@@ -219,22 +281,14 @@ impl Tail {
                     return Some(socket);
                 }
                 Err(CloudError::NotFound(_)) => {
-                    self.say(LogLevel::Warn, "the Worker is gone");
+                    why = "the Worker is gone".to_owned();
                     break;
                 }
-                Err(error) if n == TRIES => {
-                    let error = refused(&error);
-                    self.say(LogLevel::Error, &format!("the tail ended: {error}"));
-                    break;
-                }
-                Err(_) => {}
-            }
-            tokio::select! {
-                () = self.lines.closed() => break,
-                () = tokio::time::sleep(pause) => pause *= 2,
+                Err(error) => why = refused(&error).to_string(),
             }
         }
-        *self.slot.lock().await = None;
+        self.say(LogLevel::Error, &format!("the tail ended: {why}"));
+        *self.slots.take(self.agent).await.open = None;
         None
     }
 
@@ -255,6 +309,25 @@ impl Tail {
             }
             None => std::future::pending().await,
         }
+    }
+}
+
+/// How often in a row it was tried to open a tail again.
+struct Tries(u32);
+
+impl Tries {
+    /// One has ended that lived so long.
+    fn after(&mut self, lived: Duration) {
+        if lived > STEADY {
+            self.0 = 0;
+        }
+    }
+
+    /// How many pauses to wait before the next try; `None`: it is given up.
+    fn next(&mut self) -> Option<u32> {
+        let pauses = (self.0 < TRIES).then(|| 2_u32.pow(self.0));
+        self.0 += 1;
+        pauses
     }
 }
 

@@ -1,4 +1,107 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use talon_core::cloud::CloudResult;
+
 use super::*;
+use crate::clock::SystemClock;
+
+/// Opens tails that end as soon as they are read.
+#[derive(Default)]
+struct Fleeting(AtomicU32);
+
+struct Ended;
+
+#[async_trait]
+impl TailSocket for Ended {
+    fn id(&self) -> &str {
+        "made-up"
+    }
+
+    fn expires_at(&self) -> Option<DateTime<Utc>> {
+        None
+    }
+
+    async fn next(&mut self) -> CloudResult<Option<TailEvent>> {
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl TailCloud for Fleeting {
+    async fn open_tail(&self, _: CallCx, _: &str) -> CloudResult<Box<dyn TailSocket>> {
+        let opened = self.0.fetch_add(1, Ordering::Relaxed);
+        assert!(opened < 100, "it is opened again and again");
+        Ok(Box::new(Ended))
+    }
+
+    async fn close_tail(&self, _: CallCx, _: &str, _: &str) -> CloudResult<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_tail_that_ends_at_once_is_opened_ever_later_then_given_up_and_its_slot_is_gone() {
+    let cloud = Arc::new(Fleeting::default());
+    let slots = Arc::new(Slots::default());
+    let agent = AgentId(uuid::Uuid::nil());
+    let (lines, mut follower) = broadcast::channel(BEHIND);
+    *slots.take(agent).await.open = Some(lines.clone());
+    let places = Arc::new(Semaphore::new(1));
+    let tail = Tail {
+        cloud: cloud.clone(),
+        clock: Arc::new(SystemClock::default()),
+        worker: "made-up".to_owned(),
+        redactor: Redactor::new(),
+        lines,
+        agent,
+        slots: slots.clone(),
+        pause: Duration::from_millis(1),
+        _place: places.try_acquire_owned().expect("a place"),
+    };
+    let began = Instant::now();
+    tail.run(Box::new(Ended)).await;
+    assert_eq!(cloud.0.load(Ordering::Relaxed), TRIES);
+    let paused = Duration::from_millis(1) * (2_u32.pow(TRIES) - 1);
+    assert!(began.elapsed() >= paused, "{:?}", began.elapsed());
+    assert!(slots.all().is_empty());
+    let mut last = None;
+    while let Ok(line) = follower.recv().await {
+        last = Some(line.message());
+    }
+    let last = last.expect("a last word");
+    assert!(last.contains("the tail ended"), "{last}");
+}
+
+#[test]
+fn what_was_steady_begins_a_row_anew() {
+    let mut tries = Tries(TRIES - 1);
+    tries.after(STEADY);
+    assert_eq!(tries.next(), Some(16));
+    assert_eq!(tries.next(), None);
+    tries.after(STEADY + PAUSE);
+    assert_eq!(tries.next(), Some(1));
+}
+
+#[tokio::test]
+async fn a_slot_that_is_left_empty_is_no_slot_for_whoever_waits_for_it() {
+    let slots = Arc::new(Slots::default());
+    let agent = AgentId(uuid::Uuid::nil());
+    let first = slots.take(agent).await;
+    let waiting = tokio::spawn({
+        let slots = slots.clone();
+        async move { slots.take(agent).await }
+    });
+    tokio::task::yield_now().await;
+    drop(first);
+    let second = waiting.await.expect("taken");
+    let is_its = Arc::ptr_eq(
+        slots.all().get(&agent).expect("a slot"),
+        OwnedMutexGuard::mutex(&second.open),
+    );
+    assert!(is_its);
+    drop(second);
+    assert!(slots.all().is_empty());
+}
 
 fn event(cause: TailCause) -> TailEvent {
     TailEvent {

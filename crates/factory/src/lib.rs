@@ -43,7 +43,7 @@ pub use talon_core::turns::Rate;
 
 /// What a client and this server say to each other, beyond plain JSON.
 pub mod wire {
-    pub use crate::agents::fleet::{HISTORY_LOOKS_BACK, HistoryEntry, history_of};
+    pub use crate::agents::fleet::{HistoryEntry, changes_of, events_of, left_over};
     pub use crate::agents::full::{decode, encode};
     pub use crate::agents::spec::Spec;
 }

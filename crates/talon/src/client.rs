@@ -44,6 +44,8 @@ pub struct Call {
     pub headers: Vec<(&'static str, String)>,
     /// The body, if there is one.
     pub body: Option<Value>,
+    /// How long the answer may take, if whoever asks has chosen that.
+    pub timeout: Option<Duration>,
 }
 
 impl Call {
@@ -55,6 +57,7 @@ impl Call {
             query: Vec::new(),
             headers: Vec::new(),
             body: None,
+            timeout: None,
         }
     }
 }
@@ -150,7 +153,8 @@ impl Server {
         if !call.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&call.query);
         }
-        let mut request = self.http.request(call.method.clone(), url).timeout(QUICK);
+        let timeout = call.timeout.unwrap_or(QUICK);
+        let mut request = self.http.request(call.method.clone(), url).timeout(timeout);
         for (name, value) in &call.headers {
             request = request.header(*name, value);
         }
@@ -159,7 +163,8 @@ impl Server {
         }
         let answer = self.ask(request).await.map_err(|mut refused| {
             // Whether it was done before the answer was lost, nobody can tell.
-            if call.method != Method::GET && refused.failure.exit == Exit::TimedOut {
+            let is_lost = call.timeout.is_none() && refused.failure.exit == Exit::TimedOut;
+            if call.method != Method::GET && is_lost {
                 refused.failure.next = "look whether it was done before you do it again".to_owned();
             }
             refused
@@ -213,13 +218,12 @@ impl Server {
 
     /// Asks for a document.
     pub async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
-        let mut url = self.url(path);
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        let request = self.http.request(Method::GET, url).timeout(QUICK);
-        let answer = self.send(request).await?;
-        self.document(answer).await
+        let mut call = Call::new(Method::GET, path);
+        let pairs = query.iter();
+        call.query = pairs
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        Ok(self.call(&call).await?)
     }
 
     /// Sends a document and waits for the answer, at most so long.
@@ -229,9 +233,10 @@ impl Server {
         body: &Value,
         timeout: Duration,
     ) -> Result<Value, Failure> {
-        let request = self.http.request(Method::POST, self.url(path));
-        let answer = self.send(request.json(body).timeout(timeout)).await?;
-        self.document(answer).await
+        let mut call = Call::new(Method::POST, path);
+        call.body = Some(body.clone());
+        call.timeout = Some(timeout);
+        Ok(self.call(&call).await?)
     }
 
     /// Hands a key to an agent's Worker.
@@ -319,11 +324,6 @@ impl Server {
         } else {
             Err(self.refusal(answer).await)
         }
-    }
-
-    async fn document(&self, answer: Response) -> Result<Value, Failure> {
-        let body = self.body(answer).await?;
-        serde_json::from_slice(&body).map_err(|_| self.stranger())
     }
 
     async fn body(&self, mut answer: Response) -> Result<Vec<u8>, Failure> {

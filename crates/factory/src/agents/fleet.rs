@@ -2,18 +2,18 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use talon_core::event::{Event, Severity};
-use talon_core::resource::ResourceKind;
+use talon_core::resource::{CleanupResult, ResourceKind};
 use talon_core::task::Task;
-use talon_core::{Owner, Snapshot};
+use talon_core::{AgentName, Owner, Snapshot};
 use talon_store::access::Audit;
 use talon_store::glance::GlanceEvents;
-use talon_store::{EventFilter, Leftover};
+use talon_store::{EventFilter, Leftover, StoreResult, WholeStore};
 use utoipa::{IntoParams, ToSchema};
 
-use super::look::{find, must_find};
+use super::look::must_find;
 use super::read::EventSeverity;
 use crate::App;
 use crate::auth::{Caller, Operator, Viewer};
@@ -113,38 +113,45 @@ pub async fn events(
         EventSeverity::Normal => Severity::Normal,
         EventSeverity::Warning => Severity::Warning,
     });
-    let found = match owner(&caller, params.owner.as_deref())? {
-        None => {
-            let filter = EventFilter {
-                agent: params.agent,
-                severity,
-                after: params.after,
-                limit,
-            };
-            app.store().events(&filter).await?
-        }
-        Some(owner) => {
-            let agent = match &params.agent {
-                None => None,
-                Some(name) => match find(&app, &caller, name, true).await? {
-                    Some(s) if s.agent.owner == owner => Some(s.agent.id),
-                    // Another owner's events are none of the caller's business.
-                    Some(_) | None => return Ok(Json(FleetEventList { items: Vec::new() })),
-                },
-            };
-            let ask = GlanceEvents {
-                owner: Some(owner),
-                agent,
-                severity,
-                limit,
-            };
-            let mut found = app.store().glance_events(&ask).await?;
-            found.retain(|event| params.after.is_none_or(|after| event.last_at > after));
-            found
-        }
+    let owner = owner(&caller, params.owner.as_deref())?;
+    let filter = EventFilter {
+        agent: params.agent,
+        severity,
+        after: params.after,
+        limit,
     };
+    let found = events_of(&**app.store(), owner, filter).await?;
     let items = found.into_iter().map(FleetEvent::from).collect();
     Ok(Json(FleetEventList { items }))
+}
+
+/// What happened, oldest first; with an owner, to that owner's agents only, the latest so many of theirs.
+pub async fn events_of(
+    store: &dyn WholeStore,
+    owner: Option<Owner>,
+    filter: EventFilter,
+) -> StoreResult<Vec<Event>> {
+    let Some(owner) = owner else {
+        return store.events(&filter).await;
+    };
+    let agent = match &filter.agent {
+        None => None,
+        // Not every text can be asked for: a database may refuse a NUL.
+        Some(name) if AgentName::parse(name).is_err() => return Ok(Vec::new()),
+        Some(name) => match store.get(name, true).await? {
+            Some(s) if s.agent.owner == owner => Some(s.agent.id),
+            Some(_) | None => return Ok(Vec::new()),
+        },
+    };
+    let ask = GlanceEvents {
+        owner: Some(owner),
+        agent,
+        severity: filter.severity,
+        limit: filter.limit,
+    };
+    let mut found = store.glance_events(&ask).await?;
+    found.retain(|event| filter.after.is_none_or(|after| event.last_at > after));
+    Ok(found)
 }
 
 /// Whose agents are spoken of: the caller's own, or whose they ask for.
@@ -208,6 +215,34 @@ pub struct LeftoverList {
     items: Vec<LeftoverView>,
 }
 
+/// Most agents whose leftovers are told of.
+const MOST_LEFT_OVER: i64 = 1_000;
+
+/// What cleanup left behind of an owner's (none: of everybody's) agents, of a thousand at most: those deleted last.
+pub async fn left_over(
+    store: &dyn WholeStore,
+    owner: Option<&Owner>,
+) -> StoreResult<Vec<Leftover>> {
+    let mut found = Vec::new();
+    for snapshot in store.glance_left_over(owner, MOST_LEFT_OVER).await? {
+        let agent = snapshot.agent;
+        for resource in snapshot.resources {
+            if resource.cleanup_result == Some(CleanupResult::Failed) {
+                found.push(Leftover {
+                    agent_id: agent.id,
+                    agent: agent.name.to_string(),
+                    kind: resource.kind,
+                    name: resource.name,
+                    external_id: resource.external_id,
+                    jurisdiction: agent.spec.r2.jurisdiction,
+                    error: resource.cleanup_error,
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// What the cleanup of deleted agents left behind, and is still tried to be removed.
 #[utoipa::path(get, path = "/api/v1/leftovers", operation_id = "list_leftovers", tag = "agents",
     security(("bearer" = ["viewer"])), responses((status = 200, description = "What is left", body = LeftoverList)))]
@@ -215,19 +250,8 @@ pub async fn leftovers(
     State(app): State<App>,
     Viewer(caller): Viewer,
 ) -> Answer<Json<LeftoverList>> {
-    let mut items = Vec::new();
-    for left in app.store().leftovers().await? {
-        let seen = match &caller.owner {
-            None => true,
-            Some(own) => {
-                let agent = app.store().load(left.agent_id).await?;
-                agent.is_some_and(|s| s.agent.owner == *own)
-            }
-        };
-        if seen {
-            items.push(left.into());
-        }
-    }
+    let left = left_over(&**app.store(), caller.owner.as_ref()).await?;
+    let items = left.into_iter().map(LeftoverView::from).collect();
     Ok(Json(LeftoverList { items }))
 }
 
@@ -333,24 +357,37 @@ pub struct History {
     items: Vec<HistoryEntry>,
 }
 
-/// Entries of the audit log that are looked through for one agent's.
-pub const HISTORY_LOOKS_BACK: i64 = 10_000;
+/// Most changes of one agent that are told: of one that has more, the latest.
+const MOST_CHANGES: i64 = 1_000;
 
-/// The changes of an agent among the latest entries of the audit log (newest first), oldest first, each with the generation
-/// that it led to. What an earlier agent of the name went through is none of it.
-pub fn history_of(snapshot: &Snapshot, log: Vec<Audit>) -> Vec<HistoryEntry> {
+/// The changes of an agent, oldest first, each with the generation that it led to; of more than a thousand, the latest. What
+/// an earlier agent of the name went through is none of it. Only its own entries of the audit log are read, however much
+/// else is logged.
+pub async fn changes_of(
+    store: &dyn WholeStore,
+    snapshot: &Snapshot,
+) -> StoreResult<Vec<HistoryEntry>> {
     let agent = &snapshot.agent;
-    let (name, object) = (agent.name.as_str(), format!("agent/{}", agent.name));
-    let mut generation = agent.generation.0;
+    // The row keeps its time to the microsecond, the log perhaps to the millisecond.
+    let since = agent.created_at - TimeDelta::milliseconds(1);
+    let name = agent.name.as_str();
+    let mut log = store.audit_about(name, since, MOST_CHANGES).await?;
+    // Logs go back to when some actions wrote an agent's name as that of its document.
+    let document = format!("agent/{name}");
+    let before = store.audit_about(&document, since, MOST_CHANGES).await?;
+    for entry in before.into_iter().rev() {
+        let later = log.iter().take_while(|other| other.at > entry.at).count();
+        log.insert(later, entry);
+    }
+    log.truncate(usize::try_from(MOST_CHANGES).unwrap_or(usize::MAX));
+    Ok(history_of(snapshot, log))
+}
+
+/// The same, of what the log says about the agent, newest first.
+fn history_of(snapshot: &Snapshot, log: Vec<Audit>) -> Vec<HistoryEntry> {
+    let mut generation = snapshot.agent.generation.0;
     let mut items = Vec::new();
     for entry in log {
-        if entry.object != name && entry.object != object {
-            continue;
-        }
-        // The row keeps its time to the microsecond, the log perhaps to the millisecond.
-        if entry.at + chrono::TimeDelta::milliseconds(1) < agent.created_at {
-            break;
-        }
         let counts = matches!(entry.action.as_str(), "insert" | "update" | "delete");
         let is_first = entry.action == "insert";
         items.push(HistoryEntry {
@@ -383,7 +420,6 @@ pub async fn history(
     Path(name): Path<String>,
 ) -> Answer<Json<History>> {
     let snapshot = must_find(&app, &caller, &name, true).await?;
-    let log = app.store().audit_log(HISTORY_LOOKS_BACK).await?;
-    let items = history_of(&snapshot, log);
+    let items = changes_of(&**app.store(), &snapshot).await?;
     Ok(Json(History { items }))
 }

@@ -1,6 +1,7 @@
 //! The agents by way of a daemon, over its HTTP API.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,8 +34,10 @@ const TOKENS: [&str; 3] = ["api", "v1", "tokens"];
 const KEYS: [&str; 3] = ["api", "v1", "keys"];
 /// Agents on a page; with their identities a page is some megabytes at most.
 const PAGE: &str = "100";
-/// Up to so many agents are looked at one by one.
+/// Up to so many agents are looked at one by one whatever else there is.
 const FEW: usize = 8;
+/// More are, too, if there are more than so many others for each.
+const OTHERS: usize = 10;
 /// How often a write is decided anew because the agent changed in between.
 const DECISIONS: usize = 4;
 /// How long a daemon that is being restarted is waited for by whoever only looks.
@@ -43,6 +46,13 @@ const PATIENCE: u32 = 20;
 /// See the module.
 pub struct Remote {
     server: Arc<Server>,
+    /// How many agents there were when all were read last; 0: they never were.
+    size: AtomicUsize,
+}
+
+/// Whether to look at so many agents one by one, of so many that there are, rather than to read all.
+fn one_by_one(wanted: usize, size: usize) -> bool {
+    wanted <= FEW || wanted.saturating_mul(OTHERS) < size
 }
 
 impl Remote {
@@ -50,6 +60,7 @@ impl Remote {
     pub fn new(server: Server) -> Self {
         Self {
             server: Arc::new(server),
+            size: AtomicUsize::new(0),
         }
     }
 
@@ -104,7 +115,7 @@ impl Remote {
 
     async fn look_once(&self, agents: &[(AgentId, String)]) -> Answer<Vec<Option<Snapshot>>> {
         let mut found = Vec::with_capacity(agents.len());
-        if agents.len() <= FEW {
+        if one_by_one(agents.len(), self.size.load(Ordering::Relaxed)) {
             for (id, name) in agents {
                 found.push(self.one(name, Some(*id), true).await?);
             }
@@ -115,6 +126,7 @@ impl Remote {
             ..ListFilter::default()
         };
         let mut all = self.list(&all).await?;
+        self.size.store(all.len(), Ordering::Relaxed);
         for (id, _) in agents {
             let at = all.iter().position(|s| s.agent.id == *id);
             found.push(at.map(|at| all.swap_remove(at)));
@@ -640,5 +652,23 @@ impl Remote {
     /// The daemon.
     pub fn server(&self) -> &Server {
         &self.server
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_by_one;
+
+    #[test]
+    fn a_large_fleet_is_not_read_again_and_again_for_a_small_part_of_it() {
+        for (wanted, size, expected) in [
+            (8, 0, true),
+            (9, 0, false),
+            (9, 10_000, true),
+            (9, 50, false),
+            (1_000, 1_200, false),
+        ] {
+            assert_eq!(one_by_one(wanted, size), expected, "{wanted} of {size}");
+        }
     }
 }

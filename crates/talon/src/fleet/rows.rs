@@ -10,7 +10,7 @@ use talon_core::presence::ApiKey;
 use talon_core::secret::SecretValue;
 use talon_core::task::Task;
 use talon_core::{AgentId, Owner, Snapshot};
-use talon_factory::wire::{HISTORY_LOOKS_BACK, HistoryEntry, history_of};
+use talon_factory::wire::{HistoryEntry, changes_of, events_of, left_over};
 use talon_store::access::{ApiToken, NewAudit, NewToken};
 use talon_store::fleet::Actor;
 use talon_store::{
@@ -21,7 +21,7 @@ use talon_store_sqlite::SqliteStore;
 use super::watch::Feed;
 use super::{Answer, Events, Fleet, Left, Refusal, Revoked, WantedToken, Watch};
 use crate::database::Opened;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::manifests::Document;
 
 /// See the module.
@@ -67,6 +67,18 @@ fn if_allowed<T: Default>(read: Result<T, StoreError>) -> Answer<T> {
     }
 }
 
+/// Who may read the rows need not be one who may read the audit log.
+fn no_log(failure: Failure) -> Failure {
+    if failure.is_lack_of_privilege() {
+        return Failure::new(
+            Exit::NotAllowed,
+            "this database role may not read the audit log, which the history is made of",
+            "ask a daemon for it (--server, TALON_SERVER), or connect as talon_controller",
+        );
+    }
+    failure
+}
+
 #[async_trait]
 impl Fleet for Rows {
     async fn get(&self, name: &str, archived: bool) -> Answer<Option<Snapshot>> {
@@ -96,18 +108,7 @@ impl Fleet for Rows {
             after: ask.after,
             limit: ask.limit,
         };
-        let found = self.store.events(&filter).await?;
-        let Some(owner) = &ask.owner else {
-            return Ok(found);
-        };
-        let mine = ListFilter {
-            owner: Some(owner.clone()),
-            include_archived: true,
-            ..ListFilter::default()
-        };
-        let mine = self.store.list(&mine).await?;
-        let is_mine = |event: &Event| mine.iter().any(|s| s.agent.name.as_str() == event.agent);
-        Ok(found.into_iter().filter(is_mine).collect())
+        Ok(events_of(&*self.store, ask.owner.clone(), filter).await?)
     }
 
     async fn tasks(&self, agent: &Snapshot, limit: i64) -> Answer<Vec<Task>> {
@@ -118,8 +119,8 @@ impl Fleet for Rows {
     }
 
     async fn history(&self, agent: &Snapshot) -> Answer<Vec<HistoryEntry>> {
-        let log = self.store.audit_log(HISTORY_LOOKS_BACK).await?;
-        Ok(history_of(agent, log))
+        let found = changes_of(&*self.store, agent).await;
+        found.map_err(|error| no_log(error.into()))
     }
 
     async fn own(&self) -> Answer<Option<Owner>> {
@@ -177,7 +178,7 @@ impl Fleet for Rows {
     }
 
     async fn leftovers(&self) -> Answer<Vec<Left>> {
-        let left = self.store.leftovers().await?.into_iter();
+        let left = left_over(&*self.store, None).await?.into_iter();
         let left = left.map(|l| Left {
             kind: l.kind.to_string(),
             name: l.name,
@@ -248,5 +249,21 @@ impl Fleet for Rows {
         }
         self.note("key_revoke", id).await?;
         Ok(Revoked::Now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_read_the_audit_log_is_told_where_else_to_ask() {
+        let refused = talon_store::codes::invalid("this database role may not do that");
+        let told = no_log(refused.into());
+        assert_eq!(told.exit, Exit::NotAllowed);
+        assert!(told.message.contains("audit log"), "{told}");
+        assert!(told.next.contains("--server"), "{told}");
+        let down = || Failure::from(StoreError::Unavailable("down".to_owned()));
+        assert_eq!(no_log(down()), down());
     }
 }

@@ -1,11 +1,14 @@
 //! Every command, by way of the database and by way of a daemon: the same words, the same documents, the same codes; and
 //! every document as its published schema says.
 
+use talon_core::Owner;
 use talon_core::condition::{ConditionType, Reason, Truth};
 use talon_core::event::{EventReason, NewEvent, Severity};
 use talon_core::mutation::{Cleanup, Mutation, ResourceWrite, SecretWrite};
 use talon_core::resource::{CleanupResult, ResourceKind, ResourceState};
 use talon_core::snapshot::{SecretSource, SecretState};
+use talon_factory::wire::left_over;
+use talon_store::Store;
 
 use crate::bench::{Bench, MANIFEST};
 use crate::daemon::{Daemon, fits, timeless};
@@ -206,6 +209,67 @@ fn looking_says_the_same_either_way() {
             }
         }
     }
+}
+
+#[test]
+fn an_agents_history_and_an_owners_events_are_told_however_much_else_happened() {
+    let b = Bench::new();
+    for (name, owner) in [("research-pro", "ann"), ("legal-bot", "bob")] {
+        let args = ["apply", "-f", "-", "--owner", owner];
+        b.talon_reading(&args, &named(name)).ends(0);
+        let event = NewEvent {
+            severity: Severity::Warning,
+            reason: EventReason::DriftDetected,
+            object: "worker/openclaw-1".into(),
+            message: format!("of {owner}"),
+        };
+        b.pass(name, vec![Mutation::Event(event)]);
+    }
+    b.sql(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i <= 10000)
+         INSERT INTO audit_log (at, actor, action, object)
+         SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), 'somebody', 'update', 'another' FROM n",
+    );
+    // As some actions were written before.
+    b.sql(
+        "INSERT INTO audit_log (at, actor, action, object)
+         VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), 'somebody', 'set_secret', 'agent/research-pro')",
+    );
+    let daemon = Daemon::over(&b);
+    let both = |args: &[&str]| {
+        let args = [args, &["-o", "json"]].concat();
+        let said = [b.talon(&args), daemon.talon(&b, &args)].map(|ran| ran.ends(0).json());
+        assert_eq!(said[0], said[1], "{args:?}");
+        said[0]["items"].as_array().expect("items").clone()
+    };
+    let history = both(&["history", "research-pro"]);
+    let actions: Vec<_> = history.iter().map(|entry| &entry["action"]).collect();
+    assert_eq!(actions, ["insert", "set_secret"]);
+    for owner in ["ann", "bob"] {
+        let events = both(&["events", "--owner", owner, "--limit", "1"]);
+        assert_eq!(events.len(), 1, "{events:?}");
+        assert_eq!(events[0]["message"], format!("of {owner}"));
+    }
+}
+
+#[test]
+fn what_is_left_over_is_told_by_owner() {
+    let b = Bench::new();
+    let owned = ["apply", "-f", "-", "--owner", "bob"];
+    b.talon_reading(&owned, MANIFEST).ends(0);
+    b.deployed("research-pro");
+    b.talon(&["delete", "research-pro", "--yes"]).ends(0);
+    b.archived("research-pro", CleanupResult::Failed);
+    let all = b.with(b.store.leftovers()).expect("what is left");
+    assert!(!all.is_empty());
+    let of = |owner: Option<&str>| {
+        let owner = owner.map(|owner| Owner(owner.to_owned()));
+        b.with(left_over(&b.store, owner.as_ref()))
+            .expect("what is left")
+    };
+    assert_eq!(of(None), all);
+    assert_eq!(of(Some("bob")), all);
+    assert_eq!(of(Some("ann")), []);
 }
 
 /// Commands that read manifests, on a fleet that stands.
