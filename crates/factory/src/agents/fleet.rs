@@ -344,7 +344,9 @@ pub fn history_of(snapshot: &Snapshot, log: Vec<Audit>) -> Vec<HistoryEntry> {
     let mut generation = agent.generation.0;
     let mut items = Vec::new();
     for entry in log {
-        if entry.object != name && entry.object != object {
+        // The hold over everything stands under a name that an agent may bear.
+        let is_hold = matches!(entry.action.as_str(), "hold" | "release_hold");
+        if is_hold || entry.object != name && entry.object != object {
             continue;
         }
         // The row keeps its time to the microsecond, the log perhaps to the millisecond.
