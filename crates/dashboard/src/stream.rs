@@ -125,7 +125,7 @@ mod tests {
 
     use futures::StreamExt;
     use http::HeaderMap;
-    use talon_core::guesses::GuessLimit;
+    use talon_core::guesses::{GuessLimit, Guesses};
     use talon_store::access::{AccessStore, NewToken, Role};
     use talon_store_sqlite::SqliteStore;
     use tokio_util::sync::CancellationToken;
@@ -155,7 +155,7 @@ mod tests {
                 secrets: None,
                 session_key: [7; 32],
                 https: false,
-                guesses: GuessLimit::default(),
+                guesses: Arc::new(Guesses::new(GuessLimit::default())),
                 gauge: None,
                 call_ceiling: 1,
                 new_token: None,

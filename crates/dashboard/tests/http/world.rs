@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use reqwest::header::{COOKIE, HeaderMap, LOCATION, SET_COOKIE};
 use reqwest::{Client, RequestBuilder, StatusCode};
-use talon_core::guesses::{ClientAddress, GuessLimit};
+use talon_core::guesses::{ClientAddress, GuessLimit, Guesses};
 use talon_core::secret::SecretValue;
 use talon_core::secret_writer::{KeyName, SecretWriteError, SecretWriter, StoredKey};
 use talon_core::{AgentId, AgentName, AgentSpec, Owner};
@@ -94,7 +94,7 @@ impl World {
             session_key: [3; 32],
             https,
             gauge: None,
-            guesses: GuessLimit::default(),
+            guesses: Arc::new(Guesses::new(GuessLimit::default())),
             call_ceiling: 1000,
             new_token: Some(Box::new(|| SecretValue::new(MADE.to_owned()))),
             stopping: stop.clone(),
