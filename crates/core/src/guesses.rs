@@ -8,7 +8,7 @@ use std::collections::HashMap;
 // As values, which is all that `core` has of them.
 use core::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where a request came from, as far as it can be trusted: whoever connected, or whom a trusted proxy names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +37,11 @@ impl Default for GuessLimit {
     }
 }
 
-/// The wrong tokens of each address. Of bounded size; times are of any clock that only goes forward.
-#[derive(Debug, Default)]
+/// The wrong tokens of each address, for everything in this process that asks for tokens. Of bounded size.
+#[derive(Debug)]
 pub struct Guesses {
     limit: GuessLimit,
+    started: Instant,
     known: Mutex<Known>,
 }
 
@@ -50,6 +51,86 @@ struct Known {
     forgiven_at: HashMap<IpAddr, Duration>,
     /// SHA-256 of tokens, and when they were accepted last.
     accepted: HashMap<String, Duration>,
+    /// SHA-256 of tokens that are being looked at, and by how many.
+    looked_at: HashMap<String, u32>,
+}
+
+/// A token that may be looked at. It counts as wrong meanwhile, so that many at once are no more than many in a row; dropped
+/// without a word, it never was.
+#[derive(Debug)]
+#[must_use]
+pub struct Attempt<'g> {
+    guesses: &'g Guesses,
+    place: Option<IpAddr>,
+    token_sha256: String,
+    is_counted: bool,
+}
+
+impl Attempt<'_> {
+    /// It was wrong.
+    pub fn wrong(self) {
+        let now = self.guesses.started.elapsed();
+        self.wrong_at(now);
+    }
+
+    fn wrong_at(mut self, now: Duration) {
+        let Some(place) = self.place else { return };
+        // Not given back.
+        if !std::mem::take(&mut self.is_counted) {
+            self.guesses.known().count(place, self.guesses.limit, now);
+        }
+    }
+
+    /// It was accepted.
+    pub fn right(self) {
+        let now = self.guesses.started.elapsed();
+        self.right_at(now);
+    }
+
+    fn right_at(self, now: Duration) {
+        self.guesses.accept(&self.token_sha256, now);
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.place.is_none() {
+            return;
+        }
+        let mut known = self.guesses.known();
+        if let Some(number) = known.looked_at.get_mut(&self.token_sha256) {
+            *number -= 1;
+            if *number == 0 {
+                known.looked_at.remove(&self.token_sha256);
+            }
+        }
+        if self.is_counted
+            && let Some(place) = self.place
+            && let Some(forgiven_at) = known.forgiven_at.get_mut(&place)
+        {
+            *forgiven_at = forgiven_at.saturating_sub(self.guesses.limit.every);
+        }
+    }
+}
+
+impl Known {
+    /// One more from there that is wrong. Nobody waits longer than from the beginning, however many came at once.
+    fn count(&mut self, place: IpAddr, limit: GuessLimit, now: Duration) {
+        let addresses = &mut self.forgiven_at;
+        if addresses.len() >= MANY {
+            addresses.retain(|_, forgiven_at| *forgiven_at > now);
+        }
+        // All of them at it: who did least is let go first.
+        if addresses.len() >= MANY
+            && let Some(least) = addresses.iter().min_by_key(|(_, at)| **at)
+        {
+            let least = *least.0;
+            addresses.remove(&least);
+        }
+        let forgiven_at = addresses.entry(place).or_insert(now);
+        let most = now + limit.every * limit.at_once;
+        *forgiven_at = ((*forgiven_at).max(now) + limit.every).min(most);
+    }
 }
 
 /// One IPv6 network of somebody's is one address.
@@ -68,6 +149,7 @@ impl Guesses {
     pub fn new(limit: GuessLimit) -> Self {
         Self {
             limit,
+            started: Instant::now(),
             known: Mutex::default(),
         }
     }
@@ -76,55 +158,54 @@ impl Guesses {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the token of this SHA-256 may be looked at; else how long to wait. To be asked before it is.
-    pub fn may_try(
+    /// Whether the token of this SHA-256 may be looked at; else how long to wait. To be asked before it is. Where a request
+    /// came from may be unknown: then nothing is counted.
+    pub fn attempt(
         &self,
-        from: ClientAddress,
+        from: Option<ClientAddress>,
         token_sha256: &str,
-        now: Duration,
-    ) -> Result<(), Duration> {
-        if self.limit.at_once == 0 {
-            return Ok(());
-        }
-        let known = self.known();
-        let Some(forgiven_at) = known.forgiven_at.get(&place(from.0)) else {
-            return Ok(());
-        };
-        let lately = known.accepted.get(token_sha256);
-        if lately.is_some_and(|at| now.saturating_sub(*at) < LATELY) {
-            return Ok(());
-        }
-        // As if each wrong one had to be waited for, those at once in advance.
-        let free_at = forgiven_at.saturating_sub(self.limit.every * (self.limit.at_once - 1));
-        match free_at.checked_sub(now) {
-            None | Some(Duration::ZERO) => Ok(()),
-            Some(wait) => Err(wait),
-        }
+    ) -> Result<Attempt<'_>, Duration> {
+        self.attempt_at(from, token_sha256, self.started.elapsed())
     }
 
-    /// A token from there was wrong.
-    pub fn wrong(&self, from: ClientAddress, now: Duration) {
-        if self.limit.at_once == 0 {
-            return;
-        }
+    fn attempt_at(
+        &self,
+        from: Option<ClientAddress>,
+        token_sha256: &str,
+        now: Duration,
+    ) -> Result<Attempt<'_>, Duration> {
+        let attempt = |place, is_counted| Attempt {
+            guesses: self,
+            place,
+            token_sha256: token_sha256.to_owned(),
+            is_counted,
+        };
+        let Some(from) = from.filter(|_| self.limit.at_once > 0) else {
+            return Ok(attempt(None, false));
+        };
+        let place = place(from.0);
         let mut known = self.known();
-        let addresses = &mut known.forgiven_at;
-        if addresses.len() >= MANY {
-            addresses.retain(|_, forgiven_at| *forgiven_at > now);
+        let lately = known.accepted.get(token_sha256);
+        let is_known = lately.is_some_and(|at| now.saturating_sub(*at) < LATELY);
+        if !is_known && let Some(forgiven_at) = known.forgiven_at.get(&place) {
+            // As if each wrong one had to be waited for, those at once in advance.
+            let free_at = forgiven_at.saturating_sub(self.limit.every * (self.limit.at_once - 1));
+            if let Some(wait) = free_at.checked_sub(now).filter(|wait| !wait.is_zero()) {
+                return Err(wait);
+            }
         }
-        // All of them at it: who did least is let go first.
-        if addresses.len() >= MANY
-            && let Some(least) = addresses.iter().min_by_key(|(_, at)| **at)
-        {
-            let least = *least.0;
-            addresses.remove(&least);
+        let looked_at = known.looked_at.entry(token_sha256.to_owned()).or_default();
+        *looked_at += 1;
+        // The same token in many requests at once is one guess, and may be a good one that begins its day.
+        let is_counted = *looked_at == 1 && !is_known;
+        if is_counted {
+            known.count(place, self.limit, now);
         }
-        let forgiven_at = addresses.entry(place(from.0)).or_insert(now);
-        *forgiven_at = (*forgiven_at).max(now) + self.limit.every;
+        Ok(attempt(Some(place), is_counted))
     }
 
     /// The token of this SHA-256 was accepted.
-    pub fn right(&self, token_sha256: &str, now: Duration) {
+    fn accept(&self, token_sha256: &str, now: Duration) {
         if self.limit.at_once == 0 {
             return;
         }
@@ -163,48 +244,102 @@ mod tests {
         })
     }
 
+    fn may_try(
+        guesses: &Guesses,
+        from: ClientAddress,
+        token: &str,
+        now: Duration,
+    ) -> Option<Duration> {
+        guesses.attempt_at(Some(from), token, now).err()
+    }
+
+    fn wrong(guesses: &Guesses, from: ClientAddress, now: Duration) {
+        if let Ok(attempt) = guesses.attempt_at(Some(from), "wrong", now) {
+            attempt.wrong_at(now);
+        }
+    }
+
+    fn right(guesses: &Guesses, token: &str, now: Duration) {
+        let attempt = guesses.attempt_at(None, token, now);
+        attempt.expect("nobody waits").right_at(now);
+    }
+
     #[test]
     fn wrong_tokens_use_up_and_time_gives_back() {
         let (guesses, ann) = (limited(), from("10.0.0.1"));
         for _ in 0..3 {
-            assert_eq!(guesses.may_try(ann, "x", at(5)), Ok(()));
-            guesses.wrong(ann, at(5));
+            assert_eq!(may_try(&guesses, ann, "x", at(5)), None);
+            wrong(&guesses, ann, at(5));
         }
-        assert_eq!(guesses.may_try(ann, "x", at(5)), Err(at(10)));
-        assert_eq!(guesses.may_try(ann, "x", at(14)), Err(at(1)));
-        assert_eq!(guesses.may_try(ann, "x", at(15)), Ok(()));
-        guesses.wrong(ann, at(15));
-        assert_eq!(guesses.may_try(ann, "x", at(15)), Err(at(10)));
-        assert_eq!(guesses.may_try(from("10.0.0.2"), "x", at(15)), Ok(()));
+        assert_eq!(may_try(&guesses, ann, "x", at(5)), Some(at(10)));
+        assert_eq!(may_try(&guesses, ann, "x", at(14)), Some(at(1)));
+        assert_eq!(may_try(&guesses, ann, "x", at(15)), None);
+        wrong(&guesses, ann, at(15));
+        assert_eq!(may_try(&guesses, ann, "x", at(15)), Some(at(10)));
+        assert_eq!(may_try(&guesses, from("10.0.0.2"), "x", at(15)), None);
+    }
+
+    #[test]
+    fn many_at_once_are_no_more_than_many_in_a_row() {
+        let (guesses, ann) = (limited(), from("10.0.0.1"));
+        let tries: Vec<_> = (0..100)
+            .filter_map(|n: u32| guesses.attempt_at(Some(ann), &n.to_string(), at(5)).ok())
+            .collect();
+        assert_eq!(tries.len(), 3);
+        for attempt in tries {
+            attempt.wrong_at(at(6));
+        }
+        assert_eq!(may_try(&guesses, ann, "x", at(6)), Some(at(9)));
+        // Of one token any number, which is one guess; nobody is locked out for longer by it.
+        let (guesses, bob) = (limited(), from("10.0.0.2"));
+        let tries: Vec<_> = (0..100)
+            .filter_map(|_| guesses.attempt_at(Some(bob), "same", at(5)).ok())
+            .collect();
+        assert_eq!(tries.len(), 100);
+        for attempt in tries {
+            attempt.wrong_at(at(5));
+        }
+        assert_eq!(may_try(&guesses, bob, "x", at(5)), Some(at(10)));
+        assert_eq!(may_try(&guesses, bob, "x", at(15)), None);
+        assert!(guesses.known().looked_at.is_empty());
+    }
+
+    #[test]
+    fn what_was_accepted_or_never_looked_at_is_given_back() {
+        let (guesses, ann) = (limited(), from("10.0.0.1"));
+        for n in 0..9u32 {
+            let attempt = guesses.attempt_at(Some(ann), &n.to_string(), at(0));
+            let attempt = attempt.expect("nothing was wrong");
+            if n % 2 == 0 {
+                attempt.right_at(at(0));
+            }
+        }
+        assert_eq!(may_try(&guesses, ann, "x", at(0)), None);
     }
 
     #[test]
     fn a_token_that_was_accepted_works_beside_somebody_who_guesses() {
         let (guesses, ann) = (limited(), from("10.0.0.1"));
-        guesses.right("good", at(0));
+        right(&guesses, "good", at(0));
         for _ in 0..9 {
-            guesses.wrong(ann, at(1));
+            wrong(&guesses, ann, at(1));
         }
-        assert_eq!(guesses.may_try(ann, "good", at(2)), Ok(()));
-        assert!(guesses.may_try(ann, "other", at(2)).is_err());
+        assert_eq!(may_try(&guesses, ann, "good", at(2)), None);
+        assert!(may_try(&guesses, ann, "other", at(2)).is_some());
     }
 
     #[test]
     fn a_network_is_one_address() {
         let guesses = limited();
         for n in 1..=3 {
-            guesses.wrong(from(&format!("2001:db8::{n}")), at(0));
+            wrong(&guesses, from(&format!("2001:db8::{n}")), at(0));
         }
-        assert!(guesses.may_try(from("2001:db8::77"), "x", at(0)).is_err());
-        assert!(
-            guesses
-                .may_try(from("2001:db8:0:1::77"), "x", at(0))
-                .is_ok()
-        );
-        guesses.wrong(from("::ffff:10.0.0.1"), at(0));
-        guesses.wrong(from("10.0.0.1"), at(0));
-        guesses.wrong(from("10.0.0.1"), at(0));
-        assert!(guesses.may_try(from("10.0.0.1"), "x", at(0)).is_err());
+        assert!(may_try(&guesses, from("2001:db8::77"), "x", at(0)).is_some());
+        assert!(may_try(&guesses, from("2001:db8:0:1::77"), "x", at(0)).is_none());
+        wrong(&guesses, from("::ffff:10.0.0.1"), at(0));
+        wrong(&guesses, from("10.0.0.1"), at(0));
+        wrong(&guesses, from("10.0.0.1"), at(0));
+        assert!(may_try(&guesses, from("10.0.0.1"), "x", at(0)).is_some());
     }
 
     #[test]
@@ -212,8 +347,8 @@ mod tests {
         let guesses = limited();
         let addresses = u32::try_from(MANY).expect("a number") + 500;
         for n in 0..addresses {
-            guesses.wrong(ClientAddress(IpAddr::V4(n.into())), at(0));
-            guesses.right(&n.to_string(), at(0));
+            wrong(&guesses, ClientAddress(IpAddr::V4(n.into())), at(0));
+            right(&guesses, &n.to_string(), at(0));
         }
         let known = guesses.known();
         assert!(known.forgiven_at.len() <= MANY && known.accepted.len() <= MANY);

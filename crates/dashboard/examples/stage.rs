@@ -97,7 +97,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         https: false,
         gauge: Some(Arc::new(fleet::Daemon)),
         logs: Some(Arc::new(logs)),
-        guesses: talon_core::guesses::GuessLimit::default(),
+        guesses: Arc::new(talon_core::guesses::Guesses::new(
+            talon_core::guesses::GuessLimit::default(),
+        )),
         call_ceiling: 1000,
         new_token: Some(Box::new(|| SecretValue::new(token("made-here")))),
         stopping: stop.clone(),

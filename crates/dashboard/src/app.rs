@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand::RngCore;
-use talon_core::guesses::{ClientAddress, GuessLimit, Guesses};
+use talon_core::guesses::{Attempt, ClientAddress, Guesses};
 use talon_core::logs::AgentLogs;
 use talon_core::secret::SecretValue;
 use talon_core::secret_writer::SecretWriter;
@@ -42,8 +42,8 @@ pub struct DashboardParts {
     pub gauge: Option<Arc<dyn Gauge>>,
     /// The lines of the daemon in this process and of its agents' Workers; without it, none are shown.
     pub logs: Option<Arc<dyn AgentLogs>>,
-    /// How many wrong tokens one address may show.
-    pub guesses: GuessLimit,
+    /// Counts the wrong tokens that an address shows, beside those that it shows over HTTP.
+    pub guesses: Arc<Guesses>,
     /// How many calls five minutes allow.
     pub call_ceiling: u32,
     /// Makes API tokens as the HTTP API does; without it, none are made here.
@@ -61,8 +61,6 @@ struct Shared {
     sessions: Sessions,
     seen: watch::Receiver<Seen>,
     samples: Samples,
-    guesses: Guesses,
-    started: Instant,
     links: Mutex<BTreeMap<String, (String, Instant)>>,
     turns: Option<Arc<Turns>>,
 }
@@ -80,8 +78,6 @@ impl App {
             sessions: Sessions::new(parts.session_key, parts.https),
             seen,
             samples,
-            guesses: Guesses::new(parts.guesses),
-            started: Instant::now(),
             links: Mutex::default(),
             turns,
             parts,
@@ -108,24 +104,14 @@ impl App {
 
     /// Whether whoever is there may show this token now; else how long to wait. The operator always may: it is compared and
     /// not looked up.
-    pub fn may_try(&self, from: Option<ClientAddress>, sha256: &str) -> Result<(), Duration> {
-        if same(sha256, &self.0.parts.operator_sha256) {
-            return Ok(());
-        }
-        let now = self.0.started.elapsed();
-        from.map_or(Ok(()), |from| self.0.guesses.may_try(from, sha256, now))
-    }
-
-    /// The token that was shown there was wrong.
-    pub fn was_wrong(&self, from: Option<ClientAddress>) {
-        if let Some(from) = from {
-            self.0.guesses.wrong(from, self.0.started.elapsed());
-        }
-    }
-
-    /// The token was accepted.
-    pub fn was_right(&self, sha256: &str) {
-        self.0.guesses.right(sha256, self.0.started.elapsed());
+    pub fn attempt(
+        &self,
+        from: Option<ClientAddress>,
+        sha256: &str,
+    ) -> Result<Attempt<'_>, Duration> {
+        let is_operator = same(sha256, &self.0.parts.operator_sha256);
+        let from = from.filter(|_| !is_operator);
+        self.0.parts.guesses.attempt(from, sha256)
     }
 
     pub fn secrets(&self) -> Option<&Arc<dyn SecretWriter>> {

@@ -24,6 +24,11 @@ use crate::visitor::Visitor;
 /// How long a session lasts.
 const LASTS: Duration = Duration::from_secs(12 * 3600);
 
+/// The session's cookie where browsers come by https.
+const BOUND: &str = "__Host-talon";
+/// The session's cookie elsewhere.
+const PLAIN: &str = "talon-session";
+
 /// A header of our own script: it wants an answer, not the way to the sign-in page.
 pub const LIVE: &str = "x-talon-live";
 
@@ -69,19 +74,18 @@ impl Sessions {
         }
     }
 
-    /// Whether this request came by https. Somebody on the server itself, or at the other end of a tunnel to it, goes past
-    /// whatever speaks https for us: not every browser keeps a `Secure` cookie then.
+    /// Whether a cookie for this request is bound to https. A browser on the server itself, or at the other end of a tunnel
+    /// to it, goes past whatever speaks https for us, and not every one keeps a `Secure` cookie then: its form says that it
+    /// stood on a page of plain http. The `Host` says nothing, since a proxy may write its own.
     fn is_secure(&self, headers: &HeaderMap) -> bool {
-        self.secure && !is_this_machine(headers)
+        let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
+        let is_plain = origin.is_some_and(|origin| origin.starts_with(b"http://"));
+        self.secure && !(is_plain && !is_forwarded(headers))
     }
 
-    fn cookie_name(&self, headers: &HeaderMap) -> &'static str {
+    fn cookie_name(is_secure: bool) -> &'static str {
         // The prefix makes browsers refuse the cookie from anywhere but this host by https.
-        if self.is_secure(headers) {
-            "__Host-talon"
-        } else {
-            "talon-session"
-        }
+        if is_secure { BOUND } else { PLAIN }
     }
 
     fn sign(&self, what: &str, text: &str) -> String {
@@ -115,15 +119,12 @@ impl Sessions {
     }
 
     fn set_cookie(&self, headers: &HeaderMap, value: &str, lasts: Duration) -> HeaderValue {
+        let is_secure = self.is_secure(headers);
         let cookie = format!(
             "{}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{}",
-            self.cookie_name(headers),
+            Self::cookie_name(is_secure),
             lasts.as_secs(),
-            if self.is_secure(headers) {
-                "; Secure"
-            } else {
-                ""
-            }
+            if is_secure { "; Secure" } else { "" }
         );
         // Hex digits, dots and literals are always a header.
         HeaderValue::from_str(&cookie).unwrap_or(HeaderValue::from_static(""))
@@ -131,7 +132,8 @@ impl Sessions {
 
     /// What the cookie says, if it is one of ours and has not ended.
     fn read(&self, headers: &HeaderMap) -> Option<Said> {
-        let value = cookie(headers, self.cookie_name(headers))?;
+        // A page that is asked for does not say by which way; both are signed by us.
+        let value = cookie(headers, BOUND).or_else(|| cookie(headers, PLAIN))?;
         let (text, mac) = value.rsplit_once('.')?;
         if !same(mac, &self.sign("session", text)) {
             return None;
@@ -149,18 +151,13 @@ impl Sessions {
     }
 }
 
-/// Whether the request names this machine itself as the host.
-fn is_this_machine(headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
-    let Some(authority) = host.and_then(|h| h.parse::<http::uri::Authority>().ok()) else {
-        return false;
-    };
-    let host = authority.host();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || address
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
+/// Whether something between the browser and us says that it is there.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| {
+        *name == header::FORWARDED
+            || *name == header::VIA
+            || name.as_str().starts_with("x-forwarded-")
+    })
 }
 
 /// Compares without telling where two texts differ.
@@ -307,27 +304,47 @@ mod tests {
     }
 
     #[test]
-    fn whoever_goes_past_https_on_the_machine_itself_has_a_plain_cookie() {
+    fn whoever_goes_past_https_has_a_plain_cookie_whatever_the_host_says() {
         let sessions = Sessions::new([7; 32], true);
-        for (host, secure) in [
-            ("localhost:8790", false),
-            ("127.0.0.1:8790", false),
-            ("[::1]:8790", false),
-            ("talon.example.com", true),
-            ("localhost.example.com", true),
-            ("10.0.0.1:8790", true),
+        for (told, is_secure) in [
+            (&[("origin", "http://localhost:8790")][..], false),
+            (&[("origin", "http://127.0.0.1:8790")], false),
+            (&[("origin", "https://talon.example.com")], true),
+            (&[("origin", "null")], true),
+            (&[], true),
+            (
+                &[
+                    ("origin", "http://talon.example.com"),
+                    ("x-forwarded-for", "198.51.100.7"),
+                ],
+                true,
+            ),
+            (&[("origin", "http://x"), ("forwarded", "for=x")], true),
+            (&[("origin", "http://x"), ("via", "1.1 x")], true),
         ] {
-            let cookie = sessions.begin(&at(host), "ab12");
+            // As a proxy on the same machine writes it.
+            let mut headers = at("localhost:8790");
+            for (name, value) in told {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            let cookie = sessions.begin(&headers, "ab12");
             let text = cookie.to_str().expect("text");
-            assert_eq!(text.starts_with("__Host-talon="), secure, "{host}");
-            assert_eq!(text.contains("; Secure"), secure, "{host}");
-            let mut asked = asked_with(&cookie);
-            asked.extend(at(host));
-            assert!(sessions.read(&asked).is_some(), "{host}");
+            assert_eq!(text.starts_with("__Host-talon="), is_secure, "{told:?}");
+            assert_eq!(text.contains("; Secure"), is_secure, "{told:?}");
+            assert!(sessions.read(&asked_with(&cookie)).is_some(), "{told:?}");
         }
-        // One of the two is not taken for the other.
-        let plain = asked_with(&sessions.begin(&at("localhost"), "ab12"));
-        assert_eq!(sessions.read(&plain), None);
+    }
+
+    #[test]
+    fn the_cookie_that_is_bound_to_https_goes_first() {
+        let sessions = Sessions::new([7; 32], true);
+        let bound = sessions.begin(&at("x"), "ab");
+        let mut plain = at("x");
+        plain.insert(header::ORIGIN, HeaderValue::from_static("http://x"));
+        let plain = sessions.begin(&plain, "cd");
+        let mut both = asked_with(&plain);
+        both.append(header::COOKIE, asked_with(&bound)[header::COOKIE].clone());
+        assert_eq!(sessions.read(&both).expect("known").token, "ab");
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub mod tests {
 
     use futures::StreamExt;
     use http::HeaderMap;
-    use talon_core::guesses::GuessLimit;
+    use talon_core::guesses::{GuessLimit, Guesses};
     use talon_store::access::{AccessStore, NewToken, Role};
     use talon_store_sqlite::SqliteStore;
     use tokio_util::sync::CancellationToken;
@@ -113,7 +113,7 @@ pub mod tests {
                 secrets: None,
                 session_key: [7; 32],
                 https: false,
-                guesses: GuessLimit::default(),
+                guesses: Arc::new(Guesses::new(GuessLimit::default())),
                 gauge: None,
                 logs: None,
                 call_ceiling: 1,

@@ -67,12 +67,17 @@ struct Shared {
     uses: Uses,
     log_places: Arc<Semaphore>,
     callbacks_seen: SeenCallbacks,
-    guesses: Guesses,
+    guesses: Arc<Guesses>,
     tasks: Option<TaskRouter>,
 }
 
 impl App {
-    pub fn new(parts: FactoryParts, config: FactoryConfig, turns: Arc<Turns>) -> Self {
+    pub fn new(
+        parts: FactoryParts,
+        config: FactoryConfig,
+        turns: Arc<Turns>,
+        guesses: Arc<Guesses>,
+    ) -> Self {
         Self(Arc::new(Shared {
             turns,
             metrics: Metrics::default(),
@@ -80,7 +85,7 @@ impl App {
             uses: Uses::default(),
             callbacks_seen: SeenCallbacks::default(),
             log_places: Arc::new(Semaphore::new(config.max_log_streams)),
-            guesses: Guesses::new(config.guesses),
+            guesses,
             tasks: match (&parts.search, &parts.deliver) {
                 (Some(search), Some(deliver)) => {
                     Some(TaskRouter::new(search.clone(), deliver.clone()))

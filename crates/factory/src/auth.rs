@@ -128,11 +128,8 @@ async fn identify(parts: &Parts, app: &App) -> Answer<Caller> {
             token: None,
         });
     }
-    if let Some(from) = from {
-        app.guesses()
-            .may_try(from, &sha256, app.monotonic())
-            .map_err(guesses_too_often)?;
-    }
+    let attempt = app.guesses().attempt(from, &sha256);
+    let attempt = attempt.map_err(guesses_too_often)?;
     // Nothing is asked of the database for what nobody made.
     let known = if is_well_formed(token) {
         app.store().token(&sha256).await?
@@ -140,12 +137,10 @@ async fn identify(parts: &Parts, app: &App) -> Answer<Caller> {
         None
     };
     let Some(token) = known else {
-        if let Some(from) = from {
-            app.guesses().wrong(from, app.monotonic());
-        }
+        attempt.wrong();
         return Err(unknown());
     };
-    app.guesses().right(&sha256, app.monotonic());
+    attempt.right();
     app.used(&token);
     Ok(Caller {
         name: format!("token:{}", token.id).into(),

@@ -77,7 +77,7 @@ impl Default for FactoryConfig {
             long_answers: allowance.long_answers,
             heartbeat: seconds(15),
             max_watch: seconds(3_600),
-            max_log_streams: 64,
+            max_log_streams: 256,
             max_connections: 4_096,
             shutdown_patience: seconds(8),
         }

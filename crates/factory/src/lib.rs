@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
+use talon_core::guesses::Guesses;
 use talon_core::turns::Turns;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -51,12 +52,18 @@ pub mod wire {
 /// Everything this server answers, to be given to [`serve`].
 pub fn routes(parts: FactoryParts, config: FactoryConfig) -> Router {
     let turns = Turns::new(config.allowance(), parts.clock.clone());
-    routes_counting(parts, config, Arc::new(turns))
+    let guesses = Guesses::new(config.guesses);
+    routes_counting(parts, config, Arc::new(turns), Arc::new(guesses))
 }
 
-/// As [`routes`], with callers counted by what others in this process count by as well.
-pub fn routes_counting(parts: FactoryParts, config: FactoryConfig, turns: Arc<Turns>) -> Router {
-    let app = App::new(parts, config, turns);
+/// As [`routes`], with callers and wrong tokens counted by what others in this process count by as well.
+pub fn routes_counting(
+    parts: FactoryParts,
+    config: FactoryConfig,
+    turns: Arc<Turns>,
+    guesses: Arc<Guesses>,
+) -> Router {
+    let app = App::new(parts, config, turns, guesses);
     let hub = app.hub().map(talon_hub::Hub::routes);
     let quick = quick_routes().layer(middleware::from_fn_with_state(
         app.clone(),

@@ -9,6 +9,7 @@ use talon_controller::ControllerConfig;
 use talon_controller::clock::{OsRandom, SystemClock};
 use talon_core::clock::{Clock, Random};
 use talon_core::deliver::Deliver;
+use talon_core::guesses::Guesses;
 use talon_core::registry::Registry;
 use talon_core::search::AgentSearch;
 use talon_core::turns::Turns;
@@ -183,6 +184,7 @@ impl Service {
         let turns = Arc::new(Turns::new(config.allowance(), clock.clone()));
         // One for both: who follows a Worker here and who follows it there share its tail.
         let logs = daemon.logs(Some(client));
+        let guesses = Arc::new(Guesses::new(config.guesses));
         let dashboard = DashboardParts {
             store: parts.store.clone(),
             operator_sha256: operator_sha256.clone(),
@@ -195,11 +197,17 @@ impl Service {
                 .unwrap_or_else(|| hub_url.starts_with("wss:")),
             gauge: Some(gauge),
             logs: Some(logs.clone()),
-            guesses: config.guesses,
+            guesses: guesses.clone(),
             call_ceiling,
             new_token: Some(Box::new(|| talon_factory::new_token(&OsRandom))),
             stopping: stop.clone(),
         };
+        if dashboard.https && config.trusted_proxies.is_empty() {
+            tracing::warn!(
+                "browsers come by https, and so by a proxy, whose word for where they are is not taken: wrong tokens of one \
+                 lock out all; name the proxy in trustedProxies (TALON_TRUSTED_PROXIES)"
+            );
+        }
         let dashboard = Dashboard::counting(dashboard, turns.clone());
         let factory = FactoryParts {
             store: parts.store,
@@ -214,7 +222,7 @@ impl Service {
             operator,
             stopping: stop.clone(),
         };
-        let routes = talon_factory::routes_counting(factory, config.clone(), turns);
+        let routes = talon_factory::routes_counting(factory, config.clone(), turns, guesses);
         let routes = routes.merge(dashboard.routes());
         let stopping = stop.clone();
         let server = tokio::spawn(async move {

@@ -5,8 +5,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use data_encoding::BASE64;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use talon_core::AgentId;
+use talon_core::secret::keyed_bytes;
 use talon_secrets::InstallKey;
 use talon_simulator::SimConfig;
 use talon_tests::postgres::Role;
@@ -23,6 +26,29 @@ struct Asker {
 }
 
 impl Asker {
+    /// Sends a deployment callback, signed for the agent.
+    async fn call_back(&self, key: &InstallKey, agent: AgentId, wanted: StatusCode) -> Result<()> {
+        let secret = key.callback_secret(agent);
+        let secret = secret.expose().strip_prefix("whsec_").context("its form")?;
+        let (id, body) = ("msg_1", json!({"worker_name": "research-pro"}).to_string());
+        let at = chrono::Utc::now().timestamp().to_string();
+        let parts = [id, ".", &at, ".", &body].map(str::as_bytes);
+        let hash = keyed_bytes(&BASE64.decode(secret.as_bytes())?, &parts);
+        let answer = self
+            .client
+            .post(format!("{}{BOT}/deployment-callback", self.server))
+            .header("content-type", "application/json")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", &at)
+            .header("webhook-signature", format!("v1,{}", BASE64.encode(&hash)))
+            .body(body)
+            .send()
+            .await?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        ensure!(status == wanted, "the callback: {status} {text}");
+        Ok(())
+    }
+
     async fn ask(
         &self,
         method: Method,
@@ -55,7 +81,8 @@ async fn a_controllers_login_serves_everything_on_postgres() -> Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let site = Site::on(Engine::Postgres, SimConfig::default()).await?;
     let key = std::fs::read_to_string(site.folder().join("install.key"))?;
-    let token = InstallKey::from_hex(key.trim())?.operator_token();
+    let install = InstallKey::from_hex(key.trim())?;
+    let token = install.operator_token();
     let daemon = site.daemon("daemon")?;
     let asker = Asker {
         client: reqwest::Client::builder().build()?,
@@ -67,9 +94,11 @@ async fn a_controllers_login_serves_everything_on_postgres() -> Result<()> {
     let mut other = spec.clone();
     other["model"] = json!("anthropic/b");
     let made = Some(json!({"name": "research-pro", "spec": spec}));
-    asker
+    let agent = asker
         .ask(Method::POST, AGENTS, made, StatusCode::CREATED)
         .await?;
+    let agent = agent["id"].as_str().context("an id")?;
+    let agent = AgentId(agent.parse()?);
     site.row("research-pro", "deployed", PATIENCE, |row| {
         unsettled(row).is_none()
     })
@@ -90,6 +119,9 @@ async fn a_controllers_login_serves_everything_on_postgres() -> Result<()> {
     ] {
         asker.ask(Method::POST, &path(end), None, status).await?;
     }
+    asker
+        .call_back(&install, agent, StatusCode::ACCEPTED)
+        .await?;
     let key = Some(json!({"value": "made-up-openai-key-7b21"}));
     let secret = path("secrets/OPENAI_API_KEY");
     asker
@@ -118,10 +150,33 @@ async fn a_controllers_login_serves_everything_on_postgres() -> Result<()> {
         .ask(Method::GET, "/api/v1/audit", None, StatusCode::OK)
         .await?;
     let entries = log["items"].as_array().context("entries")?;
+    let text = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
+    // Newest first. Whoever has no token is named by what they are.
+    let written: Vec<(String, String)> = entries
+        .iter()
+        .rev()
+        .map(|entry| (text(entry, "action"), text(entry, "actor")))
+        .collect();
+    let wanted: Vec<(String, String)> = [
+        ("insert", "operator"),
+        ("update", "operator"),
+        ("update", "operator"),
+        ("update", "operator"),
+        ("update", "operator"),
+        ("reconcile", "operator"),
+        ("reconcile", "callback"),
+        ("set_secret", "operator"),
+        ("hold", "operator"),
+        ("release_hold", "operator"),
+        ("create_token", "operator"),
+        ("revoke_token", "operator"),
+        ("delete", "operator"),
+    ]
+    .map(|(action, actor)| (action.to_owned(), actor.to_owned()))
+    .into();
+    ensure!(written == wanted, "{written:?}");
     ensure!(
-        entries
-            .iter()
-            .all(|e| e["actor"] == "operator" && e["source"] == "127.0.0.1"),
+        entries.iter().all(|entry| entry["source"] == "127.0.0.1"),
         "{log}"
     );
     let said = site.launch.run(&["doctor"])?;

@@ -110,6 +110,7 @@ fn line(entry: Audit, names: &Names) -> Line {
             | "set_secret"
             | "unset_secret"
             | "rotate_auth"
+            | "follow_worker"
     );
     Line {
         when: ago(Utc::now(), entry.at),
@@ -117,7 +118,8 @@ fn line(entry: Audit, names: &Names) -> Line {
         who: names.who(&entry.actor),
         from: entry.source.as_deref().map(safe).unwrap_or_default(),
         action: action(&entry.action),
-        href: AgentName::parse(&entry.object)
+        // As it was written down earlier.
+        href: AgentName::parse(entry.object.strip_prefix("agent/").unwrap_or(&entry.object))
             .ok()
             .filter(|_| of_agent)
             .map(|name| format!("/agents/{name}/history")),

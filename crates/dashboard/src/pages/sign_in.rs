@@ -74,12 +74,12 @@ pub async fn posted(
     let mut wait = None;
     if !token.is_empty() && token.len() <= MAX_TOKEN {
         let hash = hash_of(token);
-        match app.may_try(from, &hash) {
-            Ok(()) if app.admit(&hash).await?.is_some() => {
-                app.was_right(&hash);
+        match app.attempt(from, &hash) {
+            Ok(attempt) if app.admit(&hash).await?.is_some() => {
+                attempt.right();
                 return Ok(signed_in(&app, &headers, &hash, &back));
             }
-            Ok(()) => app.was_wrong(from),
+            Ok(attempt) => attempt.wrong(),
             Err(until) => wait = Some(until.as_secs() + 1),
         }
     }

@@ -2,7 +2,8 @@
 
 use reqwest::StatusCode;
 use talon_core::secret::SecretValue;
-use talon_store::access::{AccessStore, Role};
+use talon_store::access::{AccessStore, NewAudit, Role};
+use talon_store::fleet::Actor;
 
 use crate::world::{MADE, World};
 
@@ -23,6 +24,47 @@ async fn the_history_names_who_changed_what_and_the_generation() {
     ] {
         assert!(page.contains(words), "{words} in {page}");
     }
+}
+
+#[tokio::test]
+async fn the_history_is_for_operators_and_knows_keys_by_both_spellings_and_no_hold() {
+    let world = World::new().await;
+    world.agent("controller", "default").await;
+    let writer = world.visitor(Role::SecretWriter, None).await;
+    let actor = Actor {
+        name: "token:earlier".to_owned(),
+        source: "198.51.100.7".to_owned(),
+    };
+    for (action, object) in [
+        ("rotate_auth", "agent/controller"),
+        ("hold", "controller"),
+        ("release_hold", "controller"),
+    ] {
+        let entry = NewAudit {
+            action: action.to_owned(),
+            object: object.to_owned(),
+            fields: vec![format!("field-of-{action}")],
+        };
+        world.store.audit(&actor, &entry).await.expect("written");
+    }
+    let key = [("provider", "anthropic"), ("value", "made-up-key-1f")];
+    let answer = writer.post("/agents/controller/secrets", &key).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    let page = writer.get("/agents/controller/history").await.text;
+    for words in ["ANTHROPIC_API_KEY", "field-of-rotate_auth"] {
+        assert!(page.contains(words), "{words} in {page}");
+    }
+    for words in ["field-of-hold", "field-of-release_hold"] {
+        assert!(!page.contains(words), "{words} in {page}");
+    }
+    let viewer = world.visitor(Role::Viewer, None).await;
+    let refused = viewer.get("/agents/controller/history").await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    let overview = viewer.get("/agents/controller").await.text;
+    assert!(!overview.contains("/agents/controller/history"));
+    let admin = world.visitor(Role::Admin, None).await;
+    let page = admin.get("/audit?q=set_secret").await.text;
+    assert!(page.contains("/agents/controller/history"), "{page}");
 }
 
 #[tokio::test]

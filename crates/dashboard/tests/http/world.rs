@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use reqwest::header::{COOKIE, HeaderMap, LOCATION, SET_COOKIE};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use talon_core::clock::Clock;
-use talon_core::guesses::{ClientAddress, GuessLimit};
+use talon_core::guesses::{ClientAddress, GuessLimit, Guesses};
 use talon_core::logs::AgentLogs;
 use talon_core::secret::SecretValue;
 use talon_core::secret_writer::{KeyName, SecretWriteError, SecretWriter, StoredKey};
@@ -127,7 +127,7 @@ impl World {
             https,
             gauge: None,
             logs: logs.clone().map(|logs| logs as Arc<dyn AgentLogs>),
-            guesses: GuessLimit::default(),
+            guesses: Arc::new(Guesses::new(GuessLimit::default())),
             call_ceiling: 1000,
             new_token: Some(Box::new(|| SecretValue::new(MADE.to_owned()))),
             stopping: stop.clone(),

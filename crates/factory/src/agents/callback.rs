@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use axum::Json as JsonAnswer;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64;
 use http::{HeaderMap, StatusCode};
@@ -23,8 +23,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use talon_core::agent::AgentStatus;
+use talon_core::guesses::ClientAddress;
 use talon_core::secret::{SecretValue, keyed_bytes};
 use talon_core::{AgentId, AgentName};
+use talon_store::fleet::{Actor, Decided};
 use utoipa::ToSchema;
 
 use crate::App;
@@ -37,6 +39,8 @@ const TOLERANCE: Duration = Duration::from_secs(300);
 const MAX_BODY: usize = 16 * 1024;
 /// Longest id.
 const MAX_ID: usize = 256;
+/// Whose name the audit log has for a look that a callback asked for: a deployer has no token.
+const ACTOR: &str = "callback";
 /// Most signatures that are looked at.
 const MAX_SIGNATURES: usize = 8;
 /// Ids that are remembered, in all. One that is pushed out does no harm: a second look changes nothing.
@@ -91,6 +95,7 @@ pub struct CallbackAnswer {
 pub async fn deployment_callback(
     State(app): State<App>,
     Path(name): Path<String>,
+    from: Option<Extension<ClientAddress>>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Response> {
@@ -105,6 +110,14 @@ pub async fn deployment_callback(
         return Err(Problem::new(Kind::UnsupportedMediaType, text));
     }
     let bytes = read_body(body, MAX_BODY, app.config().request_timeout).await?;
+    let from = from.map(|Extension(from)| from);
+    // Who sends what is not signed is counted as who shows wrong tokens is; before the database is asked.
+    let shown = hex::encode(Sha256::digest(envelope.signatures));
+    let attempt = app.guesses().attempt(from, &shown).map_err(|wait| {
+        let text =
+            "too many callbacks or tokens from this address were wrong: wait, then send it again";
+        Problem::new(Kind::TooManyRequests, text).retry_after(wait)
+    })?;
     // A name that is nobody's is refused as a signature that is nobody's: who cannot sign learns of no agent.
     let found = match AgentName::parse(&name) {
         Ok(_) => app.store().get(&name, false).await?,
@@ -114,8 +127,10 @@ pub async fn deployment_callback(
     let secret = secrets.callback_secret(id.unwrap_or_else(nobody));
     let signed = envelope.is_signed(&secret, &bytes);
     let Some(found) = found.filter(|_| signed) else {
+        attempt.wrong();
         return Err(unsigned());
     };
+    drop(attempt);
     let said: DeploymentCallback = Json {
         value: parse_json(&bytes)?,
     }
@@ -127,7 +142,20 @@ pub async fn deployment_callback(
         repeated: app.callbacks_seen().has(agent.id, envelope.id),
     };
     if !answer.repeated {
-        app.store().request_reconcile(&agent.name).await?;
+        let actor = Actor {
+            name: ACTOR.to_owned(),
+            source: from.map_or_else(
+                || "unknown".to_owned(),
+                |ClientAddress(address)| address.to_string(),
+            ),
+        };
+        let decided = Decided {
+            id: agent.id,
+            generation: None,
+        };
+        app.store()
+            .request_reconcile_as(&actor, &agent.name, Some(decided))
+            .await?;
         // Afterwards: one that failed comes again under its id, and must count then.
         app.callbacks_seen().note(agent.id, envelope.id);
         tracing::info!(agent = %agent.name, agrees = answer.agrees, "a deployment callback: the agent is looked at");

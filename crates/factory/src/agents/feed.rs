@@ -201,7 +201,8 @@ mod tests {
         let app = {
             let config = FactoryConfig::default();
             let turns = Turns::new(config.allowance(), parts.clock.clone());
-            App::new(parts, config, Arc::new(turns))
+            let guesses = Arc::new(talon_core::guesses::Guesses::new(config.guesses));
+            App::new(parts, config, Arc::new(turns), guesses)
         };
         for name in ["first", "second"] {
             let mut told = app.feed().subscribe(&app).await.expect("a feed");

@@ -384,10 +384,14 @@ pub async fn changes_of(
 }
 
 /// The same, of what the log says about the agent, newest first.
-fn history_of(snapshot: &Snapshot, log: Vec<Audit>) -> Vec<HistoryEntry> {
+pub(in crate::agents) fn history_of(snapshot: &Snapshot, log: Vec<Audit>) -> Vec<HistoryEntry> {
     let mut generation = snapshot.agent.generation.0;
     let mut items = Vec::new();
     for entry in log {
+        // The hold over everything stands under a name that an agent may bear.
+        if matches!(entry.action.as_str(), "hold" | "release_hold") {
+            continue;
+        }
         let counts = matches!(entry.action.as_str(), "insert" | "update" | "delete");
         let is_first = entry.action == "insert";
         items.push(HistoryEntry {

@@ -283,10 +283,9 @@ fn an_entry_of_the_audit_log_is_told_with_the_generation_that_it_led_to() {
     let log = vec![
         entry(5, "update", "research-pro"),
         entry(4, "secret_set", "agent/research-pro"),
-        entry(3, "update", "other-bot"),
+        entry(3, "hold", "controller"),
         entry(2, "update", "research-pro"),
         entry(0, "insert", "research-pro"),
-        entry(-9, "delete", "research-pro"),
     ];
     let told: Vec<_> = history_of(&snapshot, log.clone())
         .into_iter()

@@ -156,8 +156,8 @@ pub async fn logs(
     })?;
     let agent = found.agent.id;
     if follow {
-        let object = format!("agent/{}", found.agent.name);
-        return Following::begin(app, &caller, logs, agent, &object, wanted, tail)
+        let object = found.agent.name.as_str();
+        return Following::begin(app, &caller, logs, agent, object, wanted, tail)
             .await
             .map(|lines| streamed(lines, &headers));
     }
@@ -278,6 +278,8 @@ impl Following {
         wanted: Wanted,
         tail: usize,
     ) -> Answer<mpsc::Receiver<LogLine>> {
+        // Before anything is opened or written down.
+        let own = app.stay(caller)?;
         let place = app.log_places().try_acquire_owned().map_err(|_| {
             let text = "as many follow lines already as may at once";
             Problem::new(Kind::TooManyRequests, text).retry_after(AGAIN)
@@ -297,7 +299,6 @@ impl Following {
                 Err(error) => Worker::Sought(Instant::now() + AGAIN, Some(error)),
             };
         }
-        let own = app.stay(caller)?;
         let (lines, receiver) = mpsc::channel(WAITING);
         let mut first = VecDeque::new();
         let mut controller = None;

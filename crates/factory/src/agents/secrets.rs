@@ -78,8 +78,8 @@ pub async fn set(
     let PutSecret { value } = body.typed()?;
     let value = SecretValue::new(value);
     let (writer, agent, key) = target(&app, &caller, &name, &key).await?;
-    note(&app, &caller, "set_secret", &agent.name, &[&key]).await?;
     let _place = app.write_keys(&caller, Some(agent.id))?;
+    note(&app, &caller, "set_secret", &agent.name, &[&key]).await?;
     let stored = writer.set_keys(agent.id, vec![(key, value)]).await;
     stored.map_err(|error| problem(error, "/value"))?;
     Ok(unstored(StatusCode::NO_CONTENT))
@@ -102,8 +102,8 @@ pub async fn unset(
     Path((name, key)): Path<(String, String)>,
 ) -> Answer<Response> {
     let (writer, agent, key) = target(&app, &caller, &name, &key).await?;
-    note(&app, &caller, "unset_secret", &agent.name, &[&key]).await?;
     let _place = app.write_keys(&caller, Some(agent.id))?;
+    note(&app, &caller, "unset_secret", &agent.name, &[&key]).await?;
     let gone = writer.unset_key(agent.id, &key).await;
     if gone.map_err(|error| problem(error, ""))? {
         Ok(unstored(StatusCode::NO_CONTENT))
@@ -130,8 +130,8 @@ pub async fn rotate_auth(
     let found = must_find(&app, &caller, &name, false).await?;
     let writer = writer(&app)?;
     let agent = found.agent;
-    note(&app, &caller, "rotate_auth", &agent.name, &[]).await?;
     let _place = app.write_keys(&caller, Some(agent.id))?;
+    note(&app, &caller, "rotate_auth", &agent.name, &[]).await?;
     let rotated = writer.rotate_auth(agent.id).await;
     rotated.map_err(|error| problem(error, ""))?;
     Ok(unstored(StatusCode::NO_CONTENT))
@@ -163,7 +163,7 @@ async fn target(
     Ok((writer, found.agent, key))
 }
 
-/// Who asked for what, before it is done: a key on a Worker of which the log says nothing must not be.
+/// Who asked for what, once it may be and before it is done: a key on a Worker of which the log says nothing must not be.
 async fn note(
     app: &App,
     caller: &Caller,
@@ -173,7 +173,7 @@ async fn note(
 ) -> Answer<()> {
     let entry = NewAudit {
         action: action.to_owned(),
-        object: format!("agent/{agent}"),
+        object: agent.to_string(),
         fields: keys.iter().map(ToString::to_string).collect(),
     };
     Ok(app.store().audit(&actor(caller), &entry).await?)

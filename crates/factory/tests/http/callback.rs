@@ -7,6 +7,7 @@ use talon_core::AgentId;
 use talon_core::secret::keyed_bytes;
 use talon_secrets::InstallKey;
 use talon_store::Store;
+use talon_store::access::AccessStore;
 
 use crate::world::{World, read};
 
@@ -54,6 +55,15 @@ async fn a_signed_callback_leads_to_one_look_and_is_stored_nowhere() {
     assert_eq!(answer, json!({"agrees": false, "repeated": false}));
     let after = asked_for(&world, agent).await;
     assert!(after > before, "{after:?}");
+    let log = world.store.audit_log(1).await.expect("the log");
+    assert_eq!(
+        (log[0].action.as_str(), log[0].actor.as_str()),
+        ("reconcile", "callback")
+    );
+    assert_eq!(
+        (log[0].object.as_str(), log[0].source.as_deref()),
+        ("research-pro", Some("127.0.0.1"))
+    );
     // Sent again under the same id, it is taken and leads to nothing.
     let (status, answer) = read(signed(&world, agent, "msg_1", now(), &body)).await;
     assert_eq!(

@@ -62,6 +62,7 @@ impl Frame {
             a: head(visit),
             tabs: TABS
                 .iter()
+                .filter(|(path, _)| *path != "/history" || may_read_history(visit))
                 .map(|(path, label)| Tab {
                     href: address(path),
                     label,
@@ -72,6 +73,11 @@ impl Frame {
             tab: content,
         }
     }
+}
+
+/// Who changed what and from where is for the role that may read it over HTTP.
+fn may_read_history(visit: &Visit) -> bool {
+    visit.session.visitor.role >= Role::Operator
 }
 
 fn shell(visit: &Visit, tab: &'static str, address: String) -> Shell {

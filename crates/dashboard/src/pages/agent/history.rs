@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::response::Response;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use talon_core::Snapshot;
 use talon_core::event::{Event, EventReason};
 use talon_explain::safe;
@@ -12,7 +12,9 @@ use super::events::events_of;
 use super::visit::Visit;
 use crate::error::PageError;
 use crate::pages::names::{Names, action};
+use crate::pages::require;
 use crate::ui::{Markup, ago, icon, stamp};
+use crate::visitor::Role;
 
 /// Entries of the audit log that are looked at.
 const ENTRIES: i64 = 500;
@@ -60,13 +62,11 @@ impl Moment {
 
 /// `GET /agents/{name}/history`.
 pub async fn history(visit: Visit) -> Result<Response, PageError> {
+    // It shows who changed what and from where, as the HTTP API does to this role and no other.
+    require(&visit.session, Role::Operator)?;
     let s = &visit.snapshot;
     let names = Names::read(&visit.app, &visit.session).await?;
-    let log = visit
-        .app
-        .store()
-        .audit_about(s.agent.name.as_str(), s.agent.created_at, ENTRIES)
-        .await?;
+    let log = log_of(&visit).await?;
     let mut moments = changes(s, log, &names);
     moments.extend(versions(events_of(&visit, None).await?));
     moments.extend(turns(s));
@@ -85,6 +85,23 @@ pub async fn history(visit: Visit) -> Result<Response, PageError> {
         })
         .collect();
     visit.show("/history", &HistoryTab { milestones })
+}
+
+/// What the audit log has about the agent, newest first. Keys and followed Workers stood under another spelling once.
+async fn log_of(visit: &Visit) -> Result<Vec<Audit>, PageError> {
+    let agent = &visit.snapshot.agent;
+    let store = visit.app.store();
+    // The row keeps its time to the microsecond, the log perhaps to the millisecond.
+    let since = agent.created_at - TimeDelta::milliseconds(1);
+    let mut log = store
+        .audit_about(agent.name.as_str(), since, ENTRIES)
+        .await?;
+    let earlier = format!("agent/{}", agent.name);
+    log.extend(store.audit_about(&earlier, since, ENTRIES).await?);
+    // The hold over everything stands under a name that an agent may bear.
+    log.retain(|entry| !matches!(entry.action.as_str(), "hold" | "release_hold"));
+    log.sort_by_key(|entry| std::cmp::Reverse(entry.at));
+    Ok(log)
 }
 
 fn makes_a_generation(entry: &Audit) -> bool {

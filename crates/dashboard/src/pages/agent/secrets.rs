@@ -121,7 +121,7 @@ pub async fn set(
     // Before it is done: a key on a Worker of which the log says nothing must not be.
     let entry = NewAudit {
         action: "set_secret".to_owned(),
-        object: format!("agent/{}", s.agent.name),
+        object: s.agent.name.to_string(),
         fields: vec![key.to_string()],
     };
     app.store().audit(&session.visitor.actor(), &entry).await?;
