@@ -80,7 +80,7 @@ impl Sessions {
     fn is_secure(&self, headers: &HeaderMap) -> bool {
         let origin = headers.get(header::ORIGIN).map(HeaderValue::as_bytes);
         let is_plain = origin.is_some_and(|origin| origin.starts_with(b"http://"));
-        self.secure && !(is_plain && !is_forwarded(headers))
+        self.secure && (!is_plain || is_forwarded(headers))
     }
 
     fn cookie_name(is_secure: bool) -> &'static str {

@@ -89,6 +89,7 @@ pub struct CallbackAnswer {
     (status = 202, description = "A look is due", body = CallbackAnswer),
     (status = 401, description = "No signature of this agent's secret, or not of this time", content_type = "application/problem+json", body = ProblemBody),
     (status = 422, description = "The body is not what a deployer says", content_type = "application/problem+json", body = ProblemBody),
+    (status = 429, description = "Too many wrong signatures from this address", content_type = "application/problem+json", body = ProblemBody),
     (status = 501, description = "This server takes no callbacks", content_type = "application/problem+json", body = ProblemBody),
     (status = 503, description = "The database cannot be reached", content_type = "application/problem+json", body = ProblemBody),
 ))]
