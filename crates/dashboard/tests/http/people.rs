@@ -63,7 +63,7 @@ async fn the_history_is_for_operators_and_knows_keys_by_both_spellings_and_no_ho
     let overview = viewer.get("/agents/controller").await.text;
     assert!(!overview.contains("/agents/controller/history"));
     let admin = world.visitor(Role::Admin, None).await;
-    let page = admin.get("/audit?q=set_secret").await.text;
+    let page = admin.get("/audit?q=ANTHROPIC").await.text;
     assert!(page.contains("/agents/controller/history"), "{page}");
 }
 
