@@ -168,8 +168,8 @@ async fn a_controllers_login_serves_everything_on_postgres() -> Result<()> {
         ("set_secret", "operator"),
         ("hold", "operator"),
         ("release_hold", "operator"),
-        ("create_token", "operator"),
-        ("revoke_token", "operator"),
+        ("token_create", "operator"),
+        ("token_revoke", "operator"),
         ("delete", "operator"),
     ]
     .map(|(action, actor)| (action.to_owned(), actor.to_owned()))
