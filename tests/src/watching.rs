@@ -109,6 +109,8 @@ struct Shared {
     /// From where everybody watches.
     from: i64,
     written: Mutex<Written>,
+    /// How many streams were let in.
+    begun: watch::Sender<usize>,
     /// Everything is written.
     complete: watch::Receiver<bool>,
     timed: bool,
@@ -191,6 +193,7 @@ async fn follow(client: &reqwest::Client, shared: &Shared, seen: &mut Seen) -> R
     }
     ensure!(status.is_success(), "a watch is answered {status}");
     seen.streams += 1;
+    shared.begun.send_modify(|streams| *streams += 1);
     let mut body = response.bytes_stream();
     let mut complete = shared.complete.clone();
     let mut text = String::new();
@@ -229,7 +232,11 @@ async fn watch_all(client: reqwest::Client, shared: Arc<Shared>) -> Result<Seen>
 pub async fn play(options: Options) -> Result<Report> {
     // Somebody may have installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let site = Site::on(Engine::Sqlite, SimConfig::default()).await?;
+    let mut site = Site::on(Engine::Sqlite, SimConfig::default()).await?;
+    // All of them are one caller.
+    let places = options.watchers + 1;
+    site.launch
+        .set("TALON_HTTP_LONG_ANSWERS", places.to_string());
     let key = std::fs::read_to_string(site.folder().join("install.key"))?;
     let token = InstallKey::from_hex(key.trim())?.operator_token();
     let mut daemon = site.daemon("daemon-0")?;
@@ -240,6 +247,7 @@ pub async fn play(options: Options) -> Result<Report> {
         token: token.expose().to_owned(),
         from: site.store.last_change().await?,
         written: Mutex::default(),
+        begun: watch::Sender::new(0),
         complete,
         timed: options.kills == 0,
     });
@@ -248,6 +256,11 @@ pub async fn play(options: Options) -> Result<Report> {
     for _ in 0..options.watchers {
         watchers.spawn(watch_all(client.clone(), shared.clone()));
     }
+    // One caller may not ask as often as all of them would.
+    let mut begun = shared.begun.subscribe();
+    let all_watch = begun.wait_for(|streams| *streams >= options.watchers);
+    let began = tokio::time::timeout(PATIENCE, all_watch).await;
+    began.context("not everybody was let in")??;
     let every = options.writes.div_ceil(options.kills + 1);
     let mut kills = 0;
     for n in 0..options.writes {

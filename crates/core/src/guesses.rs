@@ -7,8 +7,10 @@
 use std::collections::HashMap;
 // As values, which is all that `core` has of them.
 use core::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Clock;
 
 /// Where a request came from, as far as it can be trusted: whoever connected, or whom a trusted proxy names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +40,18 @@ impl Default for GuessLimit {
 }
 
 /// The wrong tokens of each address, for everything in this process that asks for tokens. Of bounded size.
-#[derive(Debug)]
 pub struct Guesses {
     limit: GuessLimit,
-    started: Instant,
+    clock: Arc<dyn Clock>,
     known: Mutex<Known>,
+}
+
+impl std::fmt::Debug for Guesses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guesses")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +78,7 @@ pub struct Attempt<'g> {
 impl Attempt<'_> {
     /// It was wrong.
     pub fn wrong(self) {
-        let now = self.guesses.started.elapsed();
+        let now = self.guesses.clock.monotonic();
         self.wrong_at(now);
     }
 
@@ -83,7 +92,7 @@ impl Attempt<'_> {
 
     /// It was accepted.
     pub fn right(self) {
-        let now = self.guesses.started.elapsed();
+        let now = self.guesses.clock.monotonic();
         self.right_at(now);
     }
 
@@ -146,10 +155,10 @@ fn place(address: IpAddr) -> IpAddr {
 
 impl Guesses {
     /// None yet.
-    pub fn new(limit: GuessLimit) -> Self {
+    pub fn new(limit: GuessLimit, clock: Arc<dyn Clock>) -> Self {
         Self {
             limit,
-            started: Instant::now(),
+            clock,
             known: Mutex::default(),
         }
     }
@@ -165,7 +174,7 @@ impl Guesses {
         from: Option<ClientAddress>,
         token_sha256: &str,
     ) -> Result<Attempt<'_>, Duration> {
-        self.attempt_at(from, token_sha256, self.started.elapsed())
+        self.attempt_at(from, token_sha256, self.clock.monotonic())
     }
 
     fn attempt_at(
@@ -237,11 +246,25 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    /// Tests say themselves what time it is.
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> chrono::DateTime<chrono::Utc> {
+            chrono::DateTime::UNIX_EPOCH
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
     fn limited() -> Guesses {
-        Guesses::new(GuessLimit {
+        let limit = GuessLimit {
             at_once: 3,
             every: at(10),
-        })
+        };
+        Guesses::new(limit, Arc::new(Still))
     }
 
     fn may_try(

@@ -9,6 +9,7 @@ mod logs;
 
 use std::io::Read;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use talon_core::secret::SecretValue;
@@ -70,6 +71,19 @@ impl SecretWriter for Forgetful {
     }
 }
 
+/// Time since the start.
+struct Uptime(Instant);
+
+impl talon_core::clock::Clock for Uptime {
+    fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        chrono::Utc::now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let more = std::env::args().nth(1).map_or(Ok(0), |n| n.parse())?;
@@ -99,6 +113,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         logs: Some(Arc::new(logs)),
         guesses: Arc::new(talon_core::guesses::Guesses::new(
             talon_core::guesses::GuessLimit::default(),
+            Arc::new(Uptime(Instant::now())),
         )),
         call_ceiling: 1000,
         new_token: Some(Box::new(|| SecretValue::new(token("made-here")))),

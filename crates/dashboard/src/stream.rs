@@ -82,6 +82,7 @@ pub mod tests {
 
     use futures::StreamExt;
     use http::HeaderMap;
+    use talon_core::clock::Clock;
     use talon_core::guesses::{GuessLimit, Guesses};
     use talon_store::access::{AccessStore, NewToken, Role};
     use talon_store_sqlite::SqliteStore;
@@ -92,6 +93,19 @@ pub mod tests {
     use crate::session::hash_of;
 
     const TOKEN: &str = "made-up";
+
+    /// A clock that stands.
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> chrono::DateTime<chrono::Utc> {
+            chrono::DateTime::UNIX_EPOCH
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
 
     /// A database, a dashboard without a daemon, a viewer's session, and the id of the token behind it.
     pub async fn world(folder: &tempfile::TempDir) -> (Arc<SqliteStore>, App, Session, String) {
@@ -113,7 +127,7 @@ pub mod tests {
                 secrets: None,
                 session_key: [7; 32],
                 https: false,
-                guesses: Arc::new(Guesses::new(GuessLimit::default())),
+                guesses: Arc::new(Guesses::new(GuessLimit::default(), Arc::new(Still))),
                 gauge: None,
                 logs: None,
                 call_ceiling: 1,

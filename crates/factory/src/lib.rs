@@ -52,7 +52,7 @@ pub mod wire {
 /// Everything this server answers, to be given to [`serve`].
 pub fn routes(parts: FactoryParts, config: FactoryConfig) -> Router {
     let turns = Turns::new(config.allowance(), parts.clock.clone());
-    let guesses = Guesses::new(config.guesses);
+    let guesses = Guesses::new(config.guesses, parts.clock.clone());
     routes_counting(parts, config, Arc::new(turns), Arc::new(guesses))
 }
 

@@ -184,7 +184,7 @@ impl Service {
         let turns = Arc::new(Turns::new(config.allowance(), clock.clone()));
         // One for both: who follows a Worker here and who follows it there share its tail.
         let logs = daemon.logs(Some(client));
-        let guesses = Arc::new(Guesses::new(config.guesses));
+        let guesses = Arc::new(Guesses::new(config.guesses, clock.clone()));
         let dashboard = DashboardParts {
             store: parts.store.clone(),
             operator_sha256: operator_sha256.clone(),

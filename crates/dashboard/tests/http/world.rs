@@ -127,7 +127,7 @@ impl World {
             https,
             gauge: None,
             logs: logs.clone().map(|logs| logs as Arc<dyn AgentLogs>),
-            guesses: Arc::new(Guesses::new(GuessLimit::default())),
+            guesses: Arc::new(Guesses::new(GuessLimit::default(), Arc::new(Still))),
             call_ceiling: 1000,
             new_token: Some(Box::new(|| SecretValue::new(MADE.to_owned()))),
             stopping: stop.clone(),

@@ -167,6 +167,7 @@ async fn one(app: &App, id: AgentId, seq: i64) -> StoreResult<Option<Happened>> 
 #[cfg(test)]
 mod tests {
     use talon_controller::clock::{OsRandom, SystemClock};
+    use talon_core::guesses::Guesses;
     use talon_core::secret::SecretValue;
     use talon_core::turns::Turns;
     use talon_core::{AgentName, Owner};
@@ -201,8 +202,8 @@ mod tests {
         let app = {
             let config = FactoryConfig::default();
             let turns = Turns::new(config.allowance(), parts.clock.clone());
-            let guesses = Arc::new(talon_core::guesses::Guesses::new(config.guesses));
-            App::new(parts, config, Arc::new(turns), guesses)
+            let guesses = Guesses::new(config.guesses, parts.clock.clone());
+            App::new(parts, config, Arc::new(turns), Arc::new(guesses))
         };
         for name in ["first", "second"] {
             let mut told = app.feed().subscribe(&app).await.expect("a feed");
