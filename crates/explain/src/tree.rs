@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use talon_core::Snapshot;
-use talon_core::resource::{ResourceKind, ResourceRecord, ResourceState};
+use talon_core::resource::{CleanupResult, ResourceKind, ResourceRecord, ResourceState};
 use talon_core::snapshot::SecretState;
 
 use crate::{safe, view};
@@ -91,6 +91,9 @@ fn resource(s: &Snapshot, kind: ResourceKind) -> Node {
 }
 
 fn good(record: &ResourceRecord) -> Option<bool> {
+    if let Some(result) = record.cleanup_result {
+        return Some(result != CleanupResult::Failed);
+    }
     if record.last_error.is_some() {
         return Some(false);
     }

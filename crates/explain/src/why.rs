@@ -401,7 +401,40 @@ fn well(snapshot: &Snapshot) -> Explanation {
     }
 }
 
+/// A cleanup that goes on although something could not be removed yet.
+fn resisting(snapshot: &Snapshot, left: &ResourceRecord) -> Explanation {
+    let agent = name(snapshot);
+    let label = view::kind_label(left.kind);
+    let said = left.cleanup_error.as_deref().or(left.last_error.as_deref());
+    Explanation {
+        headline: format!(
+            "{agent} is {} and goes on, but one part could not be removed yet.",
+            status(snapshot)
+        ),
+        blocked_at: Some(label.to_owned()),
+        reason: Reason::LeftOver.to_string(),
+        what: format!(
+            "{label} {}: {}",
+            safe(&left.name),
+            said_or(said.unwrap_or_default(), "it could not be removed")
+        ),
+        do_this: vec![
+            "nothing at once: it is tried again by itself".to_owned(),
+            format!(
+                "or try now: talon cleanup retry {agent} --resource {}",
+                left.kind.as_str()
+            ),
+        ],
+        waiting: steps_to_come(snapshot),
+    }
+}
+
 fn under_way(snapshot: &Snapshot) -> Explanation {
+    if snapshot.agent.is_deleting()
+        && let Some(left) = view::leftovers(snapshot).next()
+    {
+        return resisting(snapshot, left);
+    }
     let failing = snapshot.resources.iter().find(|r| r.last_error.is_some());
     let reconciling = view::condition(snapshot, ConditionType::Reconciling);
     let drifted = view::condition(snapshot, ConditionType::Drifted)
@@ -409,6 +442,7 @@ fn under_way(snapshot: &Snapshot) -> Explanation {
     let reason = match (failing, drifted, reconciling) {
         (Some(_), _, _) => Reason::BackingOff,
         (None, None, Some(c)) => c.condition.reason,
+        (None, _, _) if snapshot.agent.is_deleting() => Reason::Deleting,
         (None, _, _) => Reason::InProgress,
     };
     let mut what = match failing {

@@ -1,5 +1,8 @@
 //! Server time of pages of a list of ten thousand agents on SQLite: `cargo xtask bench list`. The goal is less than 50 ms
 //! for each. Time is from the request to the last byte of its answer, over a connection of this machine that is open.
+//!
+//! Measured on 2026-11-30, release build, two shared cores (median, longest of each): a page of 100 5.0 and 10.0 ms, with a
+//! text filter 9.3 and 11.1 ms; a page of 500 20.6 and 25.5 ms, with a text filter 26.6 and 33.9 ms.
 #![allow(clippy::disallowed_methods)] // It shows its own token to its own server.
 
 use std::error::Error;

@@ -182,6 +182,28 @@ fn leftovers_of_a_deleted_agent_are_named() {
 }
 
 #[test]
+fn a_part_that_resists_deletion_is_named_with_what_tries_it_again() {
+    let mut s = fixtures::deployed("bot");
+    s.agent.deletion_requested_at = Some(fixtures::now());
+    s.agent.status.deployment_status = DeploymentStatus::Deleting;
+    s.work.next_due_at = Some(fixtures::now() + chrono::TimeDelta::minutes(5));
+    let bucket = &mut s.resources[1];
+    bucket.cleanup_result = Some(CleanupResult::Failed);
+    bucket.cleanup_error = Some("BucketNotEmpty: an upload arrived late".to_owned());
+    let told = explain(&s, None);
+    assert_eq!(told.blocked_at.as_deref(), Some("R2 bucket"));
+    assert!(
+        told.what.contains("an upload arrived late"),
+        "{}",
+        told.what
+    );
+    let retry = "talon cleanup retry bot --resource r2_bucket";
+    assert!(told.do_this.iter().any(|line| line.contains(retry)));
+    let parts = crate::tree::nodes(&s);
+    assert_eq!((parts[0].good, parts[1].good), (Some(true), Some(false)));
+}
+
+#[test]
 fn what_cloudflare_says_cannot_move_the_cursor() {
     let mut s = fixtures::pending("legal-bot");
     fixtures::set(
