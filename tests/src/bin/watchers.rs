@@ -1,4 +1,7 @@
 //! Watches the real daemon with many: `cargo xtask bench watch`.
+//!
+//! Measured on 2026-11-30, release build, two shared cores, daemon, writer and all watchers on them: 1,000 watchers, 100
+//! writes, 201,000 events; commit to event median 70 ms, 99 % 167 ms, longest 188 ms. The goal is 1 s for 99 %.
 
 use std::process::ExitCode;
 use std::time::Duration;
