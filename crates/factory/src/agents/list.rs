@@ -28,10 +28,10 @@ const MAX_TEXT: usize = 200;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 pub enum Flag {
     /// On.
-    #[serde(rename = "1", alias = "true")]
+    #[serde(rename = "1")]
     On,
     /// Off.
-    #[serde(rename = "0", alias = "false")]
+    #[serde(rename = "0")]
     Off,
 }
 
