@@ -1,8 +1,11 @@
 //! Speaks to a running daemon over HTTP.
 #![allow(clippy::disallowed_methods)] // Opens the token, for the header that carries it.
 
+mod events;
+
 use std::time::Duration;
 
+pub use events::{Events, Message};
 use reqwest::header::ACCEPT;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
@@ -202,11 +205,7 @@ impl Server {
                 .into());
             }
         };
-        Ok(Events {
-            server: self.shown(),
-            answer,
-            waiting: Vec::new(),
-        })
+        Ok(Events::of(self.shown(), answer))
     }
 
     /// The Hub of this daemon, as an address for WebSockets.
@@ -288,11 +287,7 @@ impl Server {
         let answer = self
             .send(request.header(ACCEPT, "text/event-stream"))
             .await?;
-        Ok(Events {
-            server: self.shown(),
-            answer,
-            waiting: Vec::new(),
-        })
+        Ok(Events::of(self.shown(), answer))
     }
 
     /// Its address, for people.
@@ -512,75 +507,6 @@ fn meaning(status: StatusCode) -> (Exit, &'static str) {
     }
 }
 
-/// An event as it came.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Message {
-    /// What kind it is.
-    pub event: Option<String>,
-    /// Its place.
-    pub id: Option<String>,
-    /// What it says.
-    pub data: String,
-}
-
-/// Events of an answer, in order.
-pub struct Events {
-    server: String,
-    answer: Response,
-    waiting: Vec<u8>,
-}
-
-impl Events {
-    /// The data of the next event; `None` at the end.
-    pub async fn next(&mut self) -> Result<Option<Value>, Failure> {
-        let Some(message) = self.message().await? else {
-            return Ok(None);
-        };
-        serde_json::from_str(&message.data)
-            .map(Some)
-            .map_err(|_| stranger(&self.server))
-    }
-
-    /// The next event; `None` at the end. Whoever gives up waiting for it misses nothing.
-    pub async fn message(&mut self) -> Result<Option<Message>, Failure> {
-        loop {
-            if let Some(end) = self.waiting.windows(2).position(|two| two == b"\n\n") {
-                let rest = self.waiting.split_off(end + 2);
-                let event = std::mem::replace(&mut self.waiting, rest);
-                match message(&event) {
-                    // A comment that says that the stream lives.
-                    None => continue,
-                    message => return Ok(message),
-                }
-            }
-            let piece = self.answer.chunk().await;
-            match piece.map_err(|e| unreachable(&self.server, e))? {
-                None => return Ok(None),
-                Some(piece) if self.waiting.len() + piece.len() > MOST_BYTES => {
-                    return Err(stranger(&self.server));
-                }
-                Some(piece) => self.waiting.extend_from_slice(&piece),
-            }
-        }
-    }
-}
-
-/// Reads an event; `None` if it has no data.
-fn message(event: &[u8]) -> Option<Message> {
-    let text = std::str::from_utf8(event).ok()?;
-    let field = |name: &'static str| {
-        text.lines()
-            .filter_map(move |line| line.strip_prefix(name)?.strip_prefix(':'))
-            .map(|rest| rest.strip_prefix(' ').unwrap_or(rest))
-    };
-    let lines: Vec<&str> = field("data").collect();
-    (!lines.is_empty()).then(|| Message {
-        event: field("event").next_back().map(str::to_owned),
-        id: field("id").next_back().map(str::to_owned),
-        data: lines.join("\n"),
-    })
-}
-
 /// Where the daemon is.
 fn base(session: &Session, named: Option<&str>) -> Result<Url, Failure> {
     let listen = settings::reachable(session.config.settings.listen);
@@ -623,18 +549,6 @@ fn token(session: &Session, local: bool) -> Result<SecretValue, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_event_is_its_data_and_a_comment_is_none() {
-        let event = b"event: done\nid: 1\ndata: {\"a\":\ndata: 1}\n\n";
-        let expected = Message {
-            event: Some("done".to_owned()),
-            id: Some("1".to_owned()),
-            data: "{\"a\":\n1}".to_owned(),
-        };
-        assert_eq!(message(event), Some(expected));
-        assert_eq!(message(b": still there\n\n"), None);
-    }
 
     #[test]
     fn every_refusal_has_a_code_of_its_kind() {

@@ -1,26 +1,23 @@
 //! `talon doctor`: looks at everything Talon depends on, and says what to do about what is wrong.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod check;
+mod cloud;
+mod server;
 
 use chrono::{TimeDelta, Utc};
-use serde::Serialize;
-use serde_json::json;
-use talon_cloudflare::Unlimited;
-use talon_core::cloud::{CallClass, CallCx, Cloud, CloudError};
 use talon_core::event::EventReason;
-use talon_core::spec::Jurisdiction;
 use talon_store::{CONTROLLER, ListFilter};
 use talon_store_sqlite::SqliteStore;
 
+use check::{Check, Verdict, tell};
+
 use super::run::{malformed_hub, unreachable_hub};
 use crate::client;
-use crate::cloudflare;
 use crate::database::{self, Database, Opened};
 use crate::exit::{Exit, Failure};
 use crate::fleet::{Events, Fleet, Rows};
 use crate::install_key;
-use crate::output::{self, Colour, age, safe};
+use crate::output::{self, age, safe};
 use crate::runtime::{self, Wanted};
 use crate::session::Session;
 use crate::sql;
@@ -39,61 +36,12 @@ pub struct Args {
     offline: bool,
 }
 
-/// How a check ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Verdict {
-    Ok,
-    Warning,
-    Failed,
-    Skipped,
-}
-
-/// One check.
-#[derive(Debug, Clone, Serialize)]
-struct Check {
-    check: &'static str,
-    verdict: Verdict,
-    detail: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-    #[serde(skip)]
-    exit: Exit,
-}
-
-impl Check {
-    fn new(check: &'static str, verdict: Verdict, detail: impl Into<String>) -> Self {
-        Self {
-            check,
-            verdict,
-            detail: detail.into(),
-            next: None,
-            exit: Exit::Failure,
-        }
-    }
-
-    fn next(mut self, next: impl Into<String>) -> Self {
-        self.next = Some(next.into());
-        self
-    }
-
-    fn failed(check: &'static str, failure: Failure) -> Self {
-        Self {
-            check,
-            verdict: Verdict::Failed,
-            detail: failure.message,
-            next: Some(failure.next),
-            exit: failure.exit,
-        }
-    }
-}
-
 /// Checks everything, and prints all of it whatever fails.
 pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
     let mut checks = Vec::new();
     configuration(&session, &mut checks);
     if session.server_named().is_some() {
-        server_checks(&session, &mut checks).await;
+        server::checks(&session, &mut checks).await;
         return tell(&session, &checks);
     }
     checks.push(runtime(&session));
@@ -107,46 +55,9 @@ pub async fn run(args: Args, session: Session) -> Result<Exit, Failure> {
         ));
     } else {
         checks.push(hub(&session).await);
-        cloudflare_checks(&session, &mut checks).await;
+        cloud::checks(&session, &mut checks).await;
     }
     tell(&session, &checks)
-}
-
-fn tell(session: &Session, checks: &[Check]) -> Result<Exit, Failure> {
-    let worst = checks.iter().find(|c| c.verdict == Verdict::Failed);
-    if session.output.is_machine() {
-        session
-            .output
-            .document(&json!({ "ok": worst.is_none(), "checks": checks }))?;
-    } else {
-        session.output.write(&render(checks, session.output.colour));
-    }
-    match worst {
-        None => Ok(Exit::Success),
-        Some(check) => Err(Failure::new(
-            check.exit,
-            format!("{}: {}", check.check, check.detail),
-            check.next.clone().unwrap_or_else(|| "see above".to_owned()),
-        )),
-    }
-}
-
-fn render(checks: &[Check], colour: Colour) -> String {
-    let width = checks.iter().map(|c| c.check.len()).max().unwrap_or(0);
-    let mut text = String::new();
-    for c in checks {
-        let mark = match c.verdict {
-            Verdict::Ok => colour.good("✓ ok     "),
-            Verdict::Warning => colour.notable("! warning"),
-            Verdict::Failed => colour.bad("✗ failed "),
-            Verdict::Skipped => colour.dim("· skipped"),
-        };
-        text.push_str(&format!("{mark}  {:<width$}  {}\n", c.check, c.detail));
-        if let Some(next) = c.next.as_ref().filter(|_| c.verdict != Verdict::Ok) {
-            text.push_str(&format!("           {:<width$}  next: {next}\n", ""));
-        }
-    }
-    text
 }
 
 fn configuration(session: &Session, checks: &mut Vec<Check>) {
@@ -217,69 +128,6 @@ async fn hub(session: &Session) -> Check {
         )
         .next("see that the daemon runs and that hub.url leads to it (proxy, tunnel, DNS, certificate)"),
     }
-}
-
-/// What can be seen of an installation from afar: its daemon, its agents, its Hub, and what the token may do.
-async fn server_checks(session: &Session, checks: &mut Vec<Check>) {
-    let remote = match session.remote() {
-        Ok(remote) => remote,
-        Err(failure) => return checks.push(Check::failed("server", failure)),
-    };
-    let shown = remote.server().shown();
-    match remote.standing().await {
-        Ok(me) => {
-            checks.push(Check::new(
-                "server",
-                Verdict::Ok,
-                format!("{shown} answers"),
-            ));
-            let whose = me.owner.map_or("everybody's agents".to_owned(), |o| {
-                format!("the agents of {o}")
-            });
-            let detail = format!("{}, role {}, for {whose}", me.name, me.role);
-            checks.push(Check::new("token", Verdict::Ok, detail));
-        }
-        Err(failure) if failure.exit == Exit::NotAllowed => {
-            checks.push(Check::new(
-                "server",
-                Verdict::Ok,
-                format!("{shown} answers"),
-            ));
-            return checks.push(Check::failed("token", failure));
-        }
-        Err(failure) => return checks.push(Check::failed("server", failure)),
-    }
-    checks.push(match remote.is_ready().await {
-        Ok(()) => Check::new("readiness", Verdict::Ok, "its database answers"),
-        Err(failure) => Check::failed("readiness", failure),
-    });
-    let address = remote.server().hub();
-    checks.push(match client::look_for_hub(&address).await {
-        Ok(()) => Check::new("hub", Verdict::Ok, format!("answers at {}", safe(&address))),
-        Err(why) => Check::new(
-            "hub",
-            Verdict::Warning,
-            format!("at {}: {why}", safe(&address)),
-        )
-        .next("ask the daemon that is the Hub (hub.embedded), or see what stands between"),
-    });
-    if let Err(failure) = agents(&remote, checks).await {
-        checks.push(Check::failed("agents", failure));
-    }
-    match remote.own().await {
-        Ok(None) => checks.push(orphans(&remote, session.config.settings.resync_seconds).await),
-        Ok(Some(_)) => checks.push(Check::new(
-            "orphans",
-            Verdict::Skipped,
-            "only a token without an owner is told",
-        )),
-        Err(failure) => checks.push(Check::failed("orphans", failure)),
-    }
-    checks.push(Check::new(
-        "installation",
-        Verdict::Skipped,
-        "database, install key and Cloudflare account are checked where the daemon runs: talon doctor without --server",
-    ));
 }
 
 async fn database_checks(session: &Session, checks: &mut Vec<Check>) {
@@ -509,136 +357,5 @@ fn clock(check: &'static str, skew: i64) -> Check {
             format!("differs by {skew} s from this machine's"),
         )
         .next("let both machines keep time (NTP)")
-    }
-}
-
-/// Reads only; nothing is changed at Cloudflare.
-async fn cloudflare_checks(session: &Session, checks: &mut Vec<Check>) {
-    let settings = &session.config.settings.cloudflare;
-    if settings.account_id.is_none() && settings.api_token.is_none() {
-        checks.push(
-            Check::new("cloudflare", Verdict::Skipped, "no account configured")
-                .next("set TALON_CLOUDFLARE_ACCOUNT_ID and TALON_CLOUDFLARE_API_TOKEN; talon dev needs none"),
-        );
-        return;
-    }
-    let made = cloudflare::client_config(settings)
-        .and_then(|config| cloudflare::client(config, Arc::new(Unlimited)));
-    let client = match made {
-        Ok(client) => client,
-        Err(failure) => return checks.push(Check::failed("cloudflare", failure)),
-    };
-    let cx = CallCx {
-        class: CallClass::UserChange,
-        remaining: Some(Duration::from_secs(30)),
-    };
-    let verified = client.verify_token(cx).await;
-    let accepted = verified.as_ref().is_ok_and(|t| t.status == "active");
-    checks.push(match verified {
-        Ok(t) if t.status == "active" => Check::new(
-            "cloudflare token",
-            Verdict::Ok,
-            format!("active, id {}", view::short_hash(&safe(&t.id))),
-        ),
-        Ok(t) => Check {
-            exit: Exit::NotAllowed,
-            ..Check::new(
-                "cloudflare token",
-                Verdict::Failed,
-                format!("is {}", safe(&t.status)),
-            )
-            .next("make a new token in the Cloudflare dashboard and give it to talon")
-        },
-        Err(CloudError::Auth(said)) => Check {
-            exit: Exit::NotAllowed,
-            ..Check::new("cloudflare token", Verdict::Failed, safe(&CloudError::Auth(said).to_string()))
-                .next("check that TALON_CLOUDFLARE_API_TOKEN holds a token of this account, or make a new one in the Cloudflare dashboard")
-        },
-        Err(error) => cloud_failure("cloudflare token", &error, EVERY_PERMISSION),
-    });
-    if !accepted {
-        return;
-    }
-    match client.account_subdomain(cx).await {
-        Ok(Some(name)) => checks.push(Check::new(
-            "subdomain",
-            Verdict::Ok,
-            format!("{}.workers.dev", safe(&name)),
-        )),
-        Ok(None) => checks.push(
-            Check::new(
-                "subdomain",
-                Verdict::Failed,
-                "the account has no workers.dev subdomain",
-            )
-            .next("choose one in the Cloudflare dashboard: Workers & Pages"),
-        ),
-        Err(error) => checks.push(cloud_failure("subdomain", &error, "Workers Scripts: Edit")),
-    }
-    let reads = [
-        (
-            "workers",
-            "Workers Scripts: Edit",
-            client.list_workers(cx).await.map(|l| l.len()),
-        ),
-        (
-            "r2",
-            "Workers R2 Storage: Edit",
-            client
-                .list_buckets(cx, Jurisdiction::Default)
-                .await
-                .map(|l| l.len()),
-        ),
-        (
-            "tokens",
-            "Account API Tokens: Edit",
-            client.list_tokens(cx).await.map(|l| l.len()),
-        ),
-    ];
-    for (check, permission, read) in reads {
-        checks.push(match read {
-            Ok(n) => Check::new(check, Verdict::Ok, format!("readable ({n} in the account)")),
-            Err(error) => cloud_failure(check, &error, permission),
-        });
-    }
-}
-
-/// What the token needs.
-const EVERY_PERMISSION: &str =
-    "Workers Scripts: Edit, Workers R2 Storage: Edit, Account API Tokens: Edit";
-
-fn cloud_failure(check: &'static str, error: &CloudError, permission: &str) -> Check {
-    let (exit, next) = match error {
-        CloudError::Auth(_) => (
-            Exit::NotAllowed,
-            format!(
-                "give the token the permission \"{permission}\" on this account, or make a new one"
-            ),
-        ),
-        CloudError::Throttled { retry_after } => (
-            Exit::Unavailable,
-            format!(
-                "Cloudflare asks to wait; try again in {}",
-                age::short(*retry_after)
-            ),
-        ),
-        CloudError::Transient(_) | CloudError::Ambiguous(_) => (
-            Exit::Unavailable,
-            "check the network and cloudflare.apiBase, and try again".to_owned(),
-        ),
-        CloudError::NotFound(_)
-        | CloudError::Exists(_)
-        | CloudError::Conflict(_)
-        | CloudError::NotEmpty(_)
-        | CloudError::Invalid(_) => (
-            Exit::Failure,
-            format!(
-                "check cloudflare.accountId, and that the token has \"{permission}\" on that account"
-            ),
-        ),
-    };
-    Check {
-        exit,
-        ..Check::new(check, Verdict::Failed, safe(&error.to_string())).next(next)
     }
 }

@@ -1,5 +1,7 @@
 //! The agents by way of a daemon, over its HTTP API.
 
+mod items;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,18 +9,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
 use reqwest::{Method, StatusCode};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use talon_core::event::{Event, EventReason, NewEvent, Severity};
+use talon_core::event::{Event, NewEvent};
 use talon_core::id::Generation;
 use talon_core::presence::ApiKey;
 use talon_core::secret::SecretValue;
-use talon_core::task::{SessionId, Task, TaskId};
+use talon_core::task::Task;
 use talon_core::{AgentId, Owner, Snapshot};
 use talon_factory::wire::{self, HistoryEntry};
-use talon_store::access::{ApiToken, Role};
-use talon_store::{Applied, ApplyOptions, ApplyOutcome, Hold, HoldKind, ListFilter, StoreError};
+use talon_store::access::ApiToken;
+use talon_store::{Applied, ApplyOptions, ApplyOutcome, Hold, ListFilter, StoreError};
+
+use items::{
+    EventItem, HoldItem, Items, LeftItem, Page, Rehearsed, TaskItem, TokenItem, Written, seconds,
+    take_secret,
+};
 
 use super::watch::Stream;
 use super::{Answer, Events, Fleet, Left, Refusal, Revoked, WantedToken, Watch};
@@ -189,160 +195,6 @@ fn below<'n>(name: &'n str, what: &'n str) -> Vec<&'n str> {
 }
 
 /// What a rehearsal answers.
-#[derive(Deserialize)]
-struct Rehearsed {
-    outcome: String,
-    generation: i64,
-}
-
-impl Rehearsed {
-    fn applied(self, before: Option<&Snapshot>) -> Applied {
-        let (outcome, generation) = match self.outcome.as_str() {
-            "created" => (ApplyOutcome::Created, 1),
-            "updated" => (ApplyOutcome::Updated, self.generation + 1),
-            _ => (ApplyOutcome::Unchanged, self.generation),
-        };
-        Applied {
-            // Of a row that would be new it means nothing.
-            id: before.map_or(AgentId(Default::default()), |s| s.agent.id),
-            generation: Generation(generation),
-            outcome,
-        }
-    }
-}
-
-/// What a write answers.
-#[derive(Deserialize)]
-struct Written {
-    id: AgentId,
-    generation: i64,
-}
-
-/// A list of which each item stands for itself: one that this program cannot read is left out.
-#[derive(Deserialize)]
-struct Items {
-    items: Vec<Value>,
-}
-
-impl Items {
-    fn known<T: DeserializeOwned>(self) -> impl Iterator<Item = T> {
-        self.items
-            .into_iter()
-            .filter_map(|item| serde_json::from_value(item).ok())
-    }
-}
-
-#[derive(Deserialize)]
-struct Page {
-    items: Vec<Value>,
-    next_page_token: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct EventItem {
-    agent: String,
-    severity: Severity,
-    reason: EventReason,
-    object: String,
-    message: String,
-    count: i64,
-    first_at: DateTime<Utc>,
-    last_at: DateTime<Utc>,
-}
-
-#[derive(Deserialize)]
-struct TaskItem {
-    id: String,
-    session: String,
-    state: talon_core::task::TaskState,
-    asked_by: Option<String>,
-    attempts: i64,
-    created_at: DateTime<Utc>,
-    finished_at: Option<DateTime<Utc>>,
-}
-
-impl TaskItem {
-    fn task(self, agent: &str) -> Option<Task> {
-        Some(Task {
-            id: TaskId::parse(&self.id).ok()?,
-            agent: agent.to_owned(),
-            session: SessionId::parse(&self.session).ok()?,
-            text: String::new(),
-            metadata: Value::Null,
-            asked_by: self.asked_by,
-            state: self.state,
-            attempts: self.attempts,
-            answer: None,
-            created_at: self.created_at,
-            sent_at: None,
-            finished_at: self.finished_at,
-            deadline_at: self.created_at,
-        })
-    }
-}
-
-#[derive(Deserialize)]
-struct HoldItem {
-    kind: Option<String>,
-    reason: Option<String>,
-    since: Option<DateTime<Utc>>,
-}
-
-impl HoldItem {
-    fn hold(self) -> Option<Hold> {
-        Some(Hold {
-            kind: HoldKind::parse(self.kind.as_deref()?)?,
-            reason: self.reason?,
-            since: self.since?,
-        })
-    }
-}
-
-#[derive(Deserialize)]
-struct TokenItem {
-    id: String,
-    label: String,
-    role: Role,
-    owner: Option<String>,
-    created_at: DateTime<Utc>,
-    expires_at: Option<DateTime<Utc>>,
-    last_used_at: Option<DateTime<Utc>>,
-    revoked_at: Option<DateTime<Utc>>,
-}
-
-impl From<TokenItem> for ApiToken {
-    fn from(item: TokenItem) -> Self {
-        Self {
-            id: item.id,
-            label: item.label,
-            role: item.role,
-            owner: item.owner.map(Owner),
-            created_at: item.created_at,
-            expires_at: item.expires_at,
-            last_used_at: item.last_used_at,
-            revoked_at: item.revoked_at,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct LeftItem {
-    kind: String,
-    name: String,
-}
-
-/// Takes out what is shown once, before anything else is made of the answer.
-fn take_secret(document: &mut Value, name: &str) -> Option<SecretValue> {
-    match document.as_object_mut()?.remove(name)? {
-        Value::String(text) => Some(SecretValue::new(text)),
-        _ => None,
-    }
-}
-
-/// Whole seconds, as they are asked for.
-fn seconds(time: Option<Duration>) -> Option<u64> {
-    time.map(|time| time.as_secs().max(1))
-}
 
 #[async_trait]
 impl Fleet for Remote {
