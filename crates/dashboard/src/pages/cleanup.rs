@@ -8,7 +8,7 @@ use talon_core::Snapshot;
 use talon_core::resource::CleanupResult;
 use talon_explain::{steps, view};
 
-use super::{Shell, WHILE_MOVING, decided, find_to_change, name_of, timeline};
+use super::{Shell, WHILE_MOVING, ask_for_a_pass, timeline};
 use crate::app::App;
 use crate::cost;
 use crate::error::{PageError, show as render};
@@ -125,9 +125,6 @@ pub async fn retry(
     Path(name): Path<String>,
     posted: Posted,
 ) -> Result<Redirect, PageError> {
-    let s = find_to_change(&app, &posted.session, &name).await?;
-    app.store()
-        .request_reconcile_as(&posted.session.visitor.actor(), name_of(&s), decided(&s))
-        .await?;
+    ask_for_a_pass(&app, &name, &posted).await?;
     Ok(Redirect::to("/cleanup?done=retry"))
 }

@@ -22,7 +22,7 @@ use talon_store::fleet::Decided;
 use crate::app::App;
 use crate::assets::Addresses;
 use crate::error::PageError;
-use crate::fields::Theme;
+use crate::fields::{Posted, Theme};
 use crate::session::Session;
 use crate::ui::{Markup, icon};
 use crate::visitor::{Role, Visitor};
@@ -110,6 +110,16 @@ pub async fn find_to_change(
         ));
     }
     Ok(found)
+}
+
+/// Makes a pass of it due, in the visitor's name.
+pub async fn ask_for_a_pass(app: &App, name: &str, posted: &Posted) -> Result<Snapshot, PageError> {
+    let s = find_to_change(app, &posted.session, name).await?;
+    let actor = posted.session.visitor.actor();
+    app.store()
+        .request_reconcile_as(&actor, name_of(&s), decided(&s))
+        .await?;
+    Ok(s)
 }
 
 /// The name of an agent that was found.

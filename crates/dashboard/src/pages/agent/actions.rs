@@ -7,7 +7,7 @@ use talon_core::Snapshot;
 use crate::app::App;
 use crate::error::PageError;
 use crate::fields::Posted;
-use crate::pages::{decided, find_to_change, name_of};
+use crate::pages::{ask_for_a_pass, decided, find_to_change, name_of};
 
 fn back(s: &Snapshot, done: &str) -> Redirect {
     Redirect::to(&format!("/agents/{}?done={done}", s.agent.name))
@@ -19,10 +19,7 @@ pub async fn reconcile(
     Path(name): Path<String>,
     posted: Posted,
 ) -> Result<Redirect, PageError> {
-    let s = find_to_change(&app, &posted.session, &name).await?;
-    app.store()
-        .request_reconcile_as(&posted.session.visitor.actor(), name_of(&s), decided(&s))
-        .await?;
+    let s = ask_for_a_pass(&app, &name, &posted).await?;
     Ok(back(&s, "reconcile"))
 }
 
@@ -32,15 +29,7 @@ pub async fn suspend(
     Path(name): Path<String>,
     posted: Posted,
 ) -> Result<Redirect, PageError> {
-    let s = find_to_change(&app, &posted.session, &name).await?;
-    app.store()
-        .set_suspend_as(
-            &posted.session.visitor.actor(),
-            name_of(&s),
-            decided(&s),
-            true,
-        )
-        .await?;
+    let s = set_suspended(&app, &name, &posted, true).await?;
     Ok(back(&s, "suspend"))
 }
 
@@ -50,14 +39,20 @@ pub async fn resume(
     Path(name): Path<String>,
     posted: Posted,
 ) -> Result<Redirect, PageError> {
-    let s = find_to_change(&app, &posted.session, &name).await?;
-    app.store()
-        .set_suspend_as(
-            &posted.session.visitor.actor(),
-            name_of(&s),
-            decided(&s),
-            false,
-        )
-        .await?;
+    let s = set_suspended(&app, &name, &posted, false).await?;
     Ok(back(&s, "resume"))
+}
+
+async fn set_suspended(
+    app: &App,
+    name: &str,
+    posted: &Posted,
+    suspended: bool,
+) -> Result<Snapshot, PageError> {
+    let s = find_to_change(app, &posted.session, name).await?;
+    let actor = posted.session.visitor.actor();
+    app.store()
+        .set_suspend_as(&actor, name_of(&s), decided(&s), suspended)
+        .await?;
+    Ok(s)
 }
