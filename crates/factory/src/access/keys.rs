@@ -13,11 +13,12 @@ use talon_core::Owner;
 use talon_core::presence::ApiKey;
 use utoipa::ToSchema;
 
+use super::asked::Asked;
 use super::token::new_api_key;
-use super::tokens::{MAX_LABEL, MAX_SECONDS, note, shown_once};
+use super::tokens::{note, shown_once};
 use crate::App;
 use crate::auth::{Admin, Caller};
-use crate::http::{Answer, FieldError, Json, Kind, Problem, ProblemBody};
+use crate::http::{Answer, Json, Kind, Problem, ProblemBody};
 
 /// An API key to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -121,48 +122,13 @@ pub async fn create(State(app): State<App>, Admin(caller): Admin, body: Json) ->
 }
 
 /// Whose key it will be; everything that is wrong at once.
-fn checked(caller: &Caller, asked: &CreateKey) -> Answer<Owner> {
-    let mut errors = Vec::new();
-    let mut wrong = |pointer: &str, detail: String| {
-        errors.push(FieldError {
-            pointer: pointer.to_owned(),
-            code: "invalid".to_owned(),
-            detail,
-        });
-    };
-    let length = asked.label.chars().count();
-    if !(1..=MAX_LABEL).contains(&length) || asked.label.chars().any(char::is_control) {
-        wrong(
-            "/label",
-            format!("must be one line of 1 to {MAX_LABEL} characters"),
-        );
-    }
-    let owner = match (asked.owner.as_deref().map(Owner::parse), &caller.owner) {
-        (None, own) => own.clone().unwrap_or_default(),
-        (Some(Some(owner)), own) if own.as_ref().is_none_or(|own| *own == owner) => owner,
-        (Some(Some(_)), _) => {
-            wrong(
-                "/owner",
-                "is another than this token's: leave it out".to_owned(),
-            );
-            Owner::default()
-        }
-        (Some(None), _) => {
-            let detail = "an owner has 1 to 64 lower-case letters, digits, '.', '_' and '-'";
-            wrong("/owner", detail.to_owned());
-            Owner::default()
-        }
-    };
-    if asked
-        .expires_in_seconds
-        .is_some_and(|s| !(1..=MAX_SECONDS).contains(&s))
-    {
-        wrong("/expires_in_seconds", format!("must be 1 to {MAX_SECONDS}"));
-    }
-    if errors.is_empty() {
-        return Ok(owner);
-    }
-    Err(Problem::new(Kind::Invalid, "the key cannot be made as written").with_errors(errors))
+fn checked(caller: &Caller, body: &CreateKey) -> Answer<Owner> {
+    let mut asked = Asked::by(caller);
+    asked.label(&body.label);
+    let owner = asked.owner(body.owner.as_deref()).unwrap_or_default();
+    asked.seconds(body.expires_in_seconds);
+    asked.done("key")?;
+    Ok(owner)
 }
 
 /// Revokes an API key: it lets nobody in from now on, and connections of its agents end within two minutes.

@@ -1,5 +1,6 @@
 //! Who may use this API, and what was done with it.
 
+mod asked;
 mod audit;
 mod keys;
 mod token;

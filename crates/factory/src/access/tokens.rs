@@ -8,20 +8,15 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
-use talon_core::Owner;
 use talon_store::access::{ApiToken, NewAudit, NewToken};
 use utoipa::ToSchema;
 
+use super::asked::{Asked, MAX_DAYS};
 use super::token::new_token;
 use crate::App;
 use crate::agents::actor;
 use crate::auth::{Admin, Caller, Role};
-use crate::http::{Answer, FieldError, Json, Kind, Problem, ProblemBody};
-
-pub const MAX_LABEL: usize = 100;
-const MAX_DAYS: u64 = 3_650;
-/// Ten years.
-pub const MAX_SECONDS: u64 = MAX_DAYS * 86_400;
+use crate::http::{Answer, Json, Kind, Problem, ProblemBody};
 
 /// A token to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -48,7 +43,7 @@ pub struct CreateToken {
 /// What a token allows, the least first.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-#[allow(dead_code)] // Only its schema is used.
+#[expect(dead_code, reason = "only its schema is used")]
 pub enum TokenRole {
     /// Reads.
     Viewer,
@@ -154,58 +149,24 @@ pub fn shown_once(token: &talon_core::secret::SecretValue) -> String {
     token.expose().to_owned()
 }
 
-fn wanted(caller: &Caller, asked: CreateToken) -> Answer<NewToken> {
-    let mut errors = Vec::new();
-    let mut wrong = |pointer: &str, detail: String| {
-        errors.push(FieldError {
-            pointer: pointer.to_owned(),
-            code: "invalid".to_owned(),
-            detail,
-        });
-    };
-    let length = asked.label.chars().count();
-    if !(1..=MAX_LABEL).contains(&length) || asked.label.chars().any(char::is_control) {
-        wrong(
-            "/label",
-            format!("must be one line of 1 to {MAX_LABEL} characters"),
-        );
-    }
-    let owner = match (asked.owner.as_deref().map(Owner::parse), &caller.owner) {
-        (None, own) => own.clone(),
-        (Some(Some(owner)), own) if own.as_ref().is_none_or(|own| *own == owner) => Some(owner),
-        (Some(Some(_)), _) => {
-            wrong(
-                "/owner",
-                "is another than this token's: leave it out".to_owned(),
-            );
-            None
-        }
-        (Some(None), _) => {
-            let detail = "an owner has 1 to 64 lower-case letters, digits, '.', '_' and '-'";
-            wrong("/owner", detail.to_owned());
-            None
-        }
-    };
-    let days = asked.expires_in_days;
+fn wanted(caller: &Caller, body: CreateToken) -> Answer<NewToken> {
+    let mut asked = Asked::by(caller);
+    asked.label(&body.label);
+    let owner = asked.owner(body.owner.as_deref());
+    let days = body.expires_in_days;
     if days.is_some_and(|days| !(1..=MAX_DAYS).contains(&days)) {
-        wrong("/expires_in_days", format!("must be 1 to {MAX_DAYS}"));
+        asked.wrong("/expires_in_days", format!("must be 1 to {MAX_DAYS}"));
     }
-    let seconds = asked.expires_in_seconds;
-    if seconds.is_some_and(|seconds| !(1..=MAX_SECONDS).contains(&seconds)) {
-        wrong("/expires_in_seconds", format!("must be 1 to {MAX_SECONDS}"));
-    }
+    let seconds = body.expires_in_seconds;
+    asked.seconds(seconds);
     if days.is_some() && seconds.is_some() {
         let detail = "expires_in_days says it already: leave one of them out";
-        wrong("/expires_in_seconds", detail.to_owned());
+        asked.wrong("/expires_in_seconds", detail);
     }
-    if !errors.is_empty() {
-        return Err(
-            Problem::new(Kind::Invalid, "the token cannot be made as written").with_errors(errors),
-        );
-    }
+    asked.done("token")?;
     Ok(NewToken {
-        label: asked.label,
-        role: asked.role,
+        label: body.label,
+        role: body.role,
         owner,
         sha256: String::new(),
         expires_in: seconds

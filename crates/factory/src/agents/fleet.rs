@@ -14,7 +14,7 @@ use talon_store::{EventFilter, Leftover, StoreResult, WholeStore};
 use utoipa::{IntoParams, ToSchema};
 
 use super::look::must_find;
-use super::read::EventSeverity;
+use super::read::{EventSeverity, EventView};
 use crate::App;
 use crate::auth::{Caller, Operator, Viewer};
 use crate::http::{Answer, Kind, Params, Problem, ProblemBody};
@@ -49,33 +49,16 @@ pub struct FleetEventParams {
 pub struct FleetEvent {
     /// The agent; `talon` is the controller itself.
     agent: String,
-    /// `Normal` or `Warning`.
-    severity: String,
-    /// What happened, in one word.
-    reason: String,
-    /// What it happened to, `kind/name`.
-    object: String,
-    /// For people.
-    message: String,
-    /// How often.
-    count: i64,
-    /// First time.
-    first_at: DateTime<Utc>,
-    /// Last time.
-    last_at: DateTime<Utc>,
+    /// What happened.
+    #[serde(flatten)]
+    event: EventView,
 }
 
 impl From<Event> for FleetEvent {
     fn from(event: Event) -> Self {
         Self {
-            agent: event.agent,
-            severity: event.event.severity.to_string(),
-            reason: event.event.reason.to_string(),
-            object: event.event.object,
-            message: event.event.message,
-            count: event.count,
-            first_at: event.first_at,
-            last_at: event.last_at,
+            agent: event.agent.clone(),
+            event: event.into(),
         }
     }
 }

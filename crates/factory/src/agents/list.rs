@@ -85,7 +85,7 @@ pub struct AgentList {
 /// A page of agents; with `view=full`, with everything that is known of them.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[allow(dead_code)] // Only its schema is used.
+#[expect(dead_code, reason = "only its schema is used")]
 pub enum Listed {
     /// As most programs need them.
     Normal(AgentList),

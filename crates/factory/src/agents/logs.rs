@@ -113,7 +113,6 @@ pub struct LogList {
 
 /// One line as a server-sent event.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(dead_code)] // Only its schema is used.
 pub struct LogMessage {
     /// `line`.
     event: String,

@@ -52,7 +52,7 @@ pub struct ReadParams {
 /// An agent; with `view=full`, with everything that is known of it.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[allow(dead_code)] // Only its schema is used.
+#[expect(dead_code, reason = "only its schema is used")]
 pub enum OneAgent {
     /// As most programs need it.
     Normal(Box<AgentView>),

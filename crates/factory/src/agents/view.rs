@@ -50,7 +50,7 @@ pub struct AgentView {
 /// The five published statuses. Clients must tolerate others.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[allow(dead_code)] // Only its schema is used.
+#[expect(dead_code, reason = "only its schema is used")]
 pub enum DeploymentStatus {
     /// Created, deployment not begun.
     Pending,

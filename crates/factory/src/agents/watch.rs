@@ -34,7 +34,6 @@ const PAGE: i64 = 200;
 
 /// An event of a watch, as a line of JSON.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(dead_code)] // Only its schema is used.
 pub struct WatchEvent {
     /// `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK` (an object that is empty), `ERROR` (a problem). Clients must tolerate
     /// others, and take an `ADDED` of an agent they know for a `MODIFIED`.
@@ -49,7 +48,6 @@ pub struct WatchEvent {
 
 /// An event of a watch, as a server-sent event.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(dead_code)] // Only its schema is used.
 pub struct WatchMessage {
     /// `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK`, `ERROR`, as in a line of JSON.
     event: String,

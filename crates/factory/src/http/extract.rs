@@ -275,7 +275,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[allow(dead_code)] // Only read.
+    #[expect(dead_code, reason = "only read into")]
     struct Wanted {
         label: String,
         days: u32,

@@ -53,7 +53,6 @@ pub struct GiveTask {
 
 /// A server-sent event of a task: `status` while the agent works, `done` at the end.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(dead_code)] // Only its schema is used.
 pub struct TaskMessage {
     /// `status` or `done`.
     event: String,

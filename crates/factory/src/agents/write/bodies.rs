@@ -7,7 +7,10 @@ use crate::agents::spec::Spec;
 
 /// A new agent.
 #[derive(ToSchema)]
-#[allow(dead_code)] // Only its schema is used: bodies are read against the manifest's own schema.
+#[expect(
+    dead_code,
+    reason = "only its schema is used: bodies are read against the manifest's own schema"
+)]
 #[schema(example = json!({"name": "research-pro", "spec": {
     "persona": "You are a careful research analyst.", "instructions": "Cite every claim.",
     "model": "anthropic/claude-sonnet-4-6", "api_key_refs": {"anthropic": "env:TALON_SECRET_ANTHROPIC"}}}))]
@@ -28,7 +31,7 @@ pub struct CreateAgent {
 
 /// An agent as it shall be.
 #[derive(ToSchema)]
-#[allow(dead_code)] // As above.
+#[expect(dead_code, reason = "only its schema is used")]
 #[schema(example = json!({"spec": {
     "persona": "You are a careful research analyst.", "instructions": "Cite every claim.",
     "model": "anthropic/claude-sonnet-4-6", "api_key_refs": {"anthropic": "env:TALON_SECRET_ANTHROPIC"}}}))]
@@ -45,7 +48,7 @@ pub struct ReplaceAgent {
 
 /// A merge patch (RFC 7396): null takes a field out, a list replaces the whole list.
 #[derive(ToSchema)]
-#[allow(dead_code)] // As above.
+#[expect(dead_code, reason = "only its schema is used")]
 #[schema(example = json!({"spec": {"model": "openai/gpt-5", "display_name": null}}))]
 pub struct PatchAgent {
     /// What shall change; nothing, if it is left out.

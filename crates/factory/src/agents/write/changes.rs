@@ -23,7 +23,7 @@ pub struct WritePlan {
 /// What a write answers: the agent or, for a dry run, the plan.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[allow(dead_code)] // Only its schema is used.
+#[expect(dead_code, reason = "only its schema is used")]
 pub enum Written {
     /// It is so.
     Agent(Box<AgentView>),

@@ -1,90 +1,15 @@
-//! An agent with everything that is known of it: what `?view=full` shows, and what a client makes a snapshot of again.
-//!
-//! Guarantees: whoever reads it decides about the agent as one who reads the database does, so that a command says the
-//! same either way. It holds no value of a secret, no hash of a token, and of a fingerprint its last four digits only.
-//! Words that this program does not know, of a newer one, are left out of the lists in which they stand.
-
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
-use talon_core::Snapshot;
-use utoipa::ToSchema;
+//! The shape of an agent with everything, for the document: answers themselves are made of snapshots.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 
-use super::spec::{self, Spec};
-
-/// How much of an agent is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum View {
-    /// What most programs need.
-    #[default]
-    Normal,
-    /// Everything that is known, as the command line shows it.
-    Full,
-}
-
-/// A snapshot as the API writes it.
-pub fn encode(snapshot: &Snapshot) -> Value {
-    let mut value = serde_json::to_value(snapshot).unwrap_or_default();
-    let agent = &mut value["agent"];
-    agent["spec"] = Spec::from(&snapshot.agent.spec).into_json();
-    agent["violations"] = json!(snapshot.agent.violations);
-    without(&mut agent["status"], "auth_token_hash");
-    without(&mut value["presence"], "token_sha256");
-    without(&mut value, "auth_tokens");
-    for secret in value["secrets"].as_array_mut().into_iter().flatten() {
-        if let Some(fingerprint) = secret["fingerprint"].as_str() {
-            secret["fingerprint"] = super::view::tail(fingerprint).into();
-        }
-    }
-    value
-}
-
-fn without(value: &mut Value, key: &str) {
-    if let Some(object) = value.as_object_mut() {
-        object.remove(key);
-    }
-}
-
-/// The snapshot that was written; `None` if it is none that this program can read.
-pub fn decode(mut value: Value) -> Option<Snapshot> {
-    let agent = value.get_mut("agent")?;
-    agent["spec"] = serde_json::to_value(spec::from_json(agent["spec"].take())?).ok()?;
-    agent["status"]
-        .as_object_mut()?
-        .insert("auth_token_hash".to_owned(), Value::Null);
-    if let Some(presence) = value["presence"].as_object_mut() {
-        presence.insert("token_sha256".to_owned(), "".into());
-    }
-    value["auth_tokens"] = json!([]);
-    let mut snapshot = value.clone();
-    for list in ["resources", "secrets", "conditions"] {
-        snapshot[list] = json!([]);
-    }
-    let mut snapshot: Snapshot = serde_json::from_value(snapshot).ok()?;
-    snapshot.resources = known(value["resources"].take());
-    snapshot.secrets = known(value["secrets"].take());
-    snapshot.conditions = known(value["conditions"].take());
-    Some(snapshot)
-}
-
-fn known<T: DeserializeOwned>(list: Value) -> Vec<T> {
-    let items = match list {
-        Value::Array(items) => items,
-        _ => Vec::new(),
-    };
-    items
-        .into_iter()
-        .filter_map(|item| serde_json::from_value(item).ok())
-        .collect()
-}
+use crate::agents::spec::Spec;
 
 /// Everything that is known of an agent, read in one transaction. Times are the database's. For programs that show agents
 /// as the command line does; others are better served with the normal view, which changes less.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(dead_code)] // Only its schema is used, as of the others here.
 pub struct FullAgent {
     /// When this was read.
     now: DateTime<Utc>,
@@ -106,7 +31,6 @@ pub struct FullAgent {
 
 /// The row of an agent.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(dead_code)]
 pub struct FullRow {
     /// Its id, which never changes and is never used again.
     #[schema(format = "uuid")]
@@ -137,7 +61,6 @@ pub struct FullRow {
 
 /// Something wrong with a row.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(dead_code)]
 pub struct FullViolation {
     /// Where, as a JSON pointer into the manifest.
     pointer: String,
@@ -147,10 +70,9 @@ pub struct FullViolation {
 
 /// The columns of an agent that the controller writes.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(dead_code)]
 pub struct FullStatus {
     /// `pending`, `deploying`, `deployed`, `failed` or `deleting`.
-    #[schema(value_type = super::view::DeploymentStatus)]
+    #[schema(value_type = crate::agents::view::DeploymentStatus)]
     deployment_status: String,
     /// Why it failed.
     deployment_error: Option<String>,
@@ -182,7 +104,6 @@ pub struct FullStatus {
 
 /// When an agent is worked on, and how that went.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(dead_code)]
 pub struct FullWork {
     /// When it is due; null if nothing is to be done.
     next_due_at: Option<DateTime<Utc>>,
@@ -207,7 +128,6 @@ pub struct FullWork {
 
 /// Something that was made for an agent.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(dead_code)]
 pub struct FullResource {
     /// `worker`, `worker_route`, `r2_objects`, `r2_bucket`, `r2_token` or `agent_card`.
     kind: String,
@@ -245,7 +165,6 @@ pub struct FullResource {
 
 /// What is known of a secret of the Worker; never its value.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(dead_code)]
 pub struct FullSecret {
     /// Its name.
     name: String,
@@ -265,7 +184,6 @@ pub struct FullSecret {
 
 /// Something that can be said about an agent, and since when.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(dead_code)]
 pub struct FullCondition {
     /// What is said.
     condition: FullConditionSaid,
@@ -275,7 +193,6 @@ pub struct FullCondition {
 
 /// Something that can be said about an agent.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(dead_code)]
 pub struct FullConditionSaid {
     /// What it speaks of: `Ready`, `Stalled` and others.
     kind: String,
@@ -291,7 +208,6 @@ pub struct FullConditionSaid {
 
 /// A connection to the Hub.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(dead_code)]
 pub struct FullPresence {
     /// Whether it is believed to be open.
     connected: bool,
@@ -311,7 +227,6 @@ pub struct FullPresence {
 
 /// What came of speaking to a Worker.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(dead_code)]
 pub struct FullContact {
     /// What the Worker was to run with then.
     mark: String,
@@ -330,21 +245,3 @@ pub struct FullContact {
     /// SHA-256 of the runtime that it last said it runs.
     runtime: Option<String>,
 }
-
-/// A page of agents with everything that is known of them.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct FullAgentList {
-    /// The agents.
-    #[schema(value_type = Vec<FullAgent>)]
-    pub items: Vec<Value>,
-    /// Where the next page begins; null on the last one.
-    pub next_page_token: Option<String>,
-    /// Watch from here to miss nothing that came after this page was read.
-    pub resource_version: i64,
-    /// How many agents fit, at about this time.
-    pub total_estimate: i64,
-}
-
-#[cfg(test)]
-#[path = "full_tests.rs"]
-mod tests;
