@@ -244,6 +244,30 @@ mod tests {
     }
 
     #[test]
+    fn one_request_at_a_time_is_at_the_keys_of_an_agent() {
+        let turns = Turns::new(Allowance::default(), Arc::new(Still));
+        let [one, other] = [1, 2].map(|n| AgentId(uuid::Uuid::from_u128(n)));
+        let at_it = turns.keys_of(one);
+        assert!(at_it.is_some() && turns.keys_of(one).is_none());
+        assert!(turns.keys_of(other).is_some());
+        drop(at_it);
+        assert!(turns.keys_of(one).is_some());
+    }
+
+    /// A clock that stands.
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> chrono::DateTime<chrono::Utc> {
+            chrono::DateTime::UNIX_EPOCH
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    #[test]
     fn an_owner_is_counted_once_whatever_its_tokens() {
         let owner = Owner("ann".to_owned());
         assert_eq!(

@@ -135,6 +135,8 @@ async fn signing_out_takes_the_cookie_away() {
     let browser = world.visitor(Role::Viewer, None).await;
     let answer = browser.post("/sign-out", &[]).await;
     assert!(answer.cookie().contains("Max-Age=0"), "{}", answer.cookie());
+    // Somebody's copy of it, which the browser did not take away.
+    assert_eq!(browser.get("/").await.status, StatusCode::SEE_OTHER);
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@ use data_encoding::BASE64;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use talon_core::AgentId;
+use talon_core::guesses::GuessLimit;
 use talon_core::secret::keyed_bytes;
+use talon_factory::FactoryConfig;
 use talon_secrets::InstallKey;
 use talon_store::Store;
 use talon_store::access::AccessStore;
@@ -157,4 +159,27 @@ async fn a_body_that_no_deployer_sends_is_refused_without_being_repeated() {
     }
     let dotted = signed(&world, agent, "msg.1", now(), "{}");
     assert_eq!(read(dotted).await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn who_sends_what_is_not_signed_has_to_wait() {
+    let world = World::with(FactoryConfig {
+        guesses: GuessLimit {
+            at_once: 3,
+            every: std::time::Duration::from_secs(600),
+        },
+        ..FactoryConfig::default()
+    })
+    .await;
+    let agent = world.agent("research-pro", "ann").await;
+    let other = world.agent("another", "ann").await;
+    for n in 0..3 {
+        // Each is another guess: one that is repeated counts once.
+        let request = signed(&world, other, &format!("msg_{n}"), now(), "{}");
+        let (status, answer) = read(request).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{answer}");
+    }
+    let request = signed(&world, agent, "msg_good", now(), "{}");
+    let (status, answer) = read(request).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{answer}");
 }

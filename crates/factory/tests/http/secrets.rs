@@ -21,6 +21,10 @@ const PATH: &str = "/api/v1/openclaw/agents/research-pro/secrets/ANTHROPIC_API_K
 pub struct TestWriter {
     taken: Mutex<BTreeMap<String, String>>,
     next: Mutex<Option<SecretWriteError>>,
+    /// Held by a test that wants requests to take a while.
+    gate: tokio::sync::Mutex<()>,
+    /// How many requests came to the gate.
+    came: tokio::sync::watch::Sender<usize>,
 }
 
 impl TestWriter {
@@ -47,6 +51,8 @@ impl SecretWriter for TestWriter {
         agent: AgentId,
         keys: Vec<(KeyName, SecretValue)>,
     ) -> Result<Vec<StoredKey>, SecretWriteError> {
+        self.came.send_modify(|n| *n += 1);
+        drop(self.gate.lock().await);
         self.failure()?;
         let mut taken = self.taken.lock().expect("unpoisoned");
         Ok(keys
@@ -266,4 +272,25 @@ async fn keys_come_with_a_new_agent_and_a_lost_one_leaves_the_agent() {
     let (status, _) = world.get(&format!("{agents}/lost-key")).await;
     assert_eq!(status, StatusCode::OK, "the row comes first");
     world.stop().await;
+}
+
+#[tokio::test]
+async fn while_one_request_is_at_the_keys_of_an_agent_another_is_told_to_wait() {
+    let world = World::new().await;
+    world.agent("research-pro", "default").await;
+    let body = json!({"value": VALUE});
+    let gate = world.writer.gate.lock().await;
+    let mut came = world.writer.came.subscribe();
+    let first = world.ask(Method::PUT, PATH).json(&body).send();
+    let first = tokio::spawn(first);
+    let entered = came.wait_for(|n| *n == 1);
+    let entered = tokio::time::timeout(Duration::from_secs(30), entered).await;
+    drop(entered.expect("it gets there").expect("a writer"));
+    let (status, answer) = put(&world, &body).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{answer}");
+    assert_eq!(answer["value_stored"], false);
+    drop(gate);
+    let first = first.await.expect("no panic").expect("an answer");
+    assert_eq!(first.status(), StatusCode::NO_CONTENT);
+    assert_eq!(put(&world, &body).await.0, StatusCode::NO_CONTENT);
 }

@@ -520,6 +520,16 @@ fn a_token_sees_and_does_what_its_role_and_owner_allow() {
 }
 
 #[test]
+fn a_daemon_that_says_to_slow_down_is_asked_again() {
+    let b = Bench::new();
+    b.applied();
+    let daemon = Daemon::that_is_slow(&b);
+    for _ in 0..2 {
+        daemon.talon(&b, &["get"]).ends(0);
+    }
+}
+
+#[test]
 fn a_command_goes_where_it_is_told() {
     let b = Bench::new();
     b.applied();

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 use talon_controller::clock::{OsRandom, SystemClock};
-use talon_factory::{FactoryConfig, FactoryParts, OperatorToken};
+use talon_factory::{FactoryConfig, FactoryParts, OperatorToken, Rate};
 use talon_secrets::InstallKey;
 use tokio_util::sync::CancellationToken;
 
@@ -23,8 +23,24 @@ impl Daemon {
         Self::at(b, "127.0.0.1:0".parse().expect("an address"))
     }
 
+    /// The same, where one caller may ask once a second.
+    pub fn that_is_slow(b: &Bench) -> Self {
+        let config = FactoryConfig {
+            rate: Rate {
+                per_second: 1,
+                burst: 1,
+            },
+            ..FactoryConfig::default()
+        };
+        Self::with(b, "127.0.0.1:0".parse().expect("an address"), config)
+    }
+
     /// The same at this address.
     pub fn at(b: &Bench, address: std::net::SocketAddr) -> Self {
+        Self::with(b, address, FactoryConfig::default())
+    }
+
+    fn with(b: &Bench, address: std::net::SocketAddr, config: FactoryConfig) -> Self {
         let key = InstallKey::load(&b.folder().join("talon.db.key")).expect("the install key");
         let stop = CancellationToken::new();
         let parts = FactoryParts {
@@ -40,7 +56,6 @@ impl Daemon {
             operator: OperatorToken::of(&key.operator_token()),
             stopping: stop.clone(),
         };
-        let config = FactoryConfig::default();
         let router = talon_factory::routes(parts, config.clone());
         let address = b.with(async {
             let listener = tokio::net::TcpListener::bind(address)
